@@ -1,1 +1,1 @@
-"""Measure a model while it learns, without changing it."""
+"""Measure a model during its training, without changing it."""

@@ -1,4 +1,4 @@
-"""Cumulative ablation: how many channels can be silenced before accuracy goes."""
+"""Cumulative ablation: the accuracy of a model when more and more channels are clamped."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Clamp = Literal["zero", "mean"]
 
 @dataclass(frozen=True)
 class AblationCurve:
-    """Accuracy against the share of channels that are clamped, one row per random order."""
+    """Accuracy at each share of clamped channels, one row per random order."""
 
     fractions: List[float]
     accuracies: List[List[float]]
 
     @property
     def mean(self) -> List[float]:
-        """Accuracy at each fraction, over the orders."""
+        """Return the mean accuracy over the orders, at each fraction."""
         return [sum(column) / len(column) for column in zip(*self.accuracies)]
 
     @property
     def area(self) -> float:
-        """Area under the mean curve, relative to the intact model all the way."""
+        """Return the area under the mean curve, relative to a model that stays intact."""
         points = list(zip(self.fractions, self.mean))
         area = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in zip(points, points[1:]))
         return area / (self.mean[0] * (self.fractions[-1] - self.fractions[0]))
@@ -45,23 +45,23 @@ def ablate(
     seed: int = 0,
 ) -> AblationCurve:
     """
-    Clamp randomly chosen channels, more and more of them, and measure accuracy each time.
+    Clamp more and more randomly chosen channels, and measure accuracy each time.
 
-    Whole feature maps behind the activation are set to a constant: zero, or the channel's own
-    mean over *x*. Channels of all *layers* are drawn together.
+    Whole feature maps after the activation are set to a constant: zero, or the channel's mean
+    over *x*. A random order contains the channels of all *layers*.
 
     Args:
-        model: a classifier; put back as it was.
-        layers: names and modules whose outputs, (N, C, ...), are clamped: activations.
+        model: a classifier, which is unchanged afterwards.
+        layers: names and modules whose outputs, (N, C, ...), are clamped; usually activations.
         x: inputs.
         y: labels.
-        clamp: the constant.
+        clamp: which constant to use.
         fractions: shares of channels to clamp, rising from 0.
-        orders: random orders.
-        seed: of the orders.
+        orders: the number of random orders.
+        seed: seed of the orders.
 
     Raises:
-        InvalidSpec: no layer, no order, or fractions that do not rise from 0 to below 1.
+        InvalidSpec: there is no layer or no order, or fractions do not rise from 0 to below 1.
 
     Source:
         Morcos et al., "On the importance of single directions for generalization", ICLR 2018,

@@ -1,4 +1,4 @@
-"""Observers that somebody else wrote: any class with some of an observer's methods."""
+"""Observers by other authors: any class that has some of an observer's methods."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from normlab.diagnostics.untouched import unturned
 
 class ActingObserver(Observer):
     """
-    Calls an author's object at the moments that it has methods for.
+    Calls an author's object at each moment for which the object has a method.
 
     Args:
-        author: with `after_update`, `after_epoch` or `at_end`; `is_due`, `state_dict` and
-            `load_state_dict` are used if they are there.
+        author: object with `after_update`, `after_epoch` or `at_end`; its `is_due`, `state_dict`
+            and `load_state_dict` are used if it has them.
     """
 
     def __init__(self, author: Any) -> None:
         self._author = author
 
     def is_due(self, step: int, steps_per_epoch: int) -> bool:
-        """Whether `after_update` wants to see this step: each one, unless the author says."""
+        """Return whether to call `after_update` now: the author's `is_due` decides, if it exists."""
         if not hasattr(self._author, "after_update"):
             return False
         asked = getattr(self._author, "is_due", None)
@@ -55,7 +55,7 @@ class ActingObserver(Observer):
 
 
 class LookingObserver(ActingObserver):
-    """The same for a diagnostic: random numbers and training mode are as they were afterwards."""
+    """Like `ActingObserver`, for a diagnostic: restores random numbers and training mode."""
 
     def _call(self, name: str, moment: Moment) -> None:
         with unturned(moment.model):

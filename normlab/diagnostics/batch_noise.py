@@ -24,13 +24,13 @@ class GradientBiasObserver(Observer):
             return
         try:
             found = measure_gradient_bias(moment.model, moment.loss, x, y, size)
-        except InvalidSpec:  # no gradient: a dead net has nothing to compare
+        except InvalidSpec:  # the gradient is zero, so there is nothing to compare
             return
         moment.metrics("gradient_bias", vars(found))
 
 
 class RegularizationObserver(Observer):
-    """Reports how much batch noise raises the loss at several batch sizes, and how that falls."""
+    """Reports the rise of the loss by batch noise at several batch sizes, and a fit over them."""
 
     def at_end(self, moment: Moment) -> None:
         """Compare losses of test samples, on copies."""

@@ -1,4 +1,4 @@
-"""Batch statistics as random numbers: how far they scatter, against their Gaussian priors."""
+"""Batch statistics as random numbers: their variance, compared with Gaussian priors."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from normlab.errors import InvalidSpec
 @dataclass(frozen=True)
 class BatchStatistics:
     """
-    How batch means and deviations scatter; each number is the median over channels.
+    The scatter of batch means and deviations; each number is the median over channels.
 
     Args:
-        mean_ratio: variance of the batch means over sigma^2 / M.
-        std_ratio: variance of the batch deviations over sigma^2 (kappa - 1) / (4 M).
-        effective_share: sigma^2 / Var(batch mean) / M: the share of the M values that count
-            as independent; below 1 where neighbouring positions are alike.
+        mean_ratio: variance of the batch means, divided by sigma^2 / M.
+        std_ratio: variance of the batch deviations, divided by sigma^2 (kappa - 1) / (4 M).
+        effective_share: sigma^2 / Var(batch mean) / M, the share of the M values that are
+            effectively independent; it is below 1 if neighbouring positions are correlated.
     """
 
     mean_ratio: float
@@ -33,9 +33,9 @@ class BatchStatisticsMeter:
     """
     Collect the channel means and deviations of batches of one tensor.
 
-    The priors are mu_B ~ N(mu, sigma^2 / M) and sigma_B ~ N(sigma, sigma^2 (kappa - 1) / (4 M)),
-    kappa the kurtosis (3 for a Gaussian) and M the number of values of a channel in a batch. They
-    assume that the values of a batch are independent; for feature maps they are not.
+    The priors are mu_B ~ N(mu, sigma^2 / M) and sigma_B ~ N(sigma, sigma^2 (kappa - 1) / (4 M)).
+    Here kappa is the kurtosis (3 for a Gaussian), and M is the number of values of a channel in a
+    batch. The priors assume independent values; the values of feature maps are not independent.
 
     Source:
         Teye, Azizpour and Smith, "Bayesian Uncertainty Estimation for Batch Normalized Deep
@@ -43,7 +43,7 @@ class BatchStatisticsMeter:
     """
 
     def __init__(self) -> None:
-        self._rows: List[Tensor] = []  # each (5, C): mean, std, and the mean of x^2, x^3, x^4
+        self._rows: List[Tensor] = []  # each (5, C): mean, std, and the means of x^2, x^3, x^4
         self._values = 0
 
     @torch.no_grad()
@@ -52,10 +52,10 @@ class BatchStatisticsMeter:
         Add a batch.
 
         Shape:
-            (N, C, ...); the same at every call.
+            (N, C, ...), the same at every call
 
         Raises:
-            InvalidSpec: another shape than before.
+            InvalidSpec: the shape differs from the first batch.
         """
         flat = x.detach().double().transpose(0, 1).flatten(1)  # (N, C, ...) -> (C, M)
         if self._rows and flat.shape[1] != self._values:
@@ -69,16 +69,16 @@ class BatchStatisticsMeter:
 
     def statistics(self) -> BatchStatistics:
         """
-        Compare the scatter over the batches so far with the priors.
+        Compare the variance over all batches so far with the priors.
 
         Raises:
-            InvalidSpec: fewer than two batches.
+            InvalidSpec: there are fewer than two batches.
         """
         if len(self._rows) < 2:
             raise InvalidSpec(
                 f"{len(self._rows)} batches: their scatter needs at least 2; add more"
             )
-        mean, _, m2, m3, m4 = torch.stack(self._rows).mean(0)  # of (batches, 5, C)
+        mean, _, m2, m3, m4 = torch.stack(self._rows).mean(0)  # the mean of (batches, 5, C)
         variance = (m2 - mean**2).clamp_min(torch.finfo(torch.float64).tiny)
         fourth = m4 - 4 * mean * m3 + 6 * mean**2 * m2 - 3 * mean**4
         kurtosis = fourth / variance**2
@@ -98,14 +98,14 @@ class BatchStatisticsMeter:
 
 class BatchScatter:
     """
-    How the statistics of one tensor scatter over batches, and over quarters of the same batches.
+    The scatter of one tensor's statistics over batches, and over quarters of the same batches.
 
-    A quarter scatters four times as much where the variance is inversely proportional to the
-    batch: `mean_exponent` and `std_exponent` are the slopes of log variance against log M, -1
-    for 1 / M, for any share of independent values.
+    If the variance is inversely proportional to the batch size, it is four times as large over
+    quarters. `mean_exponent` and `std_exponent` are the slopes of log variance against log M: -1
+    for 1 / M, whatever share of the values is independent.
 
     Args:
-        size: samples in a batch; below 8 there are no quarters, and no exponents.
+        size: the number of samples in a batch; below 8 there are no quarters and no exponents.
     """
 
     def __init__(self, size: int) -> None:

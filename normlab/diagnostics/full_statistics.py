@@ -30,10 +30,11 @@ def normalizing_replica(model: nn.Module) -> Iterator[nn.Module]:
 @contextmanager
 def full_statistics_replica(model: nn.Module) -> Iterator[nn.Module]:
     """
-    Give a copy of *model* that normalizes one batch of all samples by that batch's statistics.
+    Yield a copy of *model* that takes all samples as one batch and uses that batch's statistics.
 
-    Virtual batches are one; what has a history (online, streaming, renormalized) takes the
-    moments of the batch instead, the limit that it estimates. Parameters keep their names.
+    All samples are one virtual batch. Normalizers with a history (online, streaming, renormalized)
+    use the moments of the batch instead, which their running moments estimate. Parameters keep
+    their names.
     """
     with normalizing_replica(model) as twin:
         join_virtual_batches(twin)
@@ -52,7 +53,7 @@ def join_virtual_batches(model: nn.Module) -> None:
 
 
 class _BatchMoments(ActivationNorm):
-    """*norm* with the batch's own moments, and its own compensation of errors, if any."""
+    """*norm* with the batch's own moments; it keeps its compensation of errors, if it has one."""
 
     def __init__(self, norm: ActivationNorm) -> None:
         super().__init__(norm.num_features, norm.eps, norm.affine, norm.dims)

@@ -1,4 +1,4 @@
-"""Gradient bias: the average gradient of small batches against the gradient of all data."""
+"""Gradient bias: compare the average gradient of small batches with the gradient of all data."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from normlab.errors import InvalidSpec
 @dataclass(frozen=True)
 class GradientBias:
     """
-    The average gradient g over batches against the gradient f of all the data, all layers as one.
+    The average gradient g over batches, compared with the gradient f of all data, over all layers.
 
     Args:
-        cosine: of the angle between g and f; 1 without an error of direction.
-        norm_ratio: ||g|| / ||f||; 1 without an error of length.
+        cosine: cosine of the angle between g and f; 1 if there is no error of direction.
+        norm_ratio: ||g|| / ||f||; 1 if there is no error of length.
         relative_error: ||g - f|| / ||f||.
     """
 
@@ -42,29 +42,29 @@ def measure_gradient_bias(
     """
     Average the gradients of all batches at fixed weights, and compare with the full gradient.
 
-    Samples are divided into new random batches for each pass, so that without batch statistics the
-    average is the full gradient exactly. With them it is not: the statistics of a small batch
-    depend on the sample that they normalize. The full gradient takes *x* as one batch; for
-    online normalization it goes through the moments that its running ones estimate.
+    Each pass divides the samples into new random batches. Without batch statistics, the average is
+    exactly the full gradient. With batch statistics it is not, because the statistics of a small
+    batch depend on the sample that they normalize. The full gradient takes *x* as one batch; for
+    online normalization it uses the moments that the running moments estimate.
 
     All modules except the normalizers are in evaluation mode, and *model* is not changed.
 
     Args:
         model: any torch model.
-        loss: mean over the samples, of output and target.
-        x: samples; those that fill no whole batch are left out.
-        y: their targets.
-        batch_size: samples that one call of the model sees.
-        passes: over the samples, averaged.
-        warm_up: passes before, for running statistics to settle.
-        seed: for the division into batches.
+        loss: function of output and target, a mean over the samples.
+        x: samples; those that do not fill a whole batch are left out.
+        y: the samples' targets.
+        batch_size: the number of samples in one call of the model.
+        passes: the number of passes over the samples that are averaged.
+        warm_up: the number of passes before them, in which running statistics settle.
+        seed: seed of the division into batches.
 
     Raises:
-        InvalidSpec: fewer than two batches, no pass, or no gradient at all.
+        InvalidSpec: there are fewer than two batches, there is no pass, or the gradient is zero.
 
     Source:
         Chiley et al., "Online Normalization for Training Neural Networks", NeurIPS 2019,
-        arXiv:1905.05894, the section on gradient bias; ours compares parameter gradients.
+        arXiv:1905.05894, the section on gradient bias; we compare gradients of parameters.
     """
     n = len(x) - len(x) % max(batch_size, 1)
     if batch_size < 1 or n < 2 * batch_size or passes < 1 or warm_up < 0:

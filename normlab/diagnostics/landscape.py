@@ -23,16 +23,16 @@ class Landscape:
 
     @property
     def loss_range(self) -> Tuple[float, float]:
-        """Smallest and largest loss."""
+        """Return the smallest and the largest loss."""
         return min(self.losses), max(self.losses)
 
     @property
     def gradient_predictiveness(self) -> Tuple[float, float]:
-        """Smallest and largest change of the gradient, as an L2 norm."""
+        """Return the smallest and the largest change of the gradient, as L2 norms."""
         return min(self.gradient_changes), max(self.gradient_changes)
 
     def beta_smoothness(self, gradient_norm: float) -> float:
-        """Largest change of the gradient for the distance moved."""
+        """Return the largest ratio of the gradient's change to the distance moved."""
         moved = (length * gradient_norm for length in self.lengths)
         return max(change / max(d, 1e-300) for change, d in zip(self.gradient_changes, moved))
 
@@ -51,26 +51,27 @@ def measure_landscape(
     model: nn.Module, loss: Loss, x: Tensor, y: Tensor, lengths: Sequence[float]
 ) -> Smoothness:
     """
-    Walk from theta to theta - eta d, d the gradient at theta, for each eta of *lengths*.
+    Move from theta to theta - eta d for each eta of *lengths*; d is the gradient at theta.
 
-    At each point: the loss; the change of the gradient || grad(theta) - grad(theta - eta d) ||;
-    and beta = max over eta of that change / || eta d ||. The same batch is used throughout,
-    normalizers are in training mode, and the model is unchanged afterwards.
+    At each point, measure the loss and the change of the gradient,
+    || grad(theta) - grad(theta - eta d) ||; beta is the maximum over eta of this change divided by
+    || eta d ||. All points use the same batch, normalizers are in training mode, and the model is
+    unchanged afterwards.
 
     Args:
         model: any torch model.
         loss: function of output and target.
         x: inputs of one batch.
         y: targets of one batch.
-        lengths: step lengths eta, in units of the gradient; around 1/2 to 4 times the
+        lengths: step lengths eta, in units of the gradient; usually 1/2 to 4 times the
             learning rate.
 
     Raises:
-        InvalidSpec: no length, or one that is not positive.
+        InvalidSpec: there is no length, or one is not positive.
 
     Source:
         Santurkar et al., "How Does Batch Normalization Help Optimization?", NeurIPS 2018,
-        arXiv:1805.11604, figure 4. Ours starts each point from the same running statistics.
+        arXiv:1805.11604, figure 4. We start each point from the same running statistics.
     """
     if not lengths or min(lengths) <= 0:
         raise InvalidSpec(f"step lengths {list(lengths)}: at least one, all positive")
@@ -84,7 +85,7 @@ def measure_landscape(
 
 
 class _Walk:
-    """A walk along the gradient at the origin; each point starts from the origin's state."""
+    """A line along the gradient at the origin; each point starts from the origin's state."""
 
     def __init__(self, model: nn.Module, loss: Loss, x: Tensor, y: Tensor) -> None:
         self._model, self._loss, self._x, self._y = model, loss, x, y
@@ -94,7 +95,7 @@ class _Walk:
         self.loss_at_origin, self.direction = self._gradient()
 
     def at(self, length: float) -> Tuple[float, float]:
-        """Return the loss at *length*, and how far the gradient there is from the first."""
+        """Return the loss at *length*, and the distance of its gradient from that at the origin."""
         self._model.load_state_dict(self._origin)
         with torch.no_grad():
             for parameter, start, d in zip(self._parameters, self._start, self.direction):

@@ -1,4 +1,4 @@
-"""The data that observers of a training receive, and the times of their calls."""
+"""The data that observers of a training receive, and the moments at which they are called."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Moment:
     Args:
         step: the number of finished updates.
         steps_per_epoch: updates in an epoch.
-        learning_rate: of the last update.
+        learning_rate: the learning rate of the last update.
         batch_size: the number of samples in one call of a normalizer.
-        model: for reading; only copies may be changed.
+        model: the model, which may only be read; change copies instead.
         loss: function of output and target.
-        train: returns one update's samples and classes.
-        test: returns a number of samples and classes of the test set.
-        metric: takes a metric's name and value.
-        record: takes results that are not a series.
+        train: returns the samples and classes of one update.
+        test: returns a given number of samples of the test set, and their classes.
+        metric: records a metric, given its name and value.
+        record: records results that are not a series.
     """
 
     step: int
@@ -44,13 +44,13 @@ class Moment:
     record: Callable[[Diagnostic], None]
 
     def metrics(self, group: str, values: Mapping[str, float]) -> None:
-        """Report those of *values* that are finite, as `group/name`."""
+        """Report the finite ones of *values*, as `group/name`."""
         for name, value in values.items():
             if math.isfinite(value):
                 self.metric(f"{group}/{name}", value)
 
     def metrics_of_sites(self, group: str, found: Mapping[str, Mapping[str, float]]) -> None:
-        """Report what was *found* at each site by name, and the mean over all sites as `all`."""
+        """Report the values *found* at each site by name, and the mean over sites as `all`."""
         everywhere: Dict[str, List[float]] = {}
         for site, values in found.items():
             for name, value in values.items():
@@ -61,7 +61,7 @@ class Moment:
 
 
 class Observer:
-    """Observes a training; subclasses define what happens."""
+    """Observes a training; subclasses override the methods for the moments that they need."""
 
     def after_update(self, moment: Moment) -> None:
         """Called after an update."""
@@ -73,7 +73,7 @@ class Observer:
         """Called at the end."""
 
     def is_due(self, step: int, steps_per_epoch: int) -> bool:
-        """Whether `after_update` wants to see this step."""
+        """Return whether to call `after_update` at this step."""
         return False
 
     def state_dict(self) -> Dict[str, Any]:

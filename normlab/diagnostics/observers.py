@@ -1,4 +1,4 @@
-"""Diagnostics as parts of a training: each looks at the model from time to time and reports."""
+"""Diagnostics during a training: each measures the model at certain moments and reports."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from normlab.norms.switchable import SwitchableNorm
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.named_objects import named_object
 
-_SAMPLES = 512  # of the test set that are looked at
+_SAMPLES = 512  # of the test set that are used
 _ROWS = 128  # at once
-_READINGS = 20  # of step sizes, per epoch
-_LENGTHS = (0.5, 1.0, 2.0, 3.0, 4.0)  # of the learning rate
+_READINGS = 20  # of step sizes per epoch
+_LENGTHS = (0.5, 1.0, 2.0, 3.0, 4.0)  # times the learning rate
 
 
 class PowerObserver(Observer):
@@ -48,13 +48,13 @@ class PowerObserver(Observer):
 
 
 class StepSizeObserver(Observer):
-    """Reports norms, effective steps and turns of the layers, several times per epoch."""
+    """Reports weight norms, effective step sizes and turns of layers, several times per epoch."""
 
     def __init__(self) -> None:
         self._directions: Dict[str, Tensor] = {}
 
     def is_due(self, step: int, steps_per_epoch: int) -> bool:
-        """Whether it is time for a reading."""
+        """Return whether a reading is due at this step."""
         return step % max(1, steps_per_epoch // _READINGS) == 0
 
     def after_update(self, moment: Moment) -> None:
@@ -74,22 +74,22 @@ class StepSizeObserver(Observer):
         return {"directions": dict(self._directions)}
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
-        """Go on from the directions of the last reading."""
+        """Continue from the directions of the last reading."""
         self._directions = dict(state["directions"])
 
 
 class ScaleInvarianceObserver(Observer):
-    """Reports how far each layer's gradient is from being at right angles to its weights."""
+    """Reports the deviation of each layer's gradient from a right angle to its weights."""
 
     def after_epoch(self, moment: Moment) -> None:
         """Take one gradient on a copy."""
         with replica(moment.model) as twin:
-            twin.train().requires_grad_(True)  # frozen ones have a gradient as well
+            twin.train().requires_grad_(True)  # frozen parameters get a gradient as well
             x, y = moment.train()
             loss = moment.loss(twin(x[: moment.batch_size]), y[: moment.batch_size])
             torch.autograd.backward(loss)
             for name, layer in scale_free_layers(twin):
-                if not layer.weight.is_leaf:  # made of others: no gradient of its own is kept
+                if not layer.weight.is_leaf:  # it is computed from others: keeps no gradient
                     continue
                 moment.metric(f"scale_invariance/{name}", scale_invariance(layer))
 
@@ -98,7 +98,7 @@ class SwitchObserver(Observer):
     """
     Reports the mixture of each switchable normalizer, and its mean over all of them.
 
-    `largest` is the greatest of a site's ratios: 1 where it has become one-hot.
+    `largest` is the greatest of a site's ratios; it is 1 if the mixture has become one-hot.
     """
 
     def after_epoch(self, moment: Moment) -> None:
@@ -130,10 +130,10 @@ class GroupSizeObserver(Observer):
 
 
 class LandscapeObserver(Observer):
-    """Reports how smooth the loss is along the gradient."""
+    """Reports the smoothness of the loss along the gradient."""
 
     def after_epoch(self, moment: Moment) -> None:
-        """Walk along the gradient of one update's samples, on a copy."""
+        """Measure a copy along the gradient of one update's samples."""
         lengths = [length * max(moment.learning_rate, 1e-8) for length in _LENGTHS]
         x, y = moment.train()
         x, y = x[: moment.batch_size], y[: moment.batch_size]
@@ -147,7 +147,7 @@ class LandscapeObserver(Observer):
 
 
 class BatchStatisticsObserver(Observer):
-    """Reports how the statistics of batches scatter, at the inputs of normalizers."""
+    """Reports the scatter of batch statistics at the inputs of normalizers."""
 
     def after_epoch(self, moment: Moment) -> None:
         """Run test batches of the job's batch size through the model in evaluation mode."""
@@ -169,10 +169,10 @@ class BatchStatisticsObserver(Observer):
 
 
 class AblationObserver(Observer):
-    """Reports what accuracy is left when channels are clamped."""
+    """Reports the accuracy that is left when channels are clamped."""
 
     def at_end(self, moment: Moment) -> None:
-        """Clamp channels of all activations, to zero and to their means."""
+        """Clamp channels of all activations, first to zero and then to their means."""
         layers = activation_sites(moment.model)
         x, y = moment.test(_SAMPLES)
         if not layers:

@@ -1,4 +1,4 @@
-"""Power decomposition: how the signal of each layer splits between channels, samples and space."""
+"""Power decomposition: split each layer's signal into terms of channels, samples and space."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ class Power:
 
     @property
     def total(self) -> float:
-        """The power of the tensor: the sum of all terms."""
+        """Return the power of the tensor, the sum of all terms."""
         return self.channel_mean + self.sample_mean + self.channel_std + self.sample_std
 
     def shares(self) -> Dict[str, float]:
-        """Each term as a part of the total; all zero for a tensor that is zero."""
+        """Return each term as a share of the total; all shares are 0 for a tensor of zeros."""
         total = self.total or 1.0
         return {name: getattr(self, name) / total for name in TERMS}
 
 
 class PowerMeter:
     """
-    Accumulate the power decomposition of one tensor, batch by batch.
+    Accumulate the power decomposition of one tensor over batches.
 
-    With m and s the mean and the biased deviation over positions of sample n, channel c:
+    Let m and s be the mean and the biased deviation over the positions of sample n, channel c:
 
     P1 = (E_n m)^2   P2 = Var_n m   P3 = (E_n s)^2   P4 = Var_n s,   E[y^2] = P1 + P2 + P3 + P4
 
-    P1 near 1 after normalization is channel-wise collapse: every sample and position carries
-    the same value. Sums are kept in float64 on the host; tensors without positions, (N, C),
-    have s = 0, so their P3 and P4 are 0.
+    If P1 is near 1 after normalization, there is channel-wise collapse: all samples and positions
+    have the same value. Sums are kept in float64 on the host. Tensors without positions, (N, C),
+    have s = 0, so P3 and P4 are 0.
 
     Source:
         Labatie et al., "Proxy-Normalizing Activations to Match Batch Normalization while
         Removing Batch Dependence", NeurIPS 2021, arXiv:2106.03743, the power decomposition
-        of its section on channel-wise normalization. Ours streams and keeps eps out of it.
+        of its section on channel-wise normalization. Ours adds up batches and leaves out eps.
     """
 
     def __init__(self) -> None:
@@ -64,10 +64,10 @@ class PowerMeter:
         Add a batch.
 
         Shape:
-            (N, C) or (N, C, ...); C the same at every call.
+            (N, C) or (N, C, ...), with the same C at every call
 
         Raises:
-            InvalidSpec: fewer than two dimensions, or another number of channels.
+            InvalidSpec: there are fewer than two dimensions, or C is not as before.
         """
         if y.dim() < 2:
             raise InvalidSpec(f"shape {tuple(y.shape)}: a power needs (N, C) or (N, C, ...)")
@@ -83,10 +83,10 @@ class PowerMeter:
 
     def power(self) -> Power:
         """
-        Read the decomposition of all batches so far.
+        Return the decomposition over all batches so far.
 
         Raises:
-            InvalidSpec: nothing was added yet.
+            InvalidSpec: no batch was added yet.
         """
         if self._sums is None or self._samples == 0:
             raise InvalidSpec("no batch was added: call update first")
@@ -102,9 +102,9 @@ def watch_power(
     """
     Measure the power around normalizers while the model runs inside this context.
 
-    Yields two meters per module: `NAME/norm` measures the normalized tensor before scale and
-    shift, and `NAME/out` the module's output, which is after the activation if the module has
-    one. The model computes the same as without them.
+    Yields two meters per module. `NAME/norm` measures the normalized tensor before scale and
+    shift. `NAME/out` measures the module's output, after the activation if the module has one.
+    The meters do not change what the model computes.
 
     Args:
         model: any torch model.

@@ -1,4 +1,4 @@
-"""Regularization strength: by how much the noise of batch statistics raises the loss."""
+"""Regularization strength: the rise of the loss by the noise of batch statistics."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Regularization:
 
     Args:
         batch_sizes: the sizes M.
-        rises: E over batches of the loss, less the loss with population statistics.
-        slope: of the least-squares line against 1 / M: the strength at M = 1.
-        intercept: of that line; 0 where the strength is inversely proportional to M.
-        fit: share of the rises' variance that the line explains, R squared.
+        rises: mean loss over batches, minus the loss with population statistics.
+        slope: slope of the least-squares line against 1 / M, the strength at M = 1.
+        intercept: intercept of that line; 0 if the strength is inversely proportional to M.
+        fit: R squared, the share of the rises' variance that the line explains.
     """
 
     batch_sizes: List[int]
@@ -39,7 +39,7 @@ class Regularization:
 
     @property
     def exponent(self) -> Union[float, None]:
-        """Slope of log rise against log M, -1 for 1 / M; None where a rise is not positive."""
+        """Return the slope of log rise against log M, -1 for 1 / M; None unless all rises are positive."""
         if min(self.rises) <= 0:
             return None
         logs = [math.log(m) for m in self.batch_sizes], [math.log(r) for r in self.rises]
@@ -56,27 +56,29 @@ def measure_regularization(
     seed: int = 0,
 ) -> Regularization:
     """
-    Measure how the noise of batch statistics raises the loss, and regress it on 1 / M.
+    Measure by how much the noise of batch statistics raises the loss, and regress it on 1 / M.
 
-    The same samples are divided into batches of each size; the population statistics are those
-    of all of *x*. No formula of the strength is assumed. All modules except the normalizers are
-    in evaluation mode, there are no virtual batches, and *model* is not changed.
+    The same samples are divided into batches of each size. Population statistics are those of all
+    of *x*. No formula of the strength is assumed. All modules except the normalizers are in
+    evaluation mode, there are no virtual batches, and *model* is not changed.
 
     Args:
         model: any torch model with normalizers that need the batch.
-        loss: mean over the samples, of output and target.
-        x: samples, which are the population; a rest that fills no batch is left out of those.
-        y: their targets.
-        batch_sizes: the sizes M, two or more.
-        passes: over the samples, at each size.
-        seed: for the division into batches.
+        loss: function of output and target, a mean over the samples.
+        x: samples, which are the population; batches leave out a rest that fills no whole batch.
+        y: the samples' targets.
+        batch_sizes: two or more sizes M.
+        passes: the number of passes over the samples at each size.
+        seed: seed of the division into batches.
 
     Raises:
-        InvalidSpec: fewer than two different sizes, no pass, or too few samples for the largest.
+        InvalidSpec: there are fewer than two different sizes, no pass, or too few samples for
+            two batches of the largest size.
 
     Source:
         Luo et al., "Towards Understanding Regularization in Batch Normalization", ICLR 2019,
-        arXiv:1809.00846: strength inversely proportional to the batch. Ours is measured.
+        arXiv:1809.00846, where the strength is inversely proportional to the batch size. We
+        measure it instead.
     """
     sizes = sorted(set(batch_sizes))
     if len(sizes) < 2 or sizes[0] < 1 or passes < 1 or len(x) < 2 * sizes[-1]:

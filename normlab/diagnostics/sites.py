@@ -26,7 +26,7 @@ def normalizer_sites(model: nn.Module) -> Dict[str, nn.Module]:
     """
     Find the normalizers of *model*, ours and torch's, by name, in the model's order.
 
-    Where ours comes with its activation, the site is both together.
+    If one of ours includes its activation, the site is both together.
     """
     sites: Dict[str, nn.Module] = {}
     inside = None
@@ -40,7 +40,7 @@ def normalizer_sites(model: nn.Module) -> Dict[str, nn.Module]:
 
 
 def activation_sites(model: nn.Module) -> Dict[str, nn.Module]:
-    """Find the activations: our sites that include one, and activations without a norm."""
+    """Find the activations: our sites that include one, and activations without a normalizer."""
     found = (*_WHOLE_SITES, *ACTIVATION_MODULES.values())
     return {name: module for name, module in model.named_modules() if isinstance(module, found)}
 
@@ -50,8 +50,8 @@ def normalized(site: nn.Module, x: Tensor, out: Tensor) -> Union[Tensor, None]:
     """
     Return the output of the normalizer of *site* for *x*, before scale, shift and activation.
 
-    Computed a second time where the site keeps it to itself, without touching its state; taken
-    from *out* by undoing the affine for torch's own layers, or None where their scale is 0.
+    For our sites, this is computed a second time without changing their state. For torch's own
+    layers, it is computed from *out* by undoing the affine; None if the scale is 0.
     """
     norm = getattr(site, "norm", site)
     if isinstance(norm, ActivationNorm):

@@ -1,4 +1,4 @@
-"""Effective step size: how far an update turns weights whose length does not matter."""
+"""Effective step size: how far an update turns weights whose norm does not affect the loss."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
 
-# their weights have the output channels second
+# in their weights, output channels are the second dimension
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _FILTERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, *TRANSPOSED)
 
 
 @dataclass(frozen=True)
 class StepSize:
-    """One layer over the steps since the last reading, each the mean over output channels."""
+    """The values of one layer since the last reading, each a mean over output channels."""
 
     weight_norm: float
     effective_step: float
@@ -28,20 +28,20 @@ class StepSizeMeter:
     """
     Read weight norms, effective step sizes and measured turns of each layer.
 
-    In front of a normalizer only the direction w / ||w|| of a channel's weights matters, and
-    plain SGD moves it by
+    Before a normalizer, only the direction w^ = w / ||w|| of a channel's weights affects the loss,
+    and plain SGD moves it by
 
     w^ <- w^ - eta / ||w||^2 (I - w^ w^T) grad L(w^),
 
     so eta_eff = eta / ||w||^2. The measured turn is the angle between the directions at two
-    readings, in radians. Norms are taken in float64.
+    readings, in radians. Norms are computed in float64.
 
     Args:
         model: any torch model; its weights are only read.
-        layers: names and layers; by default every convolution and linear layer but the last.
+        layers: names and layers; by default every convolution and linear layer except the last.
 
     Attributes:
-        directions: of each layer at the last reading; keep them to go on elsewhere.
+        directions: each layer's directions at the last reading; save them to continue later.
 
     Raises:
         InvalidSpec: the model has no such layer.
@@ -70,13 +70,13 @@ class StepSizeMeter:
         direction = w / norm[:, None]
         before = self.directions.get(name, direction)
         self.directions[name] = direction
-        # 2 asin(|a - b| / 2) keeps small angles that acos(a b) would round to 0
+        # 2 asin(|a - b| / 2) keeps small angles, which acos(a b) would round to 0
         turn = 2 * torch.asin(((direction - before).norm(dim=1) / 2).clamp(max=1))
         return StepSize(float(norm.mean()), float((lr / norm**2).mean()), float(turn.mean()))
 
 
 def scale_free_layers(model: nn.Module) -> List[Tuple[str, nn.Module]]:
-    """List the layers with filters, without the last one, whose scale does matter."""
+    """List the layers with filters except the last one, whose scale does affect the loss."""
     return filter_layers(model)[:-1]
 
 
@@ -87,10 +87,11 @@ def filter_layers(model: nn.Module) -> List[Tuple[str, nn.Module]]:
 
 def scale_invariance(layer: nn.Module) -> float:
     """
-    Return how far the last gradient is from being at right angles to the weights.
+    Return the deviation of the last gradient from a right angle to the weights.
 
-    |<grad, w>| / (||grad|| ||w||), the largest over output channels: 0 where the loss does not
-    depend on the scale of a channel's weights, exactly so for eps = 0. Call it after `backward`.
+    It is |<grad, w>| / (||grad|| ||w||), the maximum over output channels. It is 0 if the loss does
+    not depend on the scale of a channel's weights; this is exact for eps = 0. Call it after
+    `backward`.
 
     Raises:
         InvalidSpec: the layer has no gradient.

@@ -1,4 +1,4 @@
-"""Read a model, or experiment with it, without changing it."""
+"""Contexts to read a model, or to experiment with a copy, without changing the model."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def unturned(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def hooked(modules: Mapping[str, nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
     """
-    Call *hook* after each forward of *modules*, until the context ends.
+    Call *hook* after each forward pass of *modules*, until the context ends.
 
     Args:
-        hook: gets the module's name, its arguments as a tuple and its output; what it returns
-            takes the output's place, unless that is None.
+        hook: receives the module's name, its arguments as a tuple, and its output. Its result
+            replaces the output, unless it is None.
     """
     handles = [
         module.register_forward_hook(lambda _m, x, out, name=name: hook(name, x, out))
@@ -53,10 +53,10 @@ def hooked(modules: Mapping[str, nn.Module], hook: Callable[..., Any]) -> Iterat
 @contextmanager
 def replica(model: nn.Module) -> Iterator[nn.Module]:
     """
-    Give a copy of *model*, in its mode, to do anything with; restore random numbers afterwards.
+    Yield a copy of *model* in the same mode, for any use; restore random numbers afterwards.
 
-    A copy, and not the model put back afterwards: some normalizers keep state that no
-    state dict has, such as whose backward is next.
+    We do not use and restore the model itself, because some normalizers keep state that is not in
+    the state dict, such as which backward is next.
     """
     with torch.random.fork_rng(devices=_cuda_devices(model)):
         twin = copy.deepcopy(model)

@@ -1,4 +1,4 @@
-"""Norms of each channel's weights, once per epoch, for another training to follow."""
+"""Record the norms of each channel's weights after each epoch, for another training to copy."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from normlab.events import Diagnostic
 
 
 def weight_norms(model: nn.Module) -> Dict[str, List[float]]:
-    """Return the norms of the output channels of every layer but the last, in float64."""
+    """Return the weight norm of each output channel of every layer except the last, in float64."""
     return {name: rows(layer).norm(dim=1).tolist() for name, layer in scale_free_layers(model)}
 
 
 class WeightNormsObserver(Observer):
-    """Records the norms after each epoch, after its evaluation; epochs count from 0."""
+    """Records the norms after each epoch and its evaluation; epochs count from 0."""
 
     def after_epoch(self, moment: Moment) -> None:
-        """Read the weights."""
+        """Record the norms."""
         epoch = (moment.step - 1) // moment.steps_per_epoch
         record = {"epoch": epoch, "norms": weight_norms(moment.model)}
         moment.record(Diagnostic(name="weight_norms", step=moment.step, record=record))
