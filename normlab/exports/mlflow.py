@@ -1,8 +1,8 @@
 """
-Runs on an MLflow server, over its REST interface.
+Create runs on an MLflow server, over its REST interface.
 
-By httpx, which the client needs anyway: mlflow-skinny would bring twenty packages for the five
-requests that are made here, and pins protobuf, which TensorBoard's files depend on too.
+This module uses httpx, which the client needs anyway. For its five requests, mlflow-skinny would
+install twenty packages and pin protobuf, which TensorBoard's files depend on too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from normlab.exports.run import Run
 from normlab.stacks.proxies import http_client
 
 _API = "/api/2.0/mlflow/"
-_MOST_METRICS, _MOST_PARAMS = 1000, 100  # of one log-batch, as MLflow documents
+_MOST_METRICS, _MOST_PARAMS = 1000, 100  # in one log-batch request, from MLflow's documentation
 _LONGEST_PARAM = 6000
 _TAG = "normlab.job"
 _STATUS = {"succeeded": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}
@@ -29,8 +29,8 @@ class MlflowServer:
     An MLflow tracking server.
 
     Args:
-        url: of the server; may hold user and password.
-        http: another transport of httpx, for tests.
+        url: the server's address, which may contain a user and a password.
+        http: another httpx transport, for tests.
     """
 
     def __init__(self, url: str, http: Optional[httpx.BaseTransport] = None) -> None:
@@ -55,7 +55,7 @@ class MlflowServer:
 
         Raises:
             ServiceUnavailable: the server does not answer.
-            InvalidSpec: the server refuses; the message is its own.
+            InvalidSpec: the server refuses; the message is the server's.
         """
         place = self._experiment(experiment)
         earlier = list(self._runs_of(place, run.job.id))

@@ -15,7 +15,7 @@ Scalar = Union[bool, int, float, str]
 
 @dataclass(frozen=True)
 class Run:
-    """A job and its series by name; *label* distinguishes it from the others."""
+    """A job and its series by name; *label* distinguishes it from other jobs."""
 
     job: JobDetail
     series: Mapping[str, SeriesRecord]
@@ -23,18 +23,18 @@ class Run:
 
     @property
     def settings(self) -> Dict[str, Scalar]:
-        """The job's specification as a flat mapping from dotted path to value, without nulls."""
+        """Return the job's specification as a flat mapping of dotted paths, without nulls."""
         return dict(_flat(self.job.spec.model_dump(mode="json")))
 
     @property
     def finals(self) -> Dict[str, float]:
-        """The last value of each metric, if it is finite."""
+        """Return the last value of each metric, if it is finite."""
         ends = {name: last.value for name, last in self.job.last.items()}
         return {name: value for name, value in ends.items() if value is not None}
 
 
 def read(client: Client, job: str, names: Sequence[str] = (), label: str = "") -> Run:
-    """Fetch a job and every point of its metrics, or of those of *names* alone."""
+    """Fetch a job and every point of its metrics, or only of the metrics *names*."""
     found = client.get(job)
     wanted = list(names) or list(found.last)
     series = client.metrics(job, *wanted) if wanted else {}
@@ -42,7 +42,7 @@ def read(client: Client, job: str, names: Sequence[str] = (), label: str = "") -
 
 
 def read_study(client: Client, study: str, names: Sequence[str] = ()) -> Iterator[Run]:
-    """Fetch the jobs of a study one after another, labelled by what varies."""
+    """Fetch the jobs of a study one after another, labelled by the settings that vary."""
     from normlab.specs.cells import label
 
     for cell in client.studies.get(study).grid:

@@ -22,7 +22,7 @@ def write(run: Run, folder: Path) -> Path:
         InvalidSpec: tensorboardX is not installed.
     """
     try:
-        from tensorboardX import SummaryWriter  # large, and only this module needs it
+        from tensorboardX import SummaryWriter  # imported here because it is large
         from tensorboardX.summary import hparams
     except ImportError as e:
         raise InvalidSpec("tensorboardX is not installed; pip install 'normlab[study]'") from e
