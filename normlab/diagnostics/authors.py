@@ -21,7 +21,7 @@ class ActingObserver(Observer):
         self._author = author
 
     def is_due(self, step: int, steps_per_epoch: int) -> bool:
-        """Return whether to call `after_update` now: the author's `is_due` decides, if it exists."""
+        """Return whether to call `after_update` at this step, by the author's `is_due` if any."""
         if not hasattr(self._author, "after_update"):
             return False
         asked = getattr(self._author, "is_due", None)

@@ -39,7 +39,7 @@ class Regularization:
 
     @property
     def exponent(self) -> Union[float, None]:
-        """Return the slope of log rise against log M, -1 for 1 / M; None unless all rises are positive."""
+        """Return the slope of log rise against log M; None unless all rises are positive."""
         if min(self.rises) <= 0:
             return None
         logs = [math.log(m) for m in self.batch_sizes], [math.log(r) for r in self.rises]
