@@ -1,1 +1,1 @@
-"""The operating system: the limits of a process, its private files, locks and children."""
+"""Functions of the operating system: limits of a process, private files, locks, children."""

@@ -1,4 +1,4 @@
-"""Disks: they fill up, and keep a file's name only once its folder is synced."""
+"""Full disks, and folders that must be synced so that a disk keeps the names of files."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 def is_full(error: OSError) -> bool:
-    """Return whether no space, or none of this user's share, is left for a file of that size."""
+    """Return whether the disk, or this user's quota, has no space left for a file of that size."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def sync_folder(folder: Path) -> None:
-    """Let the names of the files in *folder* outlast a loss of power."""
+    """Sync *folder*, so that the names of its files survive a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

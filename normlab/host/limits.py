@@ -9,7 +9,7 @@ from typing import List, Optional
 
 # A container sees its own group at the root: version 2 of control groups, or version 1.
 GROUPS = Path("/sys/fs/cgroup")
-DRIVER = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU, from NVIDIA's driver
+DRIVER = Path("/proc/driver/nvidia/gpus")  # NVIDIA's driver has one folder per GPU here
 
 
 def usable_cores(groups: Path = GROUPS) -> int:

@@ -16,10 +16,10 @@ def held(path: Path, busy: Optional[str] = None) -> Iterator[None]:
     Hold the lock *path*; the file is created if it is missing.
 
     Args:
-        busy: the error message if another process holds it; None: wait until it is released.
+        busy: the error message if another process holds it; with None, wait until it is released.
 
     Raises:
-        Conflict: with *busy*.
+        Conflict: another process holds it; the message is *busy*.
     """
     import fcntl  # not on Windows, where no stack can run
 

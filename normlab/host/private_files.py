@@ -1,4 +1,4 @@
-"""Files that only their owner can read: a stack writes tokens, passwords and people's work."""
+"""Files that only their owner can read, for tokens, passwords and people's work."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_privately(path: Path, text: str) -> None:
 
 def tighten(folder: Path, leave: Container[str] = ()) -> None:
     """
-    Make *folder* and its contents private, as far as they belong to this user.
+    Make private *folder* and those of its contents that belong to this user.
 
     Symbolic links are not followed. A private folder below the second level is not searched: its
     contents are protected already, and there may be thousands of such folders.

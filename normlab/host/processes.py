@@ -1,4 +1,4 @@
-"""Child processes: they end with their parent, or are forked from a process with imports."""
+"""Child processes that end with their parent, or that are forked after the imports were made."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FAILED = 70
 
 def die_with_parent(parent: Optional[int] = None, by: signal.Signals = signal.SIGKILL) -> None:
     """
-    Have the kernel send *by* to this process when the thread that forked it ends (Linux).
+    Have the kernel (Linux) send *by* to this process when the thread that forked it ends.
 
     It may be called between fork and exec, so it takes no lock and allocates next to nothing.
 
@@ -33,7 +33,7 @@ def die_with_parent(parent: Optional[int] = None, by: signal.Signals = signal.SI
 
 
 class ThreadsRun(RuntimeError):
-    """This process has other threads, whose locks a fork would need but never get."""
+    """This process has other threads, which may hold locks that a fork would wait for forever."""
 
 
 def require_one_thread() -> None:
@@ -44,17 +44,17 @@ def require_one_thread() -> None:
 
 
 class Forks:
-    """Forked children of a process that only has the imports that they need."""
+    """Children forked from a process that has already imported what they need."""
 
     def __init__(self) -> None:
         self._deadlines: Dict[int, float] = {}
 
     def start(self, work: Callable[[], int], within_s: float = math.inf) -> int:
         """
-        Fork a child that exits with what *work* returns, and 70 if it raises; return its id.
+        Fork a child that exits with the result of *work*, or with 70 if it raises; return its id.
 
         Args:
-            within_s: after this time the child is killed, at the next call of `ended`.
+            within_s: the child's time limit; the next call of `ended` after it kills the child.
 
         Raises:
             ThreadsRun: nothing was forked.
@@ -88,7 +88,7 @@ def _work_and_leave(work: Callable[[], int]) -> None:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)  # without the clean-up of the interpreter, which is for the parent to do
+        os._exit(code)  # skips the interpreter's clean-up, which belongs to the parent
 
 
 def _code(status: int) -> int:

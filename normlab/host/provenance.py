@@ -1,4 +1,4 @@
-"""What a process computes with: its interpreter, the packages installed there, and the host."""
+"""The software and the host of a process: interpreter, installed packages and machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def provenance() -> Dict[str, Any]:
     """
     Return the interpreter, all installed packages with their versions, and the host.
 
-    Read once for each process, and by a warm process for all of its forks.
+    This is read once per process; forks of a warm process share its result.
     """
     return {
         "python": platform.python_version(),
@@ -31,7 +31,7 @@ def _packages() -> Dict[str, str]:
     found: Dict[str, str] = {}
     for package in importlib.metadata.distributions():
         name = package.metadata["Name"]
-        if name:  # a folder that was half removed has none
+        if name:  # an incompletely removed package has none
             found.setdefault(name.lower().replace("_", "-"), package.version)
     return dict(sorted(found.items()))
 
