@@ -1,9 +1,9 @@
 """
-Whether an IPU can be expected to take a job: rules on its spec, then on what its model computes.
+Check whether an IPU can probably train a job: first its spec by rules, then its model's operators.
 
 `rules` reads the spec and needs no torch; `trace` runs the model once on tensors without data.
-Neither needs Graphcore's SDK, and neither promises more than "passes the op check": attribute
-limits, memory and compilation are known to the real compiler alone.
+Neither needs Graphcore's SDK. A model that passes may still fail later, because only the real
+compiler knows the limits of attributes, the memory, and whether the model compiles.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Tuple
 
 POPTORCH_VERSION = "3.4"
-POPTORCH_TORCH = "2.0.1"  # the torch that PopTorch 3.3 and 3.4 are built to
+POPTORCH_TORCH = "2.0.1"  # the torch for which PopTorch 3.3 and 3.4 are built
 
 
 @dataclass(frozen=True)
 class OpCheck:
-    """What the check found: no problems means that the model passes, and nothing more."""
+    """The problems that the check found; without any, the model passes the op check."""
 
     problems: Tuple[str, ...]
     ops: Tuple[str, ...]
@@ -25,12 +25,12 @@ class OpCheck:
 
     @property
     def passes(self) -> bool:
-        """Whether nothing speaks against an IPU."""
+        """Return whether no problem was found."""
         return not self.problems
 
     @property
     def message(self) -> str:
-        """One sentence for people."""
+        """Return the result as one sentence."""
         torch = f"checked with torch {self.torch}"
         if not self.torch.startswith(POPTORCH_TORCH):
             torch += f"; PopTorch is built to torch {POPTORCH_TORCH}"

@@ -1,4 +1,4 @@
-"""Check a whole job: the rules on its spec, then its model on tensors without data."""
+"""Check a whole job: first its spec by rules, then its model on tensors without data."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from normlab.specs.tasks import filled
 from normlab.specs.zoo import without_weights
 from normlab.training.tasks import Task
 
-_UNKNOWN_CLASSES = 1000  # if it depends on the files; the operators are the same
+_UNKNOWN_CLASSES = 1000  # where the files decide; the number does not change the operators
 
 
 def check_job(spec: JobSpec) -> OpCheck:
     """Check whether an IPU can train *spec*, without computing anything."""
     static = tuple(str(problem) for problem in problems(spec, "ipu"))
-    if static:  # a model that is refused anyway need not be built
+    if static:  # the job is refused already, so its model need not be built
         return OpCheck(static, (), torch.__version__)
     return _check(norms.plain_operators(meta_model(spec)), spec)
 
 
 def check_for_training(model: nn.Module, spec: JobSpec) -> OpCheck:
-    """Check *model* itself, as it is about to be trained; it stays as it is."""
+    """Check the *model* that is about to be trained, without changing it."""
     return _check(copy.deepcopy(model).to("meta"), spec)
 
 
@@ -45,7 +45,7 @@ def _check(model: nn.Module, spec: JobSpec) -> OpCheck:
 
 
 def training_example(spec: JobSpec, rows: int) -> Tuple[Tensor, Tensor]:
-    """Return what an update sees of *rows* samples: of another side, and with mixed targets."""
+    """Return *rows* samples as an update sees them: resized, and with mixed targets."""
     channels, classes, size = inputs(spec)
     for one in spec.augmentations:
         size = (one.size if isinstance(one, RandomResizedCrop) else None) or size
@@ -70,10 +70,10 @@ def _batch(spec: JobSpec, rows: int, channels: int, size: int) -> Tuple[Tensor, 
 
 def meta_model(spec: JobSpec, report: Report = None) -> nn.Module:
     """
-    Build the job's network on the meta device: shapes, and no memory.
+    Build the job's network on the meta device, with shapes but without memory.
 
     Args:
-        report: gets what was done with each norm layer, where these are exchanged.
+        report: receives the conversion report, if norm layers are exchanged.
     """
     channels, classes, size = inputs(spec)
     fresh = spec.model.model_copy(
@@ -85,7 +85,7 @@ def meta_model(spec: JobSpec, report: Report = None) -> nn.Module:
     try:
         with torch.device("meta"):
             return make()
-    except RuntimeError:  # it reads a value while it is built; the CPU has one, or says more
+    except RuntimeError:  # building it reads a value: the CPU has one, or gives a clearer error
         if MODELS[spec.model.name].package is None:
             raise
         return make().to("meta")
@@ -96,9 +96,9 @@ def inputs(spec: JobSpec) -> Tuple[int, int, int]:
     Return the channels of the job's images, their classes, and the pixels of a side.
 
     Raises:
-        InvalidSpec: the dataset is unknown, or nobody looked into its file.
+        InvalidSpec: the dataset is unknown, or its file was not inspected.
     """
     facts, size = spec.dataset.facts(), image_size(spec)
     if facts is None or facts.channels is None or size is None:
-        raise InvalidSpec(f"dataset.name: nobody knows the sizes of {spec.dataset.name!r} here")
+        raise InvalidSpec(f"dataset.name: the sizes of {spec.dataset.name!r} are not known here")
     return facts.channels, facts.num_classes or _UNKNOWN_CLASSES, size

@@ -9,7 +9,7 @@ from typing import FrozenSet
 # In-place operators are matched without their underscore, except where only that form is listed.
 _IN_PLACE_ONLY = {"copy_", "normal_", "uniform_", "random_", "exponential_"}
 
-# How PopTorch, or an older torch, calls what the dispatcher shows under another name.
+# Names of operators in the dispatcher, and their names in PopTorch or in an older torch.
 _SAME_AS = {
     "zero_": "zeros_like",
     "fill_": "full_like",
@@ -21,7 +21,7 @@ _SAME_AS = {
     "_adaptive_avg_pool3d": "adaptive_avg_pool3d",
 }
 
-# Handled by PopTorch's dispatcher itself, or decomposed before its list is asked.
+# Handled by PopTorch's dispatcher itself, or decomposed before PopTorch reads its list.
 _HANDLED = {
     "empty",
     "empty_like",
@@ -38,13 +38,13 @@ _HANDLED = {
 
 @lru_cache(maxsize=None)
 def listed() -> FrozenSet[str]:
-    """Return the names of PopTorch's list, `aten::add` and so on."""
+    """Return the names in PopTorch's list, such as `aten::add`."""
     lines = Path(__file__).with_name("supported_ops.txt").read_text().splitlines()
     return frozenset(line for line in lines if line and not line.startswith("#"))
 
 
 def is_supported(name: str) -> bool:
-    """Say whether PopTorch takes the operator that the dispatcher calls *name*."""
+    """Return whether PopTorch supports the operator that the dispatcher calls *name*."""
     space, _, op = name.partition("::")
     if space != "aten":
         return name in listed()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from normlab.norms.typed_bases import DispatchMode
 
-# Write their running statistics without being in-place operators to PopTorch.
+# These write running statistics, although PopTorch does not count them as in-place operators.
 _BATCH_NORMS = {
     "aten::native_batch_norm",
     "aten::_native_batch_norm_legit",
@@ -19,7 +19,7 @@ _BATCH_NORMS = {
 
 
 class OpRecorder(DispatchMode):
-    """Notes each operator once, with the first module that called it, and every tensor written."""
+    """Records each operator once, with the first module that called it, and each written tensor."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class OpRecorder(DispatchMode):
         args: Tuple[Any, ...] = (),
         kwargs: Optional[Mapping[str, Any]] = None,
     ) -> Any:
-        """Note *func* and what it writes, then call it."""
+        """Record *func* and the tensors that it writes, then call it."""
         name = func._schema.name
         self.ops.setdefault(name, self._path[-1] if self._path else "")
         if name not in _BATCH_NORMS:
@@ -83,7 +83,7 @@ def custom_functions(loss: Tensor) -> List[str]:
         if node is None or node in seen:
             continue
         seen.add(node)
-        if isinstance(node, torch.autograd.function.BackwardCFunction):  # every custom one is
+        if isinstance(node, torch.autograd.function.BackwardCFunction):  # custom ones
             names.add(type(node).__name__.replace("Backward", ""))
         todo.extend(parent for parent, _ in node.next_functions)
     return sorted(names)

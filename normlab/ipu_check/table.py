@@ -1,4 +1,4 @@
-"""`python -m normlab.ipu_check.table`: the verdict of the op check on every kind, as Markdown."""
+"""`python -m normlab.ipu_check.table` prints the op check's verdict on every kind, as Markdown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from normlab.specs.normalizers import BY_KIND
 
 
 def verdict_table() -> str:
-    """Return one row per kind: does `preresnet8` pass with it, with and without proxy, and why."""
+    """Return one row per kind: whether `preresnet8` passes with and without proxy, and why."""
     rows = ["| kind | op check | with `proxy` | why |", "|---|---|---|---|"]
     for kind, spec in BY_KIND.items():
         plain = check_job(JobSpec.model_validate({"normalizer": kind}))

@@ -19,9 +19,9 @@ def check_model(
     model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor
 ) -> OpCheck:
     """
-    Judge *model*, trained by *loss* on inputs like *x* and labels like *y*.
+    Check *model*, trained with *loss* on inputs like *x* and labels like *y*.
 
-    All of them should live on the meta device; then nothing is computed and nothing allocated.
+    All of them should be on the meta device; then nothing is computed or allocated.
     """
     model.train()
     problems = layer_problems(model)
@@ -31,7 +31,7 @@ def check_model(
         with recorder.watch(model):
             result = loss(model(x), y)
         problems += _custom_backwards(result)
-    except (RuntimeError, NotImplementedError) as e:  # what has no meta form, or reads a value
+    except (RuntimeError, NotImplementedError) as e:  # no meta form, or a value is read
         problems.append(f"it cannot be traced: {str(e).splitlines()[0]}")
     problems += _unlisted(recorder)
     problems += buffer_problems(model, before, recorder)
@@ -65,7 +65,7 @@ def buffer_problems(model: nn.Module, before: Buffers, recorder: OpRecorder) -> 
 def _may_change(model: nn.Module, name: str, buffer: Tensor) -> bool:
     if buffer.is_floating_point():
         return True
-    # Batch norm counts its batches, and reads the count only where it averages them all.
+    # Batch norm counts its batches, but reads the count only if it averages over all of them.
     path, _, leaf = name.rpartition(".")
     owner = model.get_submodule(path)
     return leaf == "num_batches_tracked" and getattr(owner, "momentum", None) is not None
