@@ -1,1 +1,1 @@
-"""Laws that every normalizer obeys, ours and anybody's: in each mode of PyTorch the same."""
+"""Laws for every normalizer, ours or anybody's, such as equal results in all PyTorch modes."""

@@ -1,4 +1,4 @@
-"""Check what a plugin declares against all laws: of a normalizer, or of a part of a recipe."""
+"""Check the normalizers, optimizers, schedules and augmentations of a plugin against all laws."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from normlab.specs.normalizers import parse_normalizer
 from normlab.specs.registries import NORMALIZERS
 
 OK, BROKEN, REFUSED, TOLD = "ok", "broken", "refused", "told"
-# torch.jit.script needs more of a module's code than it computes with, so it says nothing here
+# torch.jit.script fails on code that the layer does not even run, so it is no law here
 LAWS = (*PROPERTIES, *(name for name in MODES if name != "jit.script"), "IPU op check", "cost")
 
 
 class Outcome(NamedTuple):
     """
-    What a law says about a kind.
+    The result of a law for a kind.
 
     Attributes:
-        verdict: ok, broken, refused (by an error of normlab's or of torch's that says so), or
-            told: a fact without a verdict.
+        verdict: ok; broken; refused, by an error of normlab or torch that says so; or told, for a
+            fact without a verdict.
     """
 
     kind: str
@@ -55,7 +55,7 @@ def check(normalizer: Any, laws: Sequence[str] = LAWS) -> Iterator[Outcome]:
 
 
 def check_part(part: str, name: str, laws: Sequence[str] = ()) -> Iterator[Outcome]:
-    """Check an optimizer, a schedule or an augmentation against *laws*; none: all of its part."""
+    """Check an optimizer, schedule or augmentation against *laws*; without any, against all."""
     for law in laws or RECIPE_LAWS[part]:
         verdict, detail = _said(partial(hold, part, name, law))
         yield Outcome(name, law, verdict, detail)
@@ -64,7 +64,7 @@ def check_part(part: str, name: str, laws: Sequence[str] = ()) -> Iterator[Outco
 def declared_in(path: Path) -> Sequence[Tuple[str, str]]:
     """Load the plugin at *path* into this process, and list its parts that have laws."""
     source = read_source(path)
-    folder = TemporaryDirectory(prefix="normlab-laws-")  # as long as the process, or its last use
+    folder = TemporaryDirectory(prefix="normlab-laws-")  # deleted once nothing refers to it
     found = load(source.written_below(Path(folder.name)), source.name)
     use([found])
     parts = (NORMALIZERS, *RECIPE_LAWS)
@@ -100,13 +100,13 @@ def _said(test: Callable[[], Optional[Tuple[str, str]]]) -> Tuple[str, str]:
         return BROKEN, str(e)
     except NormlabError as e:
         return REFUSED, str(e)
-    except Exception as e:  # of the author's code, or of torch about it
+    except Exception as e:  # raised by the author's code, or by torch because of it
         return BROKEN, f"{type(e).__name__}: {_shortened(e)}"
     return found or (OK, "")
 
 
 def _hold(mode: Mode, spec: NormSpec) -> None:
-    """Raise Broken unless *spec* gives in *mode* what it gives eagerly in float64."""
+    """Raise Broken unless *spec* gives the same in *mode* as eagerly in float64."""
     net = partial(_net, spec)
     with torchs_own_warnings():
         found = mode.way(net())

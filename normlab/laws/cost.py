@@ -1,4 +1,4 @@
-"""What a normalizer costs beside torch's batch norm, as a ratio of times in one run."""
+"""The time of a normalizer relative to torch's batch norm, measured in one run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROUNDS = 15
 
 
 def cost(layer: Layer) -> float:
-    """Return the time of forward and backward by that of `torch.nn.BatchNorm2d`, in turns."""
+    """Return the ratio of forward and backward times to `torch.nn.BatchNorm2d`, timed in turns."""
     torch.manual_seed(0)
     x = torch.randn(SHAPE)
     ours, theirs = layer(), nn.BatchNorm2d(SHAPE[1])

@@ -1,4 +1,4 @@
-"""The modes of PyTorch, and what a layer must give in each: what it gives eagerly in float64."""
+"""The modes of PyTorch; in each, a layer must give the same result as eagerly in float64."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Mode(NamedTuple):
     way: Way
     reference: Way = ways.eager
     tolerance: float = 2e-5  # relative to the length of the compared tensor
-    rounding: Optional[torch.dtype] = None  # what this costs is tolerated, and no fixed part
+    rounding: Optional[torch.dtype] = None  # if given, this rounding's effect is the tolerance
 
 
 MODES: Dict[str, Mode] = {
@@ -54,7 +54,7 @@ MODES: Dict[str, Mode] = {
 
 
 def tolerated(net: Net, mode: Mode, exact: Record) -> Dict[str, float]:
-    """Return which part of its length each value of *exact* may be off in *mode*."""
+    """Return the relative tolerance of each value of *exact* in *mode*."""
     if mode.rounding is None:
         return dict.fromkeys(exact, mode.tolerance)
     wide = mode.way is ways.autocast  # parameters stay in float32
@@ -64,8 +64,8 @@ def tolerated(net: Net, mode: Mode, exact: Record) -> Dict[str, float]:
 def differences(
     found: Record, expected: Record, tolerance: Union[float, Dict[str, float]]
 ) -> Dict[str, float]:
-    """Return the tensors that differ by more than *tolerance* of their length, and by how much."""
-    names = [n for n, e in expected.items() if n in found or bool(e.any())]  # None is no gradient
+    """Return the tensors whose relative difference exceeds *tolerance*, with that difference."""
+    names = [n for n, e in expected.items() if n in found or bool(e.any())]  # None: no gradient
     limits = tolerance if isinstance(tolerance, dict) else dict.fromkeys(names, tolerance)
     off = {n: _off(found[n], expected[n]) for n in names}
     return {n: o for n, o in off.items() if not o <= limits[n]}
@@ -81,6 +81,6 @@ def torchs_own_warnings() -> Iterator[None]:
     """Allow torch's deprecation warnings about its own functions."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")
-        # from the code that the compiler generates for the rest of a function after a graph break
+        # raised in code that the compiler generates after a graph break
         warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor")
         yield

@@ -1,4 +1,4 @@
-"""What holds for a normalizer apart from modes: shapes, gradients, state, and what it claims."""
+"""Laws that do not depend on a mode: shapes, gradients, state, and the kind's own claims."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from normlab.laws.ways import CHANNELS, Broken
 from normlab.specs.norm_base import NormSpec
 
-Layer = Callable[[], nn.Module]  # makes a new one, always the same
+Layer = Callable[[], nn.Module]  # makes a new layer, always with the same values
 Law = Callable[[Layer, NormSpec], None]
 
 _SHAPE = (4, CHANNELS, 5, 3)
@@ -28,18 +28,18 @@ def keeps_shape_and_dtype(layer: Layer, spec: NormSpec) -> None:
 
 
 def is_deterministic(layer: Layer, spec: NormSpec) -> None:
-    """In evaluation mode, two layers that are made alike give the same bits."""
+    """In evaluation mode, two layers that are made in the same way give the same bits."""
     outputs = []
     for draws in (1, 2):
         made = layer().eval()
-        torch.rand(draws)  # so that random numbers differ from now on
+        torch.rand(draws)  # so that later random numbers differ
         outputs.append(made(_x()))
     if not torch.equal(*outputs):
         raise Broken("the same input gives other bits the second time, in evaluation mode")
 
 
 def has_right_gradients(layer: Layer, spec: NormSpec) -> None:
-    """The gradients are those of finite differences, in float64 in evaluation mode."""
+    """In float64 and evaluation mode, the gradients agree with finite differences."""
     made = layer().double().eval()
     x = _x(torch.float64)[:2, :, :2].requires_grad_()
     names = [name for name, p in made.named_parameters() if p.requires_grad]
@@ -72,7 +72,7 @@ def is_independent_if_it_says_so(layer: Layer, spec: NormSpec) -> None:
         return
 
     def run(x: Tensor) -> Tensor:
-        y: Tensor = layer().double().train(not spec.stateful)(x)  # in training by those before it
+        y: Tensor = layer().double().train(not spec.stateful)(x)  # others keep a history
         return y
 
     x = _x(torch.float64)

@@ -1,8 +1,8 @@
 """
-The laws as tests: `pytest --norms my_norms.py` has one test for each kind and law.
+The laws as tests: `pytest --norms my_norms.py` runs one test for each kind and law.
 
-pytest loads this for every project on the machine, so that it imports nothing of torch before the
-option is given.
+pytest loads this module for every project on the machine, so it imports torch only if the option
+is given.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _OPTION = "normlab_norms"
 
 
 class LawBroken(Exception):
-    """A law of normalizers is broken; the message is what is shown."""
+    """A law of normalizers is broken; pytest shows the message."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,7 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Collect the files of the option besides all others, or alone if nothing else is named."""
+    """Collect the option's files in addition to the others, or alone if no others are named."""
     paths: List[str] = config.getoption(_OPTION)
     if paths:
         named = config.invocation_params.args
@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> Any:
-    """Make the tests of a file of the option, which is no module of tests."""
+    """Make the tests of a file of the option, which is not a test module itself."""
     return (
         _NormsFile.from_parent(parent, path=module_path) if _is_ours(module_path, parent) else None
     )
@@ -73,7 +73,7 @@ class _LawItem(pytest.Item):
         self.part, self.kind, self.law = part, kind, law
 
     def runtest(self) -> None:
-        """Fail if the law is broken, skip if it is refused."""
+        """Fail if the law is broken, and skip if the layer refuses it."""
         from normlab.laws.checking import BROKEN, REFUSED, check, check_part
         from normlab.laws.recipe_laws import RECIPE_LAWS
 

@@ -27,7 +27,7 @@ _SAMPLES, _CLASSES, _SIDE = 6, 4, 12
 
 
 def goes_downhill(spec: Optimizer) -> None:
-    """Raise Broken unless updates shorten a vector whose length is the loss."""
+    """Raise Broken unless updates reduce the loss |w|, the norm of the weights."""
     start, end = _trained(spec, 0), _trained(spec, _UPDATES)
     if not float(end.norm()) < float(start.norm()):
         raise Broken(
@@ -37,7 +37,7 @@ def goes_downhill(spec: Optimizer) -> None:
 
 
 def leaves_others_alone(spec: Optimizer) -> None:
-    """Raise Broken if it changes, or stumbles over, a parameter without a gradient."""
+    """Raise Broken if it changes a parameter without a gradient, or fails because of it."""
     idle = nn.Parameter(torch.ones(3))
     _trained(spec, 3, [idle])
     if not bool((idle == 1).all()):
@@ -51,7 +51,7 @@ def repeats_updates(spec: Optimizer) -> None:
 
 
 def continues_from_its_state(spec: Optimizer) -> None:
-    """Raise Broken unless a copy that loads its state goes on in the same way."""
+    """Raise Broken unless a copy that loads its state continues in the same way."""
     if not torch.equal(_trained(spec, 6), _trained(spec, 6, reload_at=3)):
         raise Broken("after load_state_dict(state_dict()) the updates differ")
 
@@ -71,7 +71,7 @@ def _trained(spec: Optimizer, updates: int, others: Any = (), reload_at: int = -
 
 
 def _made(spec: Optimizer, groups: List[Dict[str, Any]]) -> Any:
-    fresh = [dict(group) for group in groups]  # an optimizer keeps and fills what it is given
+    fresh = [dict(group) for group in groups]  # an optimizer keeps and changes its groups
     return named_object(spec.factory)(fresh, lr=spec.lr, **spec.own)
 
 
@@ -81,7 +81,7 @@ def is_a_factor(spec: Schedule) -> None:
 
 
 def repeats_factors(spec: Schedule) -> None:
-    """Raise Broken unless an update has the same factor whenever it is asked for."""
+    """Raise Broken unless an update has the same factor each time it is computed."""
     if _factors(spec) != _factors(spec):
         raise Broken("the same update has another factor when it is asked for again")
 
@@ -94,7 +94,7 @@ def _factors(spec: Schedule) -> List[float]:
 
 
 def keeps_shape(spec: Augmentation) -> None:
-    """Raise Broken unless samples keep their number and type, and their input."""
+    """Raise Broken unless samples keep their number and type, and the input is not changed."""
     x, y, drawn = _batch(spec)
     before = x.clone()
     found, _ = _changed(spec, x, y, drawn)
@@ -179,6 +179,6 @@ def hold(part: str, name: str, law: str) -> None:
 
     Raises:
         Broken: the law is broken.
-        Exception: of the author's code.
+        Exception: the author's code raised it.
     """
     RECIPE_LAWS[part][law](_REGISTRIES[part][name]())

@@ -1,8 +1,8 @@
-"""What a format of 16 bits costs a layer whose own arithmetic is exact: the measure of those ways.
+"""The error that a 16-bit format causes in a layer with exact arithmetic; it sets tolerances.
 
-The net computes in float64, and what a layer and the convolution before it hand over (inputs,
-outputs, parameters and the gradients of all these) is rounded to the format, up or down at random.
-The distance of such runs from one without rounding is the condition of each gradient and state.
+The net computes in float64. The inputs, outputs and parameters of a layer and of the convolution
+before it, and the gradients of all these, are rounded to the format, up or down at random. The
+distance of such runs from a run without rounding is the expected error of each gradient and state.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from normlab.laws.ways import Record
 from normlab.norms.typed_bases import Function
 
 RUNS = 12
-FACTOR = 1.5  # rounding to nearest is nearer than rounding at random: 0.9 is the most of all kinds
+FACTOR = 1.5  # rounding to nearest errs less than at random: at most 0.9 of it over all kinds
 
 
 class _Rounded(Function):
@@ -41,7 +41,7 @@ def _at_random(x: Tensor, dtype: torch.dtype, generator: torch.Generator) -> Ten
 
 
 def _run(net: nn.Module, dtype: torch.dtype, seed: int, wide: bool) -> Record:
-    """Train *net* with what is handed over rounded, parameters aside if those are *wide*."""
+    """Train *net* with rounded tensors between layers; *wide* parameters are not rounded."""
     generator = torch.Generator().manual_seed(seed)
     at_random = partial(_at_random, dtype=dtype, generator=generator)
     assert isinstance(net, nn.Sequential)

@@ -27,7 +27,7 @@ CHANNELS = 8
 
 
 def data(like: nn.Module) -> Iterator[Tuple[Tensor, Tensor]]:
-    """Yield inputs and the factors of the outputs, in the dtype of a network."""
+    """Yield inputs, and factors for the outputs, in the dtype of a network."""
     generator = torch.Generator().manual_seed(5)
     dtype = next(like.parameters()).dtype
     for _ in range(STEPS):
@@ -253,7 +253,7 @@ def _slopes(net: nn.Module, grad: Callable[..., Any], call: Any = None) -> Recor
 
 
 def each(net: nn.Module) -> Record:
-    """Both models of the batch, one after the other."""
+    """Both models of the batch, one after another."""
     nets = models(net)
     found = [gradients_of(n) for n in nets]
     return {name: torch.stack([f[name] for f in found]) for name in found[0]}
