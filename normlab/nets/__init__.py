@@ -33,19 +33,20 @@ def build(
     Build a network with fresh weights from torch's global random numbers.
 
     Args:
-        report: gets what was done with each norm layer, where these are exchanged for
-            *normalizer*, and the weights that were loaded; None: nothing.
-        task: for which it gets its head, where it has several.
-        data_root: the folder in which it finds files of weights; None: there are none.
+        report: receives the conversion report, if norm layers are exchanged for *normalizer*,
+            and the weights that were loaded.
+        task: the task that decides the head of a network with several heads.
+        data_root: the folder for files of weights; None if there is none.
 
     Shape:
-        (N, *in_channels*, *image_size*, *image_size*) -> (N, *num_classes*), the logits; a
-        segmenting net gives those of each pixel, (N, *num_classes*, *image_size*, *image_size*). A
-        recurrent net maps (N, *in_channels*, *image_size*) to (N, *num_classes*, *image_size*).
+        (N, *in_channels*, *image_size*, *image_size*) -> (N, *num_classes*), the logits. A
+        segmentation net returns the logits of each pixel,
+        (N, *num_classes*, *image_size*, *image_size*). A recurrent net maps
+        (N, *in_channels*, *image_size*) to (N, *num_classes*, *image_size*).
 
     Raises:
-        InvalidSpec: no such network, images too small for it, channels that do not fit
-            *normalizer*, or no scale to start at 0.
+        InvalidSpec: there is no such network, images are too small for it, channels do not fit
+            *normalizer*, or there is no scale to start at 0.
     """
     if model.name not in MODELS:
         raise InvalidSpec(f"no model {model.name!r}; there are {', '.join(MODELS)}")

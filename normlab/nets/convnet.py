@@ -1,4 +1,4 @@
-"""A plain convolutional net: no shortcuts, so normalization is all that keeps it trainable."""
+"""A plain convolutional net without shortcuts, which is hard to train without normalization."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from normlab.nets.sites import NetSpec, Site, conv3x3
 
 
 def convnet(net: NetSpec) -> nn.Module:
-    """Build six 3x3 convolutions of widths w, w, 2w, 2w, 4w, 4w, the side halved twice."""
+    """Build six 3x3 convolutions of widths w, w, 2w, 2w, 4w, 4w; the side is halved twice."""
     layers: List[nn.Module] = []
     before = net.in_channels
     for stage in range(3):

@@ -1,11 +1,11 @@
 """
-ConvNeXt of our own size: patches of 2 x 2 pixels, three stages of two blocks.
+A small ConvNeXt: patches of 2 x 2 pixels, and three stages of two blocks.
 
 Source:
     Liu et al., "A ConvNet for the 2020s", arXiv:2201.03545, figure 4: depthwise 7x7 convolution,
     norm, linear, GELU, linear; a norm after the first patches, before each smaller map, and before
-    the head; that one stands before the mean over the map here, so that statistics of positions
-    have positions. Without the scale of branches, which is for deeper nets.
+    the head. Here the last norm comes before the mean over the map, so that statistics over
+    positions are possible. Ours has no scale of branches, which is for deeper nets.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KERNEL = 7
 
 
 def convnext(net: NetSpec) -> nn.Module:
-    """Build stages of widths w, 2w and 4w, the side halved before each."""
+    """Build stages of widths w, 2w and 4w; the side is halved before each."""
     layers: List[nn.Module] = []
     before = net.in_channels
     for stage in range(_STAGES):

@@ -1,12 +1,12 @@
 """
-A one-stage detector without anchors: a coarse map is joined with a finer one, which is the grid.
+A one-stage detector without anchors, which joins a coarse map with a finer one, the grid.
 
 Source:
     Zhou, Wang and Kraehenbuehl, "Objects as Points", arXiv:1904.07850, for the map of centres;
     Tian et al., "FCOS: Fully Convolutional One-Stage Object Detection", arXiv:1904.01355, for the
     four distances at each cell and the normalizers in the head (theirs are group norms); Lin et
     al., "Feature Pyramid Networks for Object Detection", arXiv:1612.03144, for the joined maps.
-    Ours has five convolutions of the body and one of the head.
+    Ours has five convolutions in the body and one in the head.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _EDGES = 4
 
 class Detector(nn.Module):
     """
-    Classify each cell of a grid of half the side, and measure the box around it.
+    Classify each cell of a grid with half the side, and predict the box around it.
 
     Shape:
         (N, C, H, W) -> (N, K + 4, H / 2, W / 2): a logit for each class, and the distances to
@@ -45,7 +45,7 @@ class Detector(nn.Module):
         """Look for objects in *x*."""
         fine = self.fine(x)
         up = self.up(self.coarse(fine))
-        up = up[:, :, : fine.shape[2], : fine.shape[3]]  # of an odd side
+        up = up[:, :, : fine.shape[2], : fine.shape[3]]  # cut if the side is odd
         found: Tensor = self.found(self.head(self.join(fine, up)))
         return found
 

@@ -1,4 +1,4 @@
-"""Parts of a network that are left out at random in training."""
+"""Layers that leave out parts of a network at random in training."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from normlab.nets.sites import MeanPool, NetSpec
 
 class StochasticDepth(nn.Module):
     """
-    Leave a residual branch out, for each sample with *probability*; scale up what stays.
+    Leave out a residual branch with *probability* for each sample, and scale up the others.
 
-    y = b x / (1 - p), with b of Bernoulli(1 - p) for each sample; in evaluation y = x.
+    y = b x / (1 - p), with b from Bernoulli(1 - p) for each sample; in evaluation y = x.
 
     Shape:
         (N, ...) -> the same
@@ -42,11 +42,12 @@ class StochasticDepth(nn.Module):
 
 class Depths:
     """
-    Makes the stochastic depth of each residual branch: i / blocks of the largest, i from 1.
+    Makes the stochastic depth of each residual branch; branch i, from 1, has i / blocks of the
+    network's probability.
 
     Args:
         net: the network, with the probability of its last branch.
-        blocks: their number.
+        blocks: the number of branches.
     """
 
     def __init__(self, net: NetSpec, blocks: int) -> None:
@@ -55,7 +56,7 @@ class Depths:
         self._made = 0
 
     def after(self, branch: List[nn.Module]) -> List[nn.Module]:
-        """Return the layers of the next *branch*, with its end."""
+        """Return the layers of the next *branch*, with stochastic depth at its end."""
         self._made += 1
         if not self._most:
             return branch

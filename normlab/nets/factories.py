@@ -1,4 +1,4 @@
-"""The three forms of a network's factory: ours, one that is given `norm`, and any other."""
+"""The three forms of a network's factory: ours, one that takes `norm`, and any other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Report = Optional[Callable[[Union[ConversionReport, LoadedWeights]], object]]
 
 class NormMaker:
     """
-    Makes the normalizers of a network whose factory is given it as `norm`.
+    Makes the normalizers of a network; its factory receives this object as `norm`.
 
     Args:
         normalizer: the kind with its options.
@@ -33,7 +33,7 @@ class NormMaker:
         self._normalizer = normalizer
 
     def __call__(self, channels: int, activation: Optional[str] = None, dims: int = 2) -> nn.Module:
-        """Make the normalizer of *channels* channels, with the activation after it."""
+        """Make the normalizer for *channels* channels, with the activation after it."""
         self.calls += 1
         return self._make(channels, activation, dims)
 
@@ -44,7 +44,7 @@ class NormMaker:
 def from_spec(
     factory: Factory, net: NetSpec, options: Mapping[str, Any], report: Report
 ) -> nn.Module:
-    """Make a network of ours from *net*, with our initial weights."""
+    """Make one of our networks from *net*, with our initial weights."""
     made = factory(net)
     initialize(made)
     return norms.apply_weight_normalization(made, net.normalizer)
@@ -56,7 +56,7 @@ def with_norm(
     """
     Make a network whose *factory* calls norm(channels, activation=None, dims=2) for each site.
 
-    Its initial weights are its author's.
+    Its initial weights are those of its author.
     """
     made = built(factory, net, options, NormMaker(net.normalizer))
     return norms.apply_weight_normalization(made, net.normalizer)
@@ -66,10 +66,10 @@ def converted(
     factory: Factory, net: NetSpec, options: Mapping[str, Any], report: Report
 ) -> nn.Module:
     """
-    Make a network and exchange its norm layers; *report* gets what was done with each.
+    Make a network and exchange its norm layers; *report* receives the conversion report.
 
     Raises:
-        InvalidSpec: there is none to exchange, or one cannot be.
+        InvalidSpec: there is no norm layer to exchange, or one cannot be exchanged.
     """
     made = built(factory, net, options, report=report)
     return convert(made, net.normalizer, report=report)
@@ -86,10 +86,10 @@ def built(
     report: Report = None,
 ) -> nn.Module:
     """
-    Call the *factory* of an author with what it takes.
+    Call the *factory* of an author with the arguments that it takes.
 
     Raises:
-        InvalidSpec: it takes `norm` and makes nothing with it, or returns no module.
+        InvalidSpec: it takes `norm` but does not call it, or does not return a module.
     """
     offered: Dict[str, Any] = {
         "norm": norm,

@@ -15,15 +15,15 @@ def initialize(net: nn.Module) -> None:
     """
     Draw the weights of convolutions and linear layers; normalizers keep their own initialization.
 
-    Convolutions, transposed ones too: N(0, 2 / fan-out), He's initialization. Linear: N(0, 0.01^2),
-    biases 0, so that the first predictions are nearly uniform. In front of gates: U(-k, k) with
-    k = 1 / sqrt(width), biases 0. In the blocks of the nets of patches: Xavier's for linear layers,
-    N(0, 1 / fan-in) for convolutions, biases 0.
+    Convolutions, also transposed ones, use He's initialization, N(0, 2 / fan-out). Linear layers
+    use N(0, 0.01^2) and biases 0, so that the first predictions are nearly uniform. Layers before
+    gates use U(-k, k) with k = 1 / sqrt(width), and biases 0. Blocks of the nets of patches use
+    Xavier's initialization for linear layers, N(0, 1 / fan-in) for convolutions, and biases 0.
 
     Source:
         He et al., "Delving Deep into Rectifiers", arXiv:1502.01852, its backward-propagation case.
         Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural
-        networks", 2010, for the blocks of transformers, as Dosovitskiy et al. have it.
+        networks", 2010, for the blocks of transformers, as in Dosovitskiy et al.
     """
     for module in net.modules():
         if isinstance(module, PatchConv):
@@ -49,14 +49,14 @@ def initialize(net: nn.Module) -> None:
 
 def zero_last_scales(net: nn.Module) -> None:
     """
-    Start every residual branch at 0: the scale of its last normalizer, which nothing follows.
+    Set the scale of the last normalizer of every residual branch to 0, so that branches start at 0.
 
     Raises:
-        InvalidSpec: if no branch ends with a scale.
+        InvalidSpec: no branch ends with a scale.
 
     Source:
-        Goyal et al., "Accurate, Large Minibatch SGD", arXiv:1706.02677, section 5.1; the authors'
-        nets with switchable normalization call it last_gamma.
+        Goyal et al., "Accurate, Large Minibatch SGD", arXiv:1706.02677, section 5.1. The authors of
+        switchable normalization call it last_gamma in their nets.
     """
     branches = [m.branch for m in net.modules() if isinstance(m, Residual)]
     last = [[m for m in b.modules() if isinstance(m, ActivationNorm)][-1:] for b in branches]

@@ -1,4 +1,4 @@
-"""Weights that a network starts with: read from a file, held to its shapes, and reported."""
+"""Read initial weights from a file, check their shapes against the network, and report them."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ class LoadedWeights(NamedTuple):
 
     source: str
     sha256: str
-    """Of the file."""
+    """The digest of the file."""
     fresh: Tuple[str, ...] = ()
     """The parameters of the head that were not taken, because it has other classes."""
 
     def __str__(self) -> str:
-        """Say where they are from, and what started fresh."""
+        """Return the source of the weights, and the parameters that were drawn anew."""
         rest = f"; drawn anew, for other classes: {', '.join(self.fresh)}" if self.fresh else ""
         return f"weights of {self.source} (SHA-256 {self.sha256}){rest}"
 
 
 def load_file(net: nn.Module, path: Path, num_classes: int, field: str) -> LoadedWeights:
     """
-    Load the safetensors file at *path* into *net*, but a head of other classes.
+    Load the safetensors file at *path* into *net*, except a head with other classes.
 
     Args:
-        num_classes: rows of the net's head; a head of other rows in the file is left out.
-        field: of the job, for messages.
+        num_classes: rows of the net's head; a head with another number of rows is not loaded.
+        field: the field of the job, for messages.
 
     Raises:
-        InvalidSpec: there is no such file, it is damaged, or its weights do not fit.
+        InvalidSpec: the file is missing or damaged, or its weights do not fit.
     """
     fresh = load_state(net, _read(path, field), num_classes, field, path.name)
     return LoadedWeights(path.name, file_hash(path), fresh)
@@ -48,7 +48,7 @@ def load_state(
     net: nn.Module, state: Dict[str, Tensor], num_classes: int, field: str, source: str
 ) -> Tuple[str, ...]:
     """
-    Load *state* into *net*, but a head of other classes; return the names in that head.
+    Load *state* into *net*, except a head with other classes; return the names in that head.
 
     Raises:
         InvalidSpec: the weights do not fit; the message names some and *source*.
@@ -111,7 +111,7 @@ def below(data_root: Optional[Path], file: str, field: str) -> Path:
     Return the path of *file* below *data_root*.
 
     Raises:
-        InvalidSpec: this process was given no data root.
+        InvalidSpec: this process has no data root.
     """
     if data_root is None:
         raise InvalidSpec.of([FieldProblem(field, f"{file}: this process has no data root")])

@@ -4,9 +4,10 @@ A long short-term memory of one layer, with a normalizer at its gates.
 Source:
     Hochreiter and Schmidhuber, "Long Short-Term Memory", 1997; the normalizers as in the
     recurrent experiments of Chiley et al., "Online Normalization for Training Neural Networks",
-    arXiv:1905.05894, and their code: the sum of input and state is normalized for each gate by
-    itself, the cell is not. Ba et al., "Layer Normalization", arXiv:1607.06450, section 6 of its
-    supplement, normalize input and state apart, all gates together, and the cell too.
+    arXiv:1905.05894, and their code: they normalize the sum of input and state separately for each
+    gate, and do not normalize the cell. Ba et al., "Layer Normalization", arXiv:1607.06450,
+    section 6 of its supplement, normalize input and state separately, all gates together, and the
+    cell too.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ GATES = 4
 
 
 class GateLinear(nn.Linear):
-    """A linear layer in front of gates; `initialize` draws it by the size of the state."""
+    """A linear layer before gates; its initialization depends on the size of the state."""
 
 
 class GateNorm(nn.Module):
     """
     Normalize the gates at each time step.
 
-    A stateful normalizer has a separate state for each time step, with a common scale and shift:
-    after an empty state, the first steps of a window have another distribution than the last ones,
-    and the backward of every step must follow its own forward. The authors' online normalization
-    has one state for all steps, which its control process then sees in the reverse order.
+    A stateful normalizer has a separate state for each time step, with a common scale and shift.
+    The first steps of a window, after an empty state, have another distribution than the last ones,
+    and the backward pass of every step must follow its own forward pass. The authors' online
+    normalization has one state for all steps, so its control process sees them in reverse order.
 
     Shape:
         (N, 4 * width) -> the same

@@ -1,25 +1,25 @@
-"""The parts of nets of patches: layers of each position, and what a branch is added to."""
+"""The parts of nets of patches: layers for each position, and residual branches."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-HIDDEN = 4  # times as wide as the net is the hidden layer of its blocks
+HIDDEN = 4  # width of the blocks' hidden layer, relative to the net's width
 
 
 class PatchConv(nn.Conv2d):
-    """A convolution that no ReLU follows; `initialize` keeps the size of what passes it."""
+    """A convolution without ReLU after it; its initialization keeps the variance of its input."""
 
 
 class TokenLinear(nn.Linear):
-    """The same linear layer at each position, channels last; `initialize` draws it by Xavier's."""
+    """The same linear layer at each position, channels last, with Xavier's initialization."""
 
 
 class Added(nn.Module):
     """
     x + branch(x), with nothing after it.
 
-    What a recipe does to branches, such as leaving some out in training, belongs here.
+    Changes of branches by a recipe, such as leaving some out in training, belong here.
     """
 
     def __init__(self, branch: nn.Module) -> None:

@@ -1,5 +1,5 @@
 """
-Pre-activation residual net: norm and activation before each convolution, clean shortcuts.
+Pre-activation residual net: norm and activation before each convolution, identity shortcuts.
 
 Source:
     He et al., "Identity Mappings in Deep Residual Networks", arXiv:1603.05027, figure 4(e).

@@ -1,7 +1,7 @@
 """
-A deep plain network with random parameters, as in papers on signal propagation.
+A deep plain network with random parameters, like those in papers on signal propagation.
 
-Its power at each depth, before any training, shows the effect of a normalizer on the signal.
+Its power at each depth before training shows the effect of a normalizer on the signal.
 
 Source:
     Labatie et al., "Proxy-Normalizing Activations to Match Batch Normalization while Removing
@@ -24,7 +24,7 @@ _SPREAD = 0.2  # deviation of scales and shifts
 
 
 class RandomSite(Site):
-    """A site whose scale and shift, where its normalizer has them, are random: see the module."""
+    """A site with random scale and shift, if its normalizer has them (see the module)."""
 
     def __init__(self, net: NetSpec, channels: int) -> None:
         super().__init__(net, channels)
@@ -36,7 +36,7 @@ class RandomSite(Site):
 
 
 def randomplain100(net: NetSpec) -> nn.Module:
-    """Build 100 convolutions of one width, the first with stride 2, a site after each."""
+    """Build 100 convolutions of one width, each with a site after it; the first has stride 2."""
     layers: List[nn.Module] = []
     before = net.in_channels
     for i in range(_DEPTH):

@@ -1,4 +1,4 @@
-"""Build a network of somebody's own to see where its normalizers stand, and what it returns."""
+"""Build a user's own network to record the places of its normalizers and its output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SAMPLES = 2
 
 
 class _Seen(nn.Module):
-    """A normalizer's place that notes what passes it."""
+    """A placeholder for a normalizer that records the shape of its input."""
 
     def __init__(self, channels: int, shapes: List[Tuple[int, ...]]) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class _Seen(nn.Module):
         self._shapes = shapes
 
     def forward(self, x: Tensor) -> Tensor:
-        """Note the shape of *x*."""
+        """Record the shape of *x*."""
         if x.dim() < 2 or x.shape[1] != self._channels:
             raise InvalidSpec(
                 f"norm({self._channels}) got an input of shape {tuple(x.shape)}; its channels "
@@ -56,15 +56,15 @@ def record(
     options: Mapping[str, Any],
 ) -> Optional[List[NormPlace]]:
     """
-    Return the places of the network's normalizers, or None where these have no square maps.
+    Return the places of the network's normalizers, or None if these have no square maps.
 
-    On the meta device, where nothing is computed; what reads a value is run on the CPU instead.
+    The network runs on the meta device without computing, or on the CPU if it reads a value.
 
     Args:
-        task: whose shapes are expected of its output; None: any.
+        task: the task that says which output shape is expected; None for any shape.
 
     Raises:
-        Exception: whatever building or running it raises.
+        Exception: any error from building or running it.
     """
     try:
         return _record(torch.device("meta"), factory, takes_norm, task, size, options)
@@ -88,7 +88,7 @@ def _record(
         if not takes_norm:
             _watch(model, shapes)
         logits = model(torch.zeros(_SAMPLES, *shape))
-    if task is not None and task.name in TASKS.own:  # others say themselves what they take
+    if task is not None and task.name in TASKS.own:  # other tasks check outputs themselves
         _check(logits, task.output_shape(size.channels, size.classes, size.side))
     return _squares(shapes)
 
@@ -126,7 +126,7 @@ def _squares(shapes: List[Tuple[int, ...]]) -> Optional[List[NormPlace]]:
 
 
 def defaults(options: Mapping[str, Mapping[str, Any]]) -> Optional[Dict[str, Any]]:
-    """Return the default of each option; None where one has none."""
+    """Return the default of each option, or None if one has no default."""
     if any(schema.get("required") for schema in options.values()):
         return None
     return {name: schema.get("default") for name, schema in options.items()}

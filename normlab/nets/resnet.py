@@ -4,7 +4,7 @@ Post-activation residual nets, in their CIFAR and their ImageNet form.
 Source:
     He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385: section 4.2 for
     CIFAR (shortcuts without parameters), table 1 for ImageNet (projections where shapes change;
-    the 3x3 convolution of a bottleneck has the stride, as later work has it).
+    the 3x3 convolution of a bottleneck has the stride, as in later work).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Residual(nn.Module):
 
 class PaddedShortcut(nn.Module):
     """
-    Every *stride*-th position, and zeros for the channels that *x* does not have.
+    Take every *stride*-th position, and fill the channels that *x* does not have with zeros.
 
     Shape:
         (N, C, H, W) -> (N, C + *more*, H / *stride*, W / *stride*)
@@ -45,7 +45,7 @@ class PaddedShortcut(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """Thin out and widen *x*."""
+        """Take fewer positions of *x*, and add channels."""
         half = self.more // 2
         thin = x[:, :, :: self.stride, :: self.stride]
         return F.pad(thin, (0, 0, 0, 0, half, self.more - half))

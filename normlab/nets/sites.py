@@ -21,22 +21,22 @@ class NetSpec:
     in_channels: int
     num_classes: int
     width: int  # channels of the first stage
-    side: int  # of the images, or time steps of the sequences
+    side: int  # side of the images, or time steps of the sequences
     task: str = "classification"
-    data_root: Optional[Path] = None  # of the operator's files, where this process may read them
-    dropout: float = 0.0  # of the inputs of the last layer
+    data_root: Optional[Path] = None  # the operator's folder of files, if this process may read it
+    dropout: float = 0.0  # probability for the inputs of the last layer
     stochastic_depth: float = 0.0  # probability that the last residual branch is left out
 
 
 class Site(nn.Module):
     """
-    A place for a normalizer, with or without ReLU after it; the normalizer is `layer`.
+    A place for a normalizer, with or without ReLU after it; `layer` is the normalizer.
 
     Args:
         net: the network with its normalizer.
         channels: C.
-        activation: whether ReLU follows; not at the end of a residual branch.
-        dims: dimensions of positions, as `norms.make` takes them.
+        activation: whether ReLU follows; False at the end of a residual branch.
+        dims: dimensions of positions, as in `norms.make`.
     """
 
     def __init__(self, net: NetSpec, channels: int, activation: bool = True, dims: int = 2) -> None:
@@ -51,7 +51,7 @@ class Site(nn.Module):
 
 
 def conv3x3(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
-    """Return a 3x3 convolution that keeps the side, or halves it, and has no bias."""
+    """Return a 3x3 convolution without bias that keeps or halves the side."""
     return nn.Conv2d(c_in, c_out, 3, stride=stride, padding=1, bias=False)
 
 
@@ -62,13 +62,13 @@ def conv1x1(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
 
 class PositionSite(Site):
     """
-    A place for a normalizer in a net whose layers treat each position alone; nothing follows.
+    A place for a normalizer in a net whose layers treat each position alone; no activation follows.
 
-    Kinds that stay within a token take the channels of each position by themselves, as layer norm
-    does in transformers; all others take the positions of a sample together, as in a convolution.
+    Kinds that stay within a token normalize the channels of each position separately, as layer norm
+    does in transformers. All others take the positions of a sample together, as in a convolution.
 
     Args:
-        channels_last: the channels are the last dimension; otherwise the second one.
+        channels_last: whether the channels are the last dimension; otherwise they are the second.
     """
 
     def __init__(self, net: NetSpec, channels: int, channels_last: bool) -> None:

@@ -5,9 +5,9 @@ Source:
     Johnson, Alahi and Fei-Fei, "Perceptual Losses for Real-Time Style Transfer and
     Super-Resolution", arXiv:1603.08155, and its supplement, with batch norm; Ulyanov, Vedaldi and
     Lempitsky, "Instance Normalization: The Missing Ingredient for Fast Stylization",
-    arXiv:1607.08022, exchange that for instance norm. Ours has two residual blocks of five, 3x3
-    convolutions filled up with zeros, and a linear last layer without tanh: pictures are
-    standardized and have no bounds.
+    arXiv:1607.08022, replace batch norm by instance norm. Ours has two residual blocks instead of
+    five, 3x3 convolutions with zero padding, and a linear last layer without tanh, because
+    pictures are standardized and have no bounds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BLOCKS = 2
 
 
 class Block(nn.Module):
-    """x + branch(x), without an activation behind the sum: (N, C, H, W) -> the same."""
+    """x + branch(x), without an activation after the sum: (N, C, H, W) -> the same."""
 
     def __init__(self, net: NetSpec, width: int) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Block(nn.Module):
 
 class Stylizer(nn.Module):
     """
-    Down to a quarter of the side, through residual blocks, and up again.
+    Reduce the side to a quarter, apply residual blocks, and enlarge it again.
 
     Shape:
         (N, C, H, W) -> the same
@@ -63,7 +63,7 @@ class Stylizer(nn.Module):
         self.colours = PositionLinear(w, net.in_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Draw *x* in the style that was learned."""
+        """Draw *x* in the learned style."""
         maps: List[Tensor] = []
         for down in self.down:
             x = down(x)

@@ -1,10 +1,10 @@
 """
-U-Net: down to a coarse map and up again, joined at each resolution with the earlier map.
+U-Net: reduce to a coarse map and enlarge again, joined with the earlier map at each resolution.
 
 Source:
     Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Image
     Segmentation", arXiv:1505.04597, figure 1. Ours has three resolutions, convolutions that keep
-    the side, and a norm before each activation; odd sides are filled up with zeros.
+    the side, and a norm before each activation; odd sides are padded with zeros.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Up(nn.Module):
         self.level = _level(net, 2 * width, width)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """Go up from *x*."""
+        """Double the side of *x*, join it with *skip*, and convolve."""
         up = self.up(x)
         missing = (0, skip.shape[3] - up.shape[3], 0, skip.shape[2] - up.shape[2])
         if any(missing):
@@ -49,7 +49,7 @@ class Up(nn.Module):
 
 class UNet(nn.Module):
     """
-    Levels of widths w, 2w and 4w, each two convolutions, on the way down and up.
+    Levels of widths w, 2w and 4w, with two convolutions per level on the way down and up.
 
     Shape:
         (N, C, H, W) -> (N, K, H, W), the logits of each pixel

@@ -1,11 +1,10 @@
 """
-Vision transformer of our own size: patches of 4 x 4 pixels, four blocks.
+A small vision transformer: patches of 4 x 4 pixels, and four blocks.
 
 Source:
     Dosovitskiy et al., "An Image is Worth 16x16 Words", arXiv:2010.11929, section 3.1: a learned
-    position for each patch, norms before attention and MLP, GELU. The mean over the patches takes
-    the place of the class token, as in Beyer et al., "Better plain ViT baselines",
-    arXiv:2205.01580.
+    position for each patch, norms before attention and MLP, GELU. The mean over the patches
+    replaces the class token, as in Beyer et al., "Better plain ViT baselines", arXiv:2205.01580.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class Attention(nn.Module):
         self.output = TokenLinear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Let the tokens of *x* see each other."""
+        """Apply attention between the tokens of *x*."""
         n, tokens, width = x.shape
         each = (n, tokens, 3, self.heads, width // self.heads)
         q, k, v = self.inputs(x).reshape(each).permute(2, 0, 3, 1, 4).unbind(0)  # (N, heads, T, d)

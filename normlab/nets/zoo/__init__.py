@@ -1,1 +1,1 @@
-"""Networks of other libraries: each module names one library, and imports it when it builds."""
+"""Networks of other libraries; each module is for one library and imports it only to build."""

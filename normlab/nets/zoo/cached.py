@@ -1,4 +1,4 @@
-"""Pretrained weights in the caches of Hugging Face's hub and of torch, fetched only if asked."""
+"""Pretrained weights in the caches of Hugging Face's hub and torch; fetched only if allowed."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def from_hub(repository: str, names: Sequence[str], download: str) -> Path:
 
     Args:
         repository: OWNER/NAME, or OWNER/NAME@REVISION.
-        download: allow: fetch it if none is there.
+        download: with "allow", fetch one if none is there.
 
     Raises:
-        InvalidSpec: none is there, and it may not be fetched, or could not be.
+        InvalidSpec: none is there, and fetching is not allowed or failed.
     """
     hub = package("huggingface_hub")
     repo, _, revision = repository.partition("@")
@@ -51,10 +51,10 @@ def from_url(url: str, download: str) -> Path:
     Return the file of *url* in torch's cache.
 
     Args:
-        download: allow: fetch it if it is not there.
+        download: with "allow", fetch it if it is not there.
 
     Raises:
-        InvalidSpec: it is not there, and may not be fetched, or could not be.
+        InvalidSpec: it is not there, and fetching is not allowed or failed.
     """
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     path = folder / Path(urlparse(url).path).name

@@ -35,7 +35,7 @@ def network(
     Make the network *name* of timm, such as `resnet50` or `resnet50.a1_in1k`.
 
     Raises:
-        InvalidSpec: timm is not installed or has no such network, it cannot be made so, or the
+        InvalidSpec: timm is not installed or has no such network, refuses the options, or the
             weights are not there.
     """
     timm, start = package("timm"), Start(options)
@@ -62,10 +62,10 @@ def weights_file(name: str, download: str) -> Path:
     Return the file with timm's weights for the network *name*.
 
     Args:
-        download: allow: fetch it if it is not in the user's cache.
+        download: with "allow", fetch it if it is not in the user's cache.
 
     Raises:
-        InvalidSpec: timm has none, or it is not there.
+        InvalidSpec: timm has no weights for it, or the file is not there.
     """
     settings = package("timm").get_pretrained_cfg(name)
     if settings is None or not settings.has_weights:

@@ -34,7 +34,7 @@ def network(
     Make the network *name* of torchvision, such as `resnet50`.
 
     Raises:
-        InvalidSpec: torchvision is not installed or has no such network, it cannot be made so, or
+        InvalidSpec: torchvision is not installed or has no such network, refuses the options, or
             the weights are not there.
     """
     models, start = package("torchvision").models, Start(options)
@@ -44,7 +44,7 @@ def network(
         rule = f"torchvision/{name} takes images of {_CHANNELS} channels, not {in_channels}"
         refuse("model.name", f"{rule}; timm has networks for any number")
     given: Dict[str, Any] = {"num_classes": num_classes, **start.options}
-    if name.startswith("vit_"):  # its positions are parameters; no other network is told a size
+    if name.startswith("vit_"):  # its positions are parameters; other networks take no size
         given["image_size"] = image_size
     try:
         net: nn.Module = models.get_model(name, weights=None, **given)
@@ -62,16 +62,16 @@ def weights_file(name: str, download: str) -> Path:
     Return the file with torchvision's weights for the network *name*.
 
     Args:
-        download: allow: fetch it if it is not in the user's cache.
+        download: with "allow", fetch it if it is not in the user's cache.
 
     Raises:
-        InvalidSpec: it is not there.
+        InvalidSpec: the file is not there.
     """
     weights = package("torchvision").models.get_model_weights(name).DEFAULT
     return cached.from_url(weights.url, download)
 
 
 def _load(net: nn.Module, path: Path, num_classes: int) -> Tuple[str, ...]:
-    """Load torchvision's own weights, but a head of other classes; return what was left out."""
+    """Load torchvision's own weights except a head with other classes; return that head's names."""
     state = torch.load(path, map_location="cpu", weights_only=True)
     return load_state(net, state, num_classes, "model.options.pretrained", path.name)

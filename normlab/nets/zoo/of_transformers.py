@@ -1,4 +1,4 @@
-"""The networks of transformers, each from a configuration: of images, or of characters."""
+"""The networks of transformers, made from configurations, for images or for characters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OURS = {
 
 class Classifier(nn.Module):
     """
-    Images to logits.
+    Map images to logits.
 
     Shape:
         (N, C, H, W) -> (N, K)
@@ -43,7 +43,7 @@ class Classifier(nn.Module):
 
 class Predictor(nn.Module):
     """
-    Characters to the logits of the next one, at each position.
+    Map characters to the logits of the next character, at each position.
 
     Shape:
         (N, K, T), one-hot over K -> (N, K, T)
@@ -56,8 +56,8 @@ class Predictor(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Read *x* from its first character to its last."""
         ids = x.argmax(1)
-        # All characters are there. It is said, or the library reads values to find that out, and
-        # there are none where a network is inspected.
+        # No character is masked. We pass this mask because the library would otherwise read values
+        # to find it out, and there are no values where a network is inspected.
         everywhere = torch.ones_like(ids)
         logits: Tensor = self.net(input_ids=ids, attention_mask=everywhere, use_cache=False).logits
         return logits.transpose(1, 2)
@@ -77,8 +77,8 @@ def network(
     Make a network of the type *name*, such as `vit` or `gpt2`, with *options* in its configuration.
 
     Raises:
-        InvalidSpec: transformers is not installed, has no such type or none for *task*, or it
-            cannot be made so.
+        InvalidSpec: transformers is not installed, has no such type or none for *task*, or refuses
+            the options.
     """
     transformers, start = package("transformers"), Start(options)
     if start.pretrained:

@@ -1,4 +1,4 @@
-"""The packages of other libraries' networks, imported when they are needed, and their names."""
+"""Import the packages of other libraries' networks when needed, and check names and options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def package(name: str) -> Any:
     Import the package *name*.
 
     Raises:
-        InvalidSpec: it is not installed, or it is built for another torch.
+        InvalidSpec: the package is not installed, or is built for another torch.
     """
     try:
         return importlib.import_module(name)
@@ -27,7 +27,7 @@ def package(name: str) -> Any:
         if e.name == name.partition(".")[0]:
             refuse("model.name", f"{name} is not installed where this job runs: {INSTALL}")
         refuse("model.name", f"{name} cannot be imported where this job runs: {e}")
-    except RuntimeError as e:  # torch's, for operators that a compiled part should have added
+    except RuntimeError as e:  # raised by torch if operators of a compiled part are missing
         refuse(
             "model.name",
             f"{name} cannot be imported beside this torch ({e}): install the torchvision of the "
@@ -37,10 +37,10 @@ def package(name: str) -> Any:
 
 def check_name(library: str, name: str, known: Iterable[str]) -> None:
     """
-    Refuse a *name* that *library* does not have, and offer the nearest.
+    Refuse a *name* that *library* does not have, and suggest the nearest names.
 
     Raises:
-        InvalidSpec: as said.
+        InvalidSpec: there is no such network.
     """
     names = list(known)
     if name in names:
@@ -53,10 +53,10 @@ def check_name(library: str, name: str, known: Iterable[str]) -> None:
 
 def check_options(options: Mapping[str, Any], ours: Mapping[str, str]) -> None:
     """
-    Refuse options that are not for a job to give.
+    Refuse options that a job may not set.
 
     Args:
-        ours: their names, each with the reason.
+        ours: the names of these options, each with the reason.
 
     Raises:
         InvalidSpec: *options* has one of them.
@@ -72,10 +72,10 @@ def check_options(options: Mapping[str, Any], ours: Mapping[str, str]) -> None:
 
 def refused_by(library: str, name: str, error: Exception) -> NoReturn:
     """
-    Raise what *library* said about the options of *name* as an error of the job.
+    Raise an error of *library* about the options of *name* as an error of the job.
 
     Raises:
-        RuntimeError: *error* itself, where networks are built without values, which may be why.
+        RuntimeError: *error* itself, if networks are built without values, which may be its cause.
     """
     if isinstance(error, RuntimeError) and torch.empty(0).is_meta:
         raise error

@@ -1,4 +1,4 @@
-"""How a network of a library starts: with its own options apart from those of its weights."""
+"""The start of a library's network: separate its own options from those of its weights."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _CONTENT = "model.options.sha256"
 
 class Start:
     """
-    What a job asks a network to start with.
+    The options and the initial weights that a job asks for.
 
     Args:
-        options: of the job's network.
+        options: the options of the job's network.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         asked = ZooOptions.model_validate(dict(options))
         self.options: Dict[str, Any] = dict(asked.model_extra or {})
-        """Those for the library."""
+        """The options for the library."""
         self.pretrained = asked.pretrained
         self.download = asked.download
         self._asked = asked
@@ -36,10 +36,10 @@ class Start:
         self, net: nn.Module, data_root: Optional[Path], num_classes: int, report: Report
     ) -> nn.Module:
         """
-        Load the file that the job names, if it names one, and return *net*.
+        Load the weights file that the job names, if there is one, and return *net*.
 
         Raises:
-            InvalidSpec: it is not there, or does not fit.
+            InvalidSpec: the file is missing, or does not fit.
         """
         if self._asked.weights is not None:
             path = below(data_root, self._asked.weights, _FIELD)
@@ -50,10 +50,10 @@ class Start:
 
     def pretrained_weights(self, network: str, path: Path) -> LoadedWeights:
         """
-        Return the library's weights for *network* in the file at *path*, before they are read.
+        Return a description of the library's weights for *network* at *path*, before they are read.
 
         Raises:
-            InvalidSpec: they are not those that the job names.
+            InvalidSpec: they are not the weights that the job names.
         """
         found = LoadedWeights(network, file_hash(path))
         check_content(found.sha256, self._asked.sha256, network)
@@ -62,10 +62,10 @@ class Start:
 
 def check_content(found: str, asked: Optional[str], source: str) -> None:
     """
-    Refuse weights of *source* with the SHA-256 *found*, unless the job has *asked* for these.
+    Refuse weights of *source* with the SHA-256 *found*, unless the job *asked* for exactly these.
 
     Raises:
-        InvalidSpec: it asked for others, or did not say for which.
+        InvalidSpec: the job asked for other weights, or did not say which.
     """
     if asked is None:
         rule = (
@@ -79,6 +79,6 @@ def check_content(found: str, asked: Optional[str], source: str) -> None:
 
 
 def tell(report: Report, loaded: LoadedWeights) -> None:
-    """Pass *loaded* on to who wants to know."""
+    """Pass *loaded* to *report*, if there is one."""
     if report is not None:
         report(loaded)
