@@ -1,1 +1,1 @@
-"""Code of other people: declared by decorators, described as facts, loaded where it runs."""
+"""Plugins: other people's code, declared by decorators, described as facts, loaded to run."""

@@ -1,4 +1,4 @@
-"""The decorators by which code of one's own becomes a name that jobs can use."""
+"""The decorators that give a user's own code a name that jobs can use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TargetT = TypeVar("TargetT", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Declared:
-    """A class or function with its name and part, as the plugin's author wrote it."""
+    """A class or function of a plugin's author, with its name and the part that it is."""
 
     part: str
     name: str
@@ -58,23 +58,23 @@ def normalizer(
     """
     Declare a kind of normalizer, for `normalizer: {kind: NAME, ...}` in jobs.
 
-    The class is any `nn.Module` whose constructor takes `num_features` first; its other annotated
-    arguments are the options. It may take `dims` (dimensions of positions) and `activation`
-    ("relu", "silu", "gelu" or None), which it then applies itself. One instance is made for each
-    place, and its input is (N, C, positions...).
+    The class is any `nn.Module` whose constructor takes `num_features` first. Its other annotated
+    arguments are the options. It may take `dims` (dimensions of positions), and `activation`
+    ("relu", "silu", "gelu" or None), which it then applies itself. Each place in a network gets
+    one instance, whose input is (N, C, positions...).
 
-    A function `(mean, var, *, options...) -> (scale, shift)` is the other form: it gets the mean
-    and the biased variance of each channel of each sample, both (N, C), and normlab computes
-    y = weight * (scale * (x - mean) + shift) + bias in as few passes over x as for its own kinds.
+    The other form is a function `(mean, var, *, options...) -> (scale, shift)`. It receives the
+    mean and the biased variance of each channel of each sample, both (N, C). Normlab computes
+    y = weight * (scale * (x - mean) + shift) + bias, in as few passes over x as for its own kinds.
 
     Args:
         name: lower-case letters, digits and underscores, starting with a letter.
-        title: for people; the name if it is empty.
-        source: the paper.
-        batch_independent: no output depends on another sample; `normlab check` tests the claim.
-        stateful: buffers change in training.
-        recurrent: it may stand at the gates of a recurrent net.
-        runs_on_ipu: False where plain operators cannot express it.
+        title: a readable name; if it is empty, *name* is used.
+        source: the paper that describes it.
+        batch_independent: whether no output depends on another sample; `normlab check` tests this.
+        stateful: whether buffers change in training.
+        recurrent: whether it can be used at the gates of a recurrent net.
+        runs_on_ipu: False if plain operators cannot express it.
         needs: packages besides torch and numpy, such as "einops>=0.7" or "python>=3.10"; jobs wait
             for a worker that has them.
 
@@ -96,7 +96,7 @@ def declare(
     part: str, name: str, facts: Dict[str, Any], needs: Sequence[str] = ()
 ) -> Callable[[TargetT], TargetT]:
     """
-    Return the decorator that declares what follows as the *part* called *name*.
+    Return the decorator that declares a class or function as the *part* called *name*.
 
     Raises:
         InvalidSpec: the name cannot be used.

@@ -1,4 +1,4 @@
-"""The decorators for networks and datasets of one's own."""
+"""The decorators for a user's own networks and datasets."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def network(
 
     The factory may take `norm`, `num_classes`, `in_channels` and `image_size`; its other annotated
     arguments are the options. `norm(channels, activation=None, dims=2)` makes the job's normalizer
-    with the activation after it ("relu", "silu", "gelu" or None), for (N, C, positions...). Without
-    `norm`, the norm layers of the module that it returns are exchanged as `normlab.convert` does
-    it. The initial weights are those that the factory makes.
+    with the activation after it ("relu", "silu", "gelu" or None), for (N, C, positions...). If the
+    factory does not take `norm`, the norm layers of its module are exchanged as by
+    `normlab.convert`. The initial weights are those that the factory makes.
 
     Args:
         name: lower-case letters, digits and underscores, starting with a letter.
-        task: what it predicts: "classification", "segmentation", "language", "detection", "style",
-            or one of your own.
-        min_image_size: pixels of a side, below which it cannot be built.
-        recurrent: its normalizers stand at gates, where not every kind can.
+        task: the task that it is for: "classification", "segmentation", "language", "detection",
+            "style", or one of your own.
+        min_image_size: the smallest side of an image, in pixels, for which it can be built.
+        recurrent: whether its normalizers are at gates, where not every kind can be used.
         needs: packages, as for a normalizer.
 
     Raises:
@@ -57,18 +57,18 @@ def dataset(
 
     The factory takes `split`, which is "train" or "test", and may take `data_root`, the operator's
     folder of datasets; its other annotated arguments are the options. It returns anything with
-    `__len__` and `__getitem__`, or an iterable, of pairs (x, y): x a tensor or array of shape
-    (*channels*, *image_size*, *image_size*), bytes or float, and y what the task predicts.
-    All of it is read into memory before the first update.
+    `__len__` and `__getitem__`, or an iterable. Its items are pairs (x, y): x is a tensor or array
+    of shape (*channels*, *image_size*, *image_size*) of bytes or floats, and y is the target of
+    the task. All samples are read into memory before the first update.
 
     Args:
         name: lower-case letters, digits and underscores, starting with a letter.
-        num_classes: classes are 0 to *num_classes* - 1.
-        channels: of each sample.
-        image_size: pixels of a side; of a sequence, its length.
+        num_classes: the number of classes, which are 0 to *num_classes* - 1.
+        channels: the number of channels of each sample.
+        image_size: the side of an image in pixels, or the length of a sequence.
         task: "classification", "segmentation", "language", "detection", "style", or one of your
             own.
-        standardize: bring each channel to mean 0 and deviation 1 over the training set.
+        standardize: whether to give each channel mean 0 and deviation 1 over the training set.
         needs: packages, as for a normalizer.
 
     Raises:

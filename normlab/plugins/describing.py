@@ -1,8 +1,8 @@
 """
-Describe a plugin as a question and an answer between processes.
+Describe a plugin by a question and an answer between two processes.
 
-Who asks has no torch and never runs the code; who answers is a fork with limited time and memory,
-so nothing that the code does reaches anybody.
+The process that asks has no torch and never runs the code. The process that answers is a fork with
+limited time and memory, so the code cannot affect other processes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SAID = 4000  # characters of a traceback that are kept
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why a plugin cannot be used."""
+    """The reason why a plugin cannot be used."""
 
     name: str
     reason: str
@@ -39,7 +39,7 @@ def to_question(source: Source) -> Dict[str, str]:
 
 
 def asked(question: Mapping[str, str]) -> Source:
-    """Return the source that a question has."""
+    """Return the source that a question contains."""
     return unpacked(question["name"], base64.b64decode(question["archive"]))
 
 
@@ -56,7 +56,7 @@ def described_here(source: Source, folder: Path) -> Dict[str, Any]:
 
 
 def understood(answer: Mapping[str, Any], source: Source) -> Described:
-    """Return what an *answer* about *source* says."""
+    """Return the description, or the trouble, in an *answer* about *source*."""
     if "description" in answer:
         description = {**answer["description"], "name": source.name}
         return PluginDescription.model_validate(description)
@@ -69,7 +69,7 @@ def understood(answer: Mapping[str, Any], source: Source) -> Described:
 
 
 def _told(error: BaseException, folder: Path) -> str:
-    """Format the author's part of a traceback, with his own paths."""
+    """Format the author's part of a traceback, with the author's own paths."""
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [f for f in frames if str(folder) in f.filename]
     start = frames.index(theirs[0]) if theirs else 0

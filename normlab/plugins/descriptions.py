@@ -1,4 +1,4 @@
-"""What a plugin declares, as facts that need neither its code nor torch."""
+"""Descriptions of a plugin's parts as facts, which need neither its code nor torch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class EntryDescription(BaseModel):
 
 
 class PluginDescription(BaseModel):
-    """One plugin: its source's digest and what it adds."""
+    """One plugin: the digest of its source, and the names that it adds."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -41,7 +41,7 @@ class PluginDescription(BaseModel):
     needs: Tuple[str, ...] = Field((), description="packages, as requirements, to load it")
 
     def plugin(self) -> Plugin:
-        """Return the plugin as jobs, forms and rules see it."""
+        """Return the plugin in the form that jobs, forms and rules use."""
         parts: Dict[str, Dict[str, Any]] = {}
         for entry in self.entries:
             parts.setdefault(entry.part, {})[entry.name] = _MADE_BY_PART[entry.part](entry)
@@ -49,7 +49,7 @@ class PluginDescription(BaseModel):
 
 
 class _ModuleNormSpec(NormSpec):
-    """A kind that is a module of its author's."""
+    """A kind that is a module of its author."""
 
     recurrent: ClassVar[bool] = False
 
@@ -63,7 +63,7 @@ class _ModuleNormSpec(NormSpec):
 class _MomentsNormSpec(ActivationNormSpec):
     """A kind that is a function from moments to scale and shift."""
 
-    recurrent: ClassVar[bool] = True  # the moments of a time step are those of its units
+    recurrent: ClassVar[bool] = True  # at a time step, moments are over its units
 
 
 _FORMS: Mapping[str, Type[NormSpec]] = {"module": _ModuleNormSpec, "moments": _MomentsNormSpec}

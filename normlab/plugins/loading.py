@@ -1,4 +1,4 @@
-"""Load a plugin into this process: run its code, collect what it declares, put it in force."""
+"""Load a plugin into this process: run its code, and register the parts that it declares."""
 
 from __future__ import annotations
 
@@ -42,24 +42,24 @@ _OWN: Sequence[Registry[Any]] = (
     AUGMENTATIONS,
 )
 _MOMENTS = ("mean", "var")
-_loaded: Dict[str, PluginDescription] = {}  # by digest: the same code is run once
+_loaded: Dict[str, PluginDescription] = {}  # by digest, so that the same code runs once
 
 
 def load(place: Path, name: str, wanted: Optional[str] = None) -> PluginDescription:
     """
     Run the code in the folder *place* and describe what it declares.
 
-    The modules are called after the digest, so two versions of a plugin can be loaded at once.
+    Module names contain the digest, so two versions of a plugin can be loaded at once.
 
     Args:
-        place: what `Source.written_below` returned.
-        name: of the plugin, for people.
-        wanted: the digest that it must have; None: any.
+        place: the folder that `Source.written_below` returned.
+        name: the plugin's name, for messages.
+        wanted: the digest that it must have; None for any.
 
     Raises:
-        InvalidSpec: the code is another than *wanted*, declares nothing, or something that
-            cannot be used.
-        Exception: whatever the code raises.
+        InvalidSpec: the code is not *wanted*, declares nothing, or declares a part that cannot
+            be used.
+        Exception: any error that the code raises.
     """
     digest = read_source(place).digest
     if wanted not in (None, digest):
@@ -75,7 +75,7 @@ def load(place: Path, name: str, wanted: Optional[str] = None) -> PluginDescript
                 )
             _loaded[digest] = _as_plugin(declared, digest, name, package)
         except BaseException:
-            _forget(package)  # so that another try finds the same fault
+            _forget(package)  # so that the next try fails in the same way
             raise
     return _loaded[digest].model_copy(update={"name": name})
 
@@ -86,10 +86,10 @@ def use(descriptions: Sequence[PluginDescription]) -> None:
 
 
 def use_here(declared: Declared) -> None:
-    """Put in force at once what is declared outside of a plugin: in a notebook, or a script."""
+    """Register at once a part that is declared outside of a plugin, in a notebook or a script."""
     try:
         text = inspect.getsource(declared.target)
-    except (OSError, TypeError):  # typed into an interpreter that keeps no text
+    except (OSError, TypeError):  # typed into an interpreter, which keeps no source
         text = repr(declared)
     digest = hashlib.sha256(text.encode()).hexdigest()
     package, where = f"normlab_here_{digest[:16]}", declared.target.__module__ or "exec"

@@ -1,4 +1,4 @@
-"""From the description of a part to its entry in the registry, besides normalizers."""
+"""Make the registry entry of a part from its description, except for normalizers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ READER = "normlab.data.factories:load"
 
 
 def network(entry: EntryDescription) -> ModelFacts:
-    """Return the facts about a network of somebody's own."""
+    """Return the facts about a plugin's network."""
     facts = dict(entry.facts)
     return ModelFacts(
         name=entry.name,
@@ -39,7 +39,7 @@ def network(entry: EntryDescription) -> ModelFacts:
 
 
 def dataset(entry: EntryDescription) -> DatasetFacts:
-    """Return the facts about a dataset of somebody's own."""
+    """Return the facts about a plugin's dataset."""
     return DatasetFacts(
         name=entry.name,
         summary=entry.summary,
@@ -53,7 +53,7 @@ def dataset(entry: EntryDescription) -> DatasetFacts:
 
 
 def task(entry: EntryDescription) -> TaskFacts:
-    """Return the facts about a task of somebody's own."""
+    """Return the facts about a plugin's task."""
     shown = "val/accuracy" if entry.facts["counts"] else "val/loss"
     return TaskFacts(
         name=entry.name,
@@ -65,18 +65,18 @@ def task(entry: EntryDescription) -> TaskFacts:
 
 
 def metric(entry: EntryDescription) -> MetricFacts:
-    """Return the facts about a metric of somebody's own."""
+    """Return the facts about a plugin's metric."""
     tasks = tuple(entry.facts["tasks"])
     return MetricFacts(entry.name, entry.summary, entry.path, tasks, options_of(entry))
 
 
 def hook(entry: EntryDescription) -> HookFacts:
-    """Return the facts about a hook of somebody's own."""
+    """Return the facts about a plugin's hook."""
     return HookFacts(entry.name, entry.summary, entry.path, options_of(entry))
 
 
 def diagnostic(entry: EntryDescription) -> DiagnosticFacts:
-    """Return the facts about a diagnostic of somebody's own."""
+    """Return the facts about a plugin's diagnostic."""
     facts = {"metrics": "what its author reports", "cost": "unknown", "source": "its author"}
     return DiagnosticFacts(entry.name, entry.summary, **entry.facts, **facts, path=entry.path)
 

@@ -1,4 +1,4 @@
-"""From the description of an optimizer, a schedule or an augmentation to its spec."""
+"""Make the spec of an optimizer, a schedule or an augmentation from its description."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SpecT = TypeVar("SpecT", bound=Spec)
 
 
 def optimizer(entry: EntryDescription) -> Type[Optimizer]:
-    """Return the spec of an optimizer of somebody's own."""
+    """Return the spec of a plugin's optimizer."""
     facts = dict(entry.facts)
     own: Dict[str, Any] = {}
     if "lr" in facts:
@@ -31,12 +31,12 @@ def optimizer(entry: EntryDescription) -> Type[Optimizer]:
 
 
 def schedule(entry: EntryDescription) -> Type[Schedule]:
-    """Return the spec of a schedule of somebody's own."""
+    """Return the spec of a plugin's schedule."""
     return _made(entry, Schedule, entry.facts, {})
 
 
 def augmentation(entry: EntryDescription) -> Type[Augmentation]:
-    """Return the spec of an augmentation of somebody's own."""
+    """Return the spec of a plugin's augmentation."""
     facts = {**entry.facts, "tasks": () if entry.facts["mixes"] else tuple(entry.facts["tasks"])}
     return _made(entry, Augmentation, facts, {})
 
@@ -45,7 +45,7 @@ def _made(
     entry: EntryDescription, base: Type[SpecT], facts: Dict[str, Any], own: Dict[str, Any]
 ) -> Type[SpecT]:
     name: Any = (Literal[entry.name], entry.name)
-    title = f"{entry.name}_{entry.part}"  # a part of each kind may have the same name
+    title = f"{entry.name}_{entry.part}"  # parts of different kinds may share a name
     made = create_model(title, __base__=base, name=name, **own, **fields(entry.options))
     for fact, value in {**facts, "__doc__": entry.summary, "factory": entry.path}.items():
         setattr(made, fact, value)

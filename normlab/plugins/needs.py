@@ -1,4 +1,4 @@
-"""The packages that a plugin needs, against those that an interpreter has."""
+"""Compare the packages that a plugin needs with those that an interpreter has."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from normlab.errors import InvalidSpec
 
 def checked_needs(needs: Sequence[str]) -> Tuple[str, ...]:
     """
-    Return *needs* as requirements in one form, each once.
+    Return *needs* as requirements in a standard form, without duplicates.
 
     Raises:
-        InvalidSpec: one is not the name of a package, with versions or without.
+        InvalidSpec: one is not the name of a package with or without versions.
     """
     if isinstance(needs, str):
         raise InvalidSpec(f"needs={needs!r} is one text: write needs=({needs!r},)")
@@ -25,7 +25,7 @@ def checked_needs(needs: Sequence[str]) -> Tuple[str, ...]:
 
 def unmet(needs: Iterable[str], packages: Mapping[str, str]) -> List[str]:
     """
-    Return for each of *needs* that is not met what is there instead.
+    Return a message for each of *needs* that is not met, with the installed version.
 
     Args:
         needs: requirements as `checked_needs` returns them.
@@ -55,6 +55,6 @@ def _unmet(need: Requirement, there: Dict[str, str]) -> List[str]:
         return [f"{need} is not installed"]
     try:
         fits = need.specifier.contains(Version(found), prereleases=True)
-    except InvalidVersion:  # of a package that was built by hand; any version will do, or none
+    except InvalidVersion:  # a package that was built by hand
         fits = not need.specifier
     return [] if fits else [f"{need} is needed, and {found} is installed"]

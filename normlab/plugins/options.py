@@ -1,4 +1,4 @@
-"""Options from a constructor's annotated arguments, and from the schema that describes them."""
+"""Make options from a constructor's annotated arguments, and fields from their JSON schema."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from normlab.errors import InvalidSpec
 from normlab.specs.base import Label
 
 Schema = Mapping[str, Any]
-Fields = Dict[str, Any]  # what `create_model` takes
+Fields = Dict[str, Any]  # arguments of pydantic's `create_model`
 
 _TYPES: Mapping[str, Any] = {"integer": int, "number": float, "boolean": bool, "string": Label}
 _LIMITS = {"minimum": "ge", "maximum": "le", "exclusiveMinimum": "gt", "exclusiveMaximum": "lt"}
@@ -27,10 +27,10 @@ def described_options(target: Callable[..., Any], given: Collection[str]) -> Dic
     Args:
         target: a class or a function; bounds and texts come from
             `Annotated[float, pydantic.Field(gt=0, description="...")]`.
-        given: names of arguments that normlab passes itself.
+        given: the names of the arguments that normlab passes itself.
 
     Raises:
-        InvalidSpec: an argument without annotation, or of a type that no form can show.
+        InvalidSpec: an argument has no annotation, or a type that no form can show.
     """
     function: Any = _constructor(target) if inspect.isclass(target) else target
     parameters = list(inspect.signature(target).parameters.values())
@@ -40,7 +40,7 @@ def described_options(target: Callable[..., Any], given: Collection[str]) -> Dic
 
 
 def _constructor(target: type) -> Any:
-    # of the class that has one: a subclass may take its parent's
+    # of the class that defines the constructor, perhaps a parent
     found = next((c for c in target.__mro__[:-1] if "__init__" in vars(c)), None)
     return target if found is None else vars(found)["__init__"]
 
@@ -69,7 +69,7 @@ def _schema(target: Any, parameter: inspect.Parameter, hint: Any) -> Schema:
 
 
 def fields(options: Mapping[str, Schema]) -> Fields:
-    """Return the fields of a model whose options are those that *options* describes."""
+    """Return the fields of a model with the options that *options* describes."""
     return {name: _field(name, schema) for name, schema in options.items()}
 
 

@@ -1,4 +1,4 @@
-"""Where a plugin's source comes from: its folder, and the state of its repository."""
+"""The origin of a plugin's source: its folder, and the state of its repository."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WITHIN_S = 10.0
 
 
 def origin_of(path: Path) -> Dict[str, str]:
-    """Return folder, git commit and what differs from it; without git, the folder alone."""
+    """Return the folder, the git commit and the difference from it; without git, the folder."""
     folder = path if path.is_dir() else path.parent
     found = {"folder": str(folder.absolute())}
     commit = _git(folder, ["rev-parse", "HEAD"])
@@ -43,7 +43,7 @@ GROUP = "normlab.plugins"
 
 
 def packages() -> List[Path]:
-    """Return where the installed plugins lie, each once; nothing of them is imported."""
+    """Return the folders of the installed plugins, without importing anything of them."""
     found = []
     for point in _entry_points():
         spec = PathFinder.find_spec(point.value.partition(":")[0].partition(".")[0])

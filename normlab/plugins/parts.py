@@ -1,4 +1,4 @@
-"""What is written down of each part that a plugin declares, besides normalizers."""
+"""Describe each part that a plugin declares, except normalizers."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ OF_A_DATASET = ("split", "data_root")
 
 
 def described_network(declared: Declared, path: str) -> EntryDescription:
-    """Describe a network; where its normalizers stand is seen by building it, elsewhere."""
+    """Describe a network without building it; `trying` finds the places of its normalizers."""
     takes = inspect.signature(_callable(declared)).parameters
     form = "norm" if "norm" in takes else "converted"
     return _described(declared, path, form, OF_A_NETWORK)
 
 
 def described_dataset(declared: Declared, path: str) -> EntryDescription:
-    """Describe a dataset, unread."""
+    """Describe a dataset without reading it."""
     takes = inspect.signature(_callable(declared)).parameters
     if "split" not in takes:
         raise InvalidSpec(
@@ -59,7 +59,7 @@ def described_metric(declared: Declared, path: str) -> EntryDescription:
 
 
 def described_diagnostic(declared: Declared, path: str) -> EntryDescription:
-    """Describe a diagnostic, which a job can only name: it takes no options."""
+    """Describe a diagnostic; it takes no options, because a job can only name it."""
     entry = described_observer(declared, path)
     if entry.options:
         raise InvalidSpec(
@@ -70,7 +70,7 @@ def described_diagnostic(declared: Declared, path: str) -> EntryDescription:
 
 
 def described_observer(declared: Declared, path: str) -> EntryDescription:
-    """Describe a class with at least one of the moments of a training."""
+    """Describe a class that has a method for at least one moment of a training."""
     if not any(hasattr(declared.target, name) for name in MOMENTS):
         raise InvalidSpec(
             f"the {declared.part} {declared.name!r} has none of {', '.join(MOMENTS)}, so it would "

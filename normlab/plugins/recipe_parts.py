@@ -1,4 +1,4 @@
-"""What is written down of the optimizers, schedules and augmentations that a plugin declares."""
+"""Describe the optimizers, schedules and augmentations that a plugin declares."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CALLS = (["x", "u"], ["x", "y", "u"])
 
 
 def described_optimizer(declared: Declared, path: str) -> EntryDescription:
-    """Describe an optimizer: its options, whether it decays weights, its own rate."""
+    """Describe an optimizer: its options, its default rate, and whether it has weight decay."""
     takes = _takes(declared)
     names = list(takes)
     if len(names) < 2 or "lr" not in names[1:]:

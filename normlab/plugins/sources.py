@@ -14,9 +14,9 @@ from typing import Dict, Iterator, Mapping, Tuple
 
 from normlab.errors import InvalidSpec, NotFound
 
-MOST_BYTES = 4 << 20  # of one plugin: it is code, not data
+MOST_BYTES = 4 << 20  # the size limit of a plugin, which is code and not data
 _LEFT_OUT = ("__pycache__", ".git", ".venv", ".ipynb_checkpoints")
-_LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the same content gives the same archive
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)  # a fixed date, so that the same content gives the same archive
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Source:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the paths and contents, in 64 hex digits; the name does not count."""
+        """Return the SHA-256 over paths and contents, not the name, in 64 hex digits."""
         whole = hashlib.sha256()
         for path in sorted(self.files):
             for part in (path.encode(), self.files[path]):
@@ -36,7 +36,7 @@ class Source:
         return whole.hexdigest()
 
     def packed(self) -> bytes:
-        """Return the files as one zip archive, the same for the same content."""
+        """Return the files as one zip archive; the same content gives the same bytes."""
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(self.files):
@@ -44,7 +44,7 @@ class Source:
         return buffer.getvalue()
 
     def written_below(self, folder: Path) -> Path:
-        """Write the files to *folder*/digest, unless they are there; return that folder."""
+        """Write the files to *folder*/digest unless they are there, and return that folder."""
         place = folder / self.digest
         if place.is_dir():
             return place
@@ -66,8 +66,8 @@ def read_source(path: Path) -> Source:
     Read the plugin at *path*: a .py file, or a folder with at least one.
 
     Raises:
-        NotFound: nothing is there.
-        InvalidSpec: no Python in it, or more than MOST_BYTES.
+        NotFound: there is no such file or folder.
+        InvalidSpec: it contains no Python file, or more than MOST_BYTES.
     """
     if path.is_file():
         if path.suffix != ".py":
@@ -83,7 +83,7 @@ def unpacked(name: str, archive: bytes) -> Source:
     Return the source in the zip *archive*.
 
     Raises:
-        InvalidSpec: it is no archive, too large, or leads out of its folder.
+        InvalidSpec: it is not an archive, is too large, or has a path that leads out of its folder.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as opened:

@@ -1,4 +1,4 @@
-"""Build the networks that a plugin declares, to see where their normalizers stand."""
+"""Build the networks that a plugin declares, to find the places of their normalizers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from normlab.specs.tasks import TASKS
 
 def with_places(description: PluginDescription) -> PluginDescription:
     """
-    Return *description* with the places of the normalizers of its networks, and what cannot be.
+    Return *description* with the places of its networks' normalizers, and unsuitable sizes.
 
-    Each network is built with its default options for the sizes of normlab's datasets and of
-    the plugin's own. Its code must be loaded, and the process have torch.
+    Each network is built with its default options, for the sizes of normlab's datasets and of the
+    plugin's own datasets. The plugin's code must be loaded, and the process must have torch.
 
     Raises:
-        InvalidSpec: a network cannot be built for any of them.
+        InvalidSpec: a network cannot be built for any of these sizes.
     """
     entries = tuple(_tried(entry, description) for entry in description.entries)
     return description.model_copy(update={"entries": entries})
