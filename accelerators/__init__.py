@@ -9,7 +9,7 @@ from normlab.errors import DeviceUnavailable, UnsupportedModel, told
 from normlab.specs.devices import DEVICES, problems
 from normlab.specs.jobs import JobSpec
 
-if TYPE_CHECKING:  # its module imports torch, which some users of this package do not have or need
+if TYPE_CHECKING:  # this module imports torch, which some users of this package do not have or need
     from accelerators.replica_group import ReplicaGroup
     from normlab.training.accelerator import Accelerator
 
@@ -38,7 +38,7 @@ def open_accelerator(
     refused = problems(spec, kind)
     if refused:
         raise UnsupportedModel(f"{kind} cannot take this job: {told(refused)}")
-    try:  # only now: each adapter needs packages that only its own hosts have
+    try:  # imported here, because each adapter needs packages that only its own hosts have
         module = importlib.import_module(DEVICES[kind].adapter)
     except ImportError as e:
         raise DeviceUnavailable(f"device {kind!r} cannot be used here: {e}") from e

@@ -60,9 +60,9 @@ class CpuAccelerator:
     The CPU.
 
     Args:
-        threads: for torch's operators, over all replicas; None means one per core.
+        threads: the threads for torch's operators, over all replicas; None means one per core.
         group: the replicas that this process belongs to, if there are others.
-        chooses: whether *threads* is a maximum, and not the exact number.
+        chooses: whether *threads* is a maximum and not the exact number.
     """
 
     kind = "cpu"
@@ -117,7 +117,7 @@ class _CpuSession(TorchSession):
         self._lean = suit(model, spec)
 
     def train(self, x: Tensor, y: Tensor) -> StepResult:
-        """Make one update, as every session does."""
+        """Make one update."""
         with lean_convolutions(self._lean):
             return super().train(x, y)
 
@@ -167,8 +167,8 @@ def resident_peak_bytes() -> int:
     """
     Return the peak resident size of this process.
 
-    Linux reports it for the process's own memory; `getrusage` there also counts what its parent had
-    when it started this one.
+    On Linux it is read from the process's own memory figures, because `getrusage` also counts the
+    memory that the parent had when it started this process.
     """
     try:
         with open("/proc/self/status") as file:
@@ -198,7 +198,7 @@ def host_computation(threads: Optional[int], spec: JobSpec) -> Iterator[None]:
 
 @contextmanager
 def errors_in_our_words(spec: JobSpec) -> Iterator[None]:
-    """Translate what torch raises for memory and for operators in a random order of sums."""
+    """Translate torch's errors about memory and about operators with a random order of sums."""
     try:
         yield
     except RuntimeError as e:
@@ -225,7 +225,7 @@ def _deterministic() -> bool:
 
 def _set_deterministic(on: bool) -> None:
     torch.use_deterministic_algorithms(on)
-    # Since torch 2.2 this mode also fills every new tensor, which we never read unwritten.
+    # Since torch 2.2 this mode also fills new tensors, which we never read before writing them.
     settings = getattr(torch.utils, "deterministic", None)
     if settings is not None:
         settings.fill_uninitialized_memory = not on

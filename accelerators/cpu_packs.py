@@ -1,4 +1,4 @@
-"""Packs on the host's processor, and what every kind of device does with them in the same way."""
+"""Packs on the host's processor, and the behaviour of packs that all kinds of device share."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def open_packs(spec: JobSpec, threads: Optional[int] = None) -> CpuPacks:
 
 class CpuPacks:
     """
-    The CPU as a pack uses it.
+    The CPU for a pack.
 
     Args:
-        spec: of a member; what it says of the device is the same for all.
-        threads: of the pack, if the job does not set a number; None is one.
+        spec: the spec of a member; all members have the same options of the device.
+        threads: the threads of the pack, if the job does not set a number; None is one.
 
     Attributes:
         measures: whether a pack is compared with its members alone before it begins.
@@ -38,7 +38,7 @@ class CpuPacks:
 
     kind = "cpu"
     runtime = "packed"
-    timing_valid = False  # its time is that of all members
+    timing_valid = False  # the time of an update is that of all members
     measures = False
 
     def __init__(self, spec: JobSpec, threads: Optional[int] = None) -> None:
@@ -51,42 +51,42 @@ class CpuPacks:
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """Set what the whole process computes with; restore it on exit."""
+        """Set the options of the whole process; restore them on exit."""
         with host_computation(self.threads, self.spec):
             yield
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Translate what torch raises."""
+        """Translate torch's errors."""
         with errors_in_our_words(self.spec):
             yield
 
     def place(self, x: Tensor) -> Tensor:
-        """Return *x* where batches are taken from it."""
+        """Return *x* on the device from whose memory batches are taken."""
         return x
 
     @contextmanager
     def holding(self, model: nn.Module) -> Iterator[None]:
-        """Hold a member's own *model* where its weights are looked at; on exit, on the host."""
+        """Keep a member's own *model* on the device; on exit, it is back on the host."""
         yield
 
     def session(self, nets: Sequence[nn.Module], specs: Sequence[JobSpec]) -> PackSession:
-        """Train *nets*, which are held, as one network."""
+        """Train *nets*, which are on the device, as one network."""
         return PackSession(nets, specs)
 
     def alone(self, net: nn.Module, spec: JobSpec) -> Any:
-        """Return a session of one job without others, to compare with; *net* is held."""
+        """Return a session of one job alone, to compare with; *net* is on the device."""
         raise NotImplementedError(f"{self.kind} compares nothing")
 
     def wait(self) -> None:
-        """Return when the device has done what it was given."""
+        """Wait until the device has finished its work."""
 
     def random_state(self) -> Any:
         """Return the state of torch's global random numbers."""
         return torch.get_rng_state()
 
     def set_random_state(self, state: Any) -> None:
-        """Go on with a result of `random_state`."""
+        """Continue with a result of `random_state`."""
         torch.set_rng_state(state)
 
     def memory_peak_bytes(self) -> Optional[int]:

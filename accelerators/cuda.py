@@ -23,7 +23,7 @@ from normlab.training.accelerator import Probe
 
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _HALF = ("bfloat16", "float16")
-# kinds with torch's own layer or no layer: the engine's operators would copy to this format
+# kinds with torch's own layer or no layer; the engine's operators would copy for this format
 
 
 def open_device(
@@ -60,7 +60,7 @@ class CudaAccelerator:
     Args:
         threads: the threads for work on the host, over all replicas.
         group: the replicas that this process belongs to, if there are others.
-        fused: the job computes normalizers in Triton kernels, so its version is of interest.
+        fused: whether the job uses Triton kernels, so that results name Triton's version.
     """
 
     kind = "cuda"
@@ -114,7 +114,7 @@ class CudaAccelerator:
             except torch.cuda.OutOfMemoryError as e:
                 raise OutOfDeviceMemory(_explain(e, model, spec, device)) from e
             finally:
-                if self._group is None or not self._group.sharded:  # parts stay where they are
+                if self._group is None or not self._group.sharded:  # shards stay there
                     model.to("cpu")
 
 
@@ -198,7 +198,7 @@ class CudaSession(TorchSession):
 
 
 def prefers_channels_last(spec: JobSpec) -> bool:
-    """Whether to use channels-last for tensor cores: half precision, and layers that keep it."""
+    """Return whether to use channels-last: for half precision, if layers keep it."""
     return spec.precision in _HALF and spec.normalizer.keeps_channels_last
 
 
@@ -206,7 +206,7 @@ def batch_that_fits(batch_size: int, total: int, fixed: int, wanted: int) -> int
     """
     Estimate the largest batch size that fits, as a power of two; 0 if not even one sample fits.
 
-    Activations grow with the batch; weights and optimizer do not. With *wanted* bytes at
+    Activations grow with the batch; weights and optimizer do not. If *wanted* bytes are needed at
     *batch_size*, of which *fixed* do not grow, B samples need fixed + (wanted - fixed) B / b.
 
     Args:

@@ -1,4 +1,4 @@
-"""Record a step once and replay it: for small batches, where kernel launches dominate."""
+"""Record a step once and replay it, for small batches, where kernel launches dominate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packs on a GPU: eager, or an update of all members as one recording."""
+"""Packs on a GPU: either eager, or with the update of all members recorded as one graph."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def open_packs(spec: JobSpec, threads: Optional[int] = None) -> CudaPacks:
 
     Raises:
         DeviceUnavailable: torch sees no GPU.
-        UnsupportedModel: the kind of normalizer cannot be recorded, and *spec* asks for that.
+        UnsupportedModel: *spec* asks for a recording, but its normalizer cannot be recorded.
     """
-    open_device(spec, threads)  # which says what is missing
+    open_device(spec, threads)  # raises an error if something is missing
     return CudaPacks(spec, threads, torch.device("cuda", 0))
 
 
 class CudaPacks(CpuPacks):
     """
-    A GPU as a pack uses it.
+    A GPU for a pack.
 
     Args:
-        spec: of a member.
-        threads: for work on the host.
+        spec: the spec of a member.
+        threads: the threads for work on the host.
         device: the GPU.
     """
 
@@ -61,7 +61,7 @@ class CudaPacks(CpuPacks):
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Translate what torch raises: a pack that does not fit is tried again as two."""
+        """Translate torch's errors; a pack that does not fit is tried again as two packs."""
         try:
             with super().errors():
                 yield
@@ -88,11 +88,11 @@ class CudaPacks(CpuPacks):
         return GraphedPackSession(nets, specs) if graphed else PackSession(nets, specs)
 
     def alone(self, net: nn.Module, spec: JobSpec) -> Any:
-        """Return a session of one job without others; *net* is on the GPU."""
+        """Return a session of one job alone; *net* is on the GPU."""
         return CudaSession(net, spec, self.device)
 
     def wait(self) -> None:
-        """Return when the GPU has done what it was given."""
+        """Wait until the GPU has finished its work."""
         torch.cuda.synchronize(self.device)
 
     def random_state(self) -> Any:
@@ -100,7 +100,7 @@ class CudaPacks(CpuPacks):
         return torch.get_rng_state(), torch.cuda.get_rng_state(self.device)
 
     def set_random_state(self, state: Any) -> None:
-        """Go on with a result of `random_state`."""
+        """Continue with a result of `random_state`."""
         torch.set_rng_state(state[0])
         torch.cuda.set_rng_state(state[1], self.device)
 
@@ -111,12 +111,12 @@ class CudaPacks(CpuPacks):
 
 class GraphedPackSession(PackSession):
     """
-    A pack whose update is recorded once and replayed: one launch, however many members it has.
+    A pack whose update is recorded once and replayed, in one launch for any number of members.
 
-    Forward, backward, clipping and the change of the weights are in the recording. It reads anew
-    what differs from update to update, in tensors that keep their addresses: samples, classes,
-    the members' rates, and the corrections of an optimizer that depend on the number of the
-    update. A pack that has lost a member has another session, which records the smaller network.
+    The recording contains forward, backward, clipping and the change of the weights. Values that
+    differ between updates are in tensors that keep their addresses: samples, classes, the members'
+    rates, and corrections of an optimizer that depend on the number of the update. A pack that has
+    lost a member gets a new session, which records the smaller network.
     """
 
     def __init__(self, nets: Sequence[nn.Module], specs: Sequence[JobSpec]) -> None:
@@ -124,7 +124,7 @@ class GraphedPackSession(PackSession):
         self._graphed = GraphedStep(self._step)
 
     def close(self) -> None:
-        """Drop the recording, whose memory is that of a whole update."""
+        """Delete the recording, which holds the memory of a whole update."""
         self._graphed = GraphedStep(self._step)
 
     def _step(self, x: Tensor, y: Tensor) -> StepResult:

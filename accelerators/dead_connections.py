@@ -1,4 +1,4 @@
-"""Let the kernel find out which connections of this process lead nowhere any more."""
+"""Let the kernel detect and close this process's dead connections."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import socket
 from contextlib import suppress
 
 AFTER_S = 15
-"""Without an answer of the other host for this time, a connection is closed."""
+"""A connection is closed if the other host does not answer for this time."""
 _PROBE_S = 5
 
 
 def notice_dead_connections() -> None:
     """
-    Close each TCP connection that is open now once its other end is silent for `AFTER_S`.
+    Have each TCP connection that is open now closed after its other end was silent for `AFTER_S`.
 
-    A host that loses its power or its network closes nothing, and neither gloo nor torch's store
-    asks whether the other end is still there. Connections that a fork has inherited are the same
-    ones in its parent. Does nothing where the system is not Linux.
+    A host that loses its power or its network does not close its connections, and neither gloo nor
+    torch's store checks whether the other end is still there. Connections that a fork has inherited
+    are shared with its parent. On systems other than Linux, nothing is done.
     """
     with suppress(FileNotFoundError):
         for name in os.listdir("/proc/self/fd"):
-            with suppress(OSError):  # it is no socket, no connection, or closed by now
+            with suppress(OSError):  # not a socket, not a connection, or closed by now
                 _watch(int(name))
 
 

@@ -1,4 +1,4 @@
-"""The C library's heap in a training process: each update reuses what the last one freed."""
+"""Settings of the C library's heap, so that each update reuses the memory of the last one."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ def keep_freed_memory() -> bool:
     Keep freed memory in this process until it ends; return whether that worked.
 
     By default, glibc may return the top of the heap to the system after a backward pass and request
-    it again in the next forward pass: hundreds of page faults in each update of a small network.
-    The process then keeps about its peak memory. Other C libraries are not changed.
+    it again in the next forward pass, with hundreds of page faults in each update of a small
+    network. With this setting, the process keeps about its peak memory. Other C libraries are not
+    changed.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

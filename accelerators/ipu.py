@@ -1,4 +1,4 @@
-"""Graphcore's IPUs through PopTorch, its simulator, or the host emulation, depending on the job."""
+"""Graphcore's IPUs through PopTorch, Graphcore's simulator, or our emulation, as the job asks."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class IpuAccelerator:
 
     Args:
         spec: the job, whose `ipu_runtime` was opened.
-        library: `poptorch`, or the emulation under the same names.
-        threads: for operators on the host.
+        library: `poptorch`, or the emulation with the same names.
+        threads: the threads for operators on the host.
     """
 
     kind = "ipu"

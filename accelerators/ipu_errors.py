@@ -1,4 +1,4 @@
-"""Translate PopTorch's errors to ours: errors that a retry may fix, and others."""
+"""Translate PopTorch's errors to ours, which say whether a retry may help."""
 
 from __future__ import annotations
 

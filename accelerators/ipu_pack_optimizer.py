@@ -1,4 +1,4 @@
-"""The optimizer of a pack on an emulated IPU: PopTorch's own, with groups of each member."""
+"""The optimizer of a pack on an emulated IPU: PopTorch's own, with groups for each member."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from normlab.training.packs.apart import ApartNetwork
 
 class MemberOptimizers:
     """
-    PopTorch's optimizer of a pack, whose groups are those of each member's own optimizer.
+    PopTorch's optimizer of a pack; its groups are the groups of the members' own optimizers.
 
     Args:
         library: the emulation of `poptorch`.
-        network: whose parameters are updated.
-        nets: of the members, which tell how each parameter learns.
-        specs: of the members.
+        network: the network whose parameters are updated.
+        nets: the members' networks, which have the hints for their parameters.
+        specs: the members' specs.
 
     Attributes:
-        joined: the optimizer that the program has.
+        joined: the program's optimizer.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class MemberOptimizers:
         return True
 
     def state_of(self, member: int) -> Dict[str, Any]:
-        """Return the state of one member's optimizer, as that of the job alone would have it."""
+        """Return the state of one member's optimizer, as if the job were alone."""
         begin, end = self._first[member : member + 2]
         every = self.joined.state_dict()["ipu_state"]
         found: Dict[str, Any] = self._own[member].state_dict()
@@ -71,17 +71,17 @@ class MemberOptimizers:
         return found
 
     def load_state_of(self, member: int, state: Dict[str, Any]) -> None:
-        """Take the state of one member's optimizer, alone or in a pack."""
+        """Load the state of one member's optimizer, saved alone or in a pack."""
         begin = self._first[member]
         whole = self.joined.state_dict()
         for number, name, value in _numbered(state["ipu_state"]):
             whole["ipu_state"][f"{number + begin}.{name}"] = value
         self.joined.load_state_dict(whole)
-        self._rates = ()  # the state has its own
+        self._rates = ()  # the loaded state has its own rates
 
 
 def _numbered(state: Mapping[str, Tensor]) -> Iterator[Tuple[int, str, Tensor]]:
-    """Take the keys of the emulation's state apart: the parameter's number, and a name."""
+    """Split the keys of the emulation's state into the parameter's number and a name."""
     for key, value in state.items():
         number, _, name = key.partition(".")
         yield int(number), name, value

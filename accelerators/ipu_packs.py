@@ -1,4 +1,4 @@
-"""Packs on the emulation of PopTorch: one program, in which each member has its parameters."""
+"""Packs on the emulation of PopTorch: one program with the parameters of all members."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ from normlab.training.scoring import Scorer
 
 
 def open_packs(spec: JobSpec, threads: Optional[int] = None) -> IpuPacks:
-    """Open the runtime that *spec* names for packs of such jobs."""
+    """Open the runtime that *spec* names, for packs of such jobs."""
     return IpuPacks(spec, threads)
 
 
 class IpuPacks(CpuPacks):
     """
-    An emulated IPU as a pack uses it.
+    An emulated IPU for a pack.
 
     Args:
-        spec: of a member.
-        threads: for the operators, which run on the host.
+        spec: the spec of a member.
+        threads: the threads for the operators, which run on the host.
     """
 
     kind = "ipu"
@@ -60,7 +60,7 @@ class IpuPacks(CpuPacks):
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Translate what torch and the library raise."""
+        """Translate the errors of torch and of the library."""
         with super().errors(), translated(self._device.library):
             yield
 
@@ -69,7 +69,7 @@ class IpuPacks(CpuPacks):
         return IpuPackSession(self._device.library, nets, specs)
 
     def memory_peak_bytes(self) -> Optional[int]:
-        """Return None, as for a job alone."""
+        """Return None, as for a single job."""
         return None
 
 
@@ -85,7 +85,7 @@ class PackProgram(nn.Module):
 
     def forward(self, x: Tensor, y: Optional[Tensor] = None) -> Any:
         """
-        Return correct predictions and losses of the members, (S,), and the sum of the losses.
+        Return the members' correct predictions and losses, (S,), and the sum of the losses.
 
         Without *y*, return the outputs.
 
@@ -96,24 +96,24 @@ class PackProgram(nn.Module):
         if y is None:
             return outputs
         losses, hits = self._losses(apart(outputs, self._members), y.transpose(0, 1))
-        # a member's parameters are in its own loss alone
+        # a member's parameters affect only its own loss
         return hits, losses.detach(), self._identity_loss(losses.sum(), reduction="none")
 
 
 class IpuPackSession:
     """
-    The members of a pack as one program, which has PopTorch's optimizer with groups of each.
+    The members of a pack as one program, with PopTorch's optimizer and its groups for each member.
 
     Args:
         library: the emulation of `poptorch`.
-        nets: of the members, on the host.
-        specs: of the members.
+        nets: the members' networks, on the host.
+        specs: the members' specs.
 
     Raises:
         UnsupportedModel: the wide network does not pass the op check.
     """
 
-    averaged = None  # a program has no average of its weights
+    averaged = None  # a program keeps no average of its weights
 
     def __init__(self, library: Any, nets: Sequence[nn.Module], specs: Sequence[JobSpec]) -> None:
         self._library, self._specs = library, specs
@@ -128,7 +128,7 @@ class IpuPackSession:
             self._program.train(), training_options(library, specs[0]), self._optimizer.joined
         )
         self._evaluator: Any = None  # compiled for its first batch
-        self._rows = 0  # of that batch
+        self._rows = 0  # samples of that batch
 
     def prepare(self, learning_rates: Sequence[float], progress: float) -> None:
         """Send changed rates; *progress* cannot reach a compiled program."""
@@ -153,12 +153,12 @@ class IpuPackSession:
         return [score(output[: len(x)], y) for score, output in each]
 
     def write_to(self, member: int, net: nn.Module) -> None:
-        """Give one member's own network its present weights."""
+        """Copy one member's present weights to its own network."""
         self._fetch()
         self.network.write_to(member, net)
 
     def state_of(self, member: int) -> Dict[str, Any]:
-        """Fetch one member's state, as the session of that job alone would have it."""
+        """Fetch one member's state, as from a session of that job alone."""
         hand_over(self._evaluator, self._trainer)  # only the program has the optimizer's state
         self._fetch()
         return {
@@ -167,7 +167,7 @@ class IpuPackSession:
         }
 
     def load_state_of(self, member: int, state: Dict[str, Any]) -> None:
-        """Take one member's state, of a session alone or of a pack, after as many updates."""
+        """Load one member's state, saved alone or in a pack, after the same number of updates."""
         self._fetch()
         self.network.load_state_of(member, state["model"])
         self._optimizer.load_state_of(member, state["optimizer"])
@@ -179,7 +179,7 @@ class IpuPackSession:
         destroy(self._evaluator, self._trainer)
 
     def _fetch(self) -> None:
-        if holds_device(self._trainer):  # otherwise they were copied when it was detached
+        if holds_device(self._trainer):  # otherwise weights were copied at detaching
             self._trainer.copyWeightsToHost()
 
     def _make_evaluator(self) -> Any:
@@ -195,7 +195,7 @@ def _refuse(network: ApartNetwork, specs: Sequence[JobSpec]) -> None:
     Check the operators of a pack on tensors without data.
 
     Raises:
-        UnsupportedModel: one of them is not for an IPU.
+        UnsupportedModel: an IPU does not support one of them.
     """
     members, losses = len(specs), Losses(specs)
     x, y = (

@@ -39,9 +39,9 @@ class IpuSession:
     A model on IPUs: forward, backward and update are one call.
 
     Args:
-        library: `poptorch`, or the emulation under the same names.
-        model: on the host, in operators that the compiler can differentiate.
-        spec: of the job.
+        library: `poptorch`, or the emulation with the same names.
+        model: the model on the host, in operators that the compiler can differentiate.
+        spec: the job.
     """
 
     def __init__(self, library: Any, model: nn.Module, spec: JobSpec) -> None:
@@ -57,10 +57,10 @@ class IpuSession:
             self._program.train(), training_options(library, spec), self._optimizer
         )
         self._evaluator: Any = None  # compiled for its first batch
-        self._rows = 0  # of that batch
+        self._rows = 0  # samples of that batch
 
     def place(self, x: Tensor) -> Tensor:
-        """Return *x*: batches are formed on the host."""
+        """Return *x*, because batches are formed on the host."""
         return x
 
     def settle_threads(self, recorded: Optional[int], x: Tensor, y: Tensor, updates: int) -> int:
@@ -84,7 +84,7 @@ class IpuSession:
         return StepResult(loss.sum() / micro_batches, hits.sum(), self._task.predictions(y))
 
     def evaluate(self, x: Tensor, y: Tensor) -> StepResult:
-        """Compute the loss of *x* in evaluation mode; pad a short last batch, and cut it again."""
+        """Compute the loss of *x* in evaluation mode; a short last batch is padded, then cut."""
         if self._evaluator is None:
             self._evaluator = self._make_evaluator(len(x))
         hand_over(self._trainer, self._evaluator)
@@ -95,12 +95,12 @@ class IpuSession:
 
     def inspect(self) -> nn.Module:
         """Return the model with the device's weights."""
-        if holds_device(self._trainer):  # otherwise they were copied when it was detached
+        if holds_device(self._trainer):  # otherwise weights were copied at detaching
             self._trainer.copyWeightsToHost()
         return self._model
 
     def evaluated(self) -> nn.Module:
-        """Return the model: a program has no average of its weights."""
+        """Return the model, because a program keeps no average of its weights."""
         return self.inspect()
 
     def weights(self) -> Dict[str, Tensor]:
@@ -119,12 +119,12 @@ class IpuSession:
         """Resume from the result of `state_dict`."""
         self._model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._learning_rate = None  # the state has its own
+        self._learning_rate = None  # the loaded state has its own rate
         if holds_device(self._trainer):
             self._trainer.copyWeightsToDevice()
 
     def memory_peak_bytes(self) -> Optional[int]:
-        """Return None: the compiler allocates everything before the run."""
+        """Return None, because the compiler allocates everything before the run."""
         return None
 
     def close(self) -> None:
@@ -153,7 +153,7 @@ def destroy(evaluator: Any, trainer: Any) -> None:
 
 
 def hand_over(giver: Any, taker: Any) -> None:
-    """Let *taker* have the device: it serves both programs, one at a time."""
+    """Pass the device from *giver* to *taker*; it serves both programs, one at a time."""
     if giver is not None and holds_device(giver):
         giver.detachFromDevice()
     if taker.isCompiled() and not taker.isAttachedToDevice():
@@ -172,7 +172,7 @@ def filled(x: Tensor, rows: int) -> Tensor:
 
 
 def training_options(library: Any, spec: JobSpec) -> Any:
-    """Return the options of the training program: reported sums, averaged gradients."""
+    """Return the options of the training program, which reports sums and averages gradients."""
     options = common_options(library, spec)
     options.randomSeed(spec.seed)
     options.replicationFactor(spec.replicas)
@@ -196,12 +196,12 @@ def common_options(library: Any, spec: JobSpec) -> Any:
 
 
 def make_optimizer(library: Any, program: nn.Module, spec: JobSpec) -> Any:
-    """Build PopTorch's optimizer; arguments that are passed stay variable, others are constants."""
+    """Build PopTorch's optimizer; arguments that are passed stay variable, others are constant."""
     return optimizer_over(library, parameter_groups(program, spec), spec)
 
 
 def optimizer_over(library: Any, groups: List[Dict[str, Any]], spec: JobSpec) -> Any:
-    """Build PopTorch's optimizer over *groups*, which may have numbers of their own."""
+    """Build PopTorch's optimizer over *groups*, which may have options of their own."""
     optimizer = spec.optimizer
     rate = scaled_rate(optimizer, spec.samples_per_update)
     lr, clip = rate.learning_rate, _clip(optimizer.clip_norm)

@@ -1,4 +1,4 @@
-"""Threads that take turns: one runs at a time, and all meet at the calls that they make as one."""
+"""Threads that run one at a time, and that make certain calls together."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Perform = Callable[[Mapping[int, Any]], Mapping[int, Any]]
 
 class Lockstep:
     """
-    The turns of the members of a pack, each of which runs an ordinary training in its own thread.
+    The turns of a pack's members; each member runs an ordinary training in its own thread.
 
     A member runs until it calls `meet`; then the next one runs. When all have called, their calls
-    are performed as one, and the first member goes on with its result. So each training is what
-    it is alone: no other thread changes torch's global random numbers in between, which each
-    member has for itself.
+    are performed as one, and the first member continues with its result. Each member has its own
+    state of torch's global random numbers, which no other thread changes. So each training is the
+    same as without the others.
 
     Args:
-        members: how many there are, by number from 0.
-        perform: makes one call of the calls of those that are left, and returns each one's result.
-        random_state: of torch's global random numbers, which `set_random_state` takes.
+        members: the number of members, which are numbered from 0.
+        perform: performs the calls of the remaining members as one, and returns each one's result.
+        random_state: returns the state of torch's global random numbers for `set_random_state`.
 
     Attributes:
-        rounds: how many calls were performed.
+        rounds: the number of calls that were performed.
     """
 
     def __init__(
@@ -49,21 +49,21 @@ class Lockstep:
     def run(
         self, works: Sequence[Callable[[], Any]], ended: Callable[[int, Any], None]
     ) -> List[Any]:
-        """Do the *works* of the members; list what each returned or raised, and tell *ended*."""
+        """Run the members' *works*; list each one's result or error, and call *ended* for each."""
         found: List[Any] = [None] * len(works)
 
         def work_on(member: int) -> None:
             self._turns[member].acquire()
             try:
                 found[member] = works[member]()
-            except BaseException as e:  # of this member: the others go on
+            except BaseException as e:  # an error of this member; the others continue
                 found[member] = e
             try:
                 ended(member, found[member])
             finally:
                 self._leave(member)
 
-        # those that wait must not keep a process whose other threads cannot start
+        # waiting threads must not keep alive a process whose other threads cannot start
         threads = [
             threading.Thread(target=work_on, args=(i,), name=f"member-{i}", daemon=True)
             for i in range(len(works))
@@ -80,8 +80,8 @@ class Lockstep:
         Return the result of *call*, once all members have called.
 
         Raises:
-            NormlabError: what performing the calls raised, to every member.
-            PackFellApart: it raised something else, which may be the fault of one of them.
+            NormlabError: performing the calls raised it; every member gets it.
+            PackFellApart: performing the calls raised another error, perhaps because of one member.
         """
         random = self._random_state()
         self._calls[member] = call
@@ -101,7 +101,7 @@ class Lockstep:
         self._pass_on(member)
 
     def _pass_on(self, member: int) -> None:
-        """Let the next member run that has not called in this round, or perform the calls."""
+        """Let the next member run that has not called in this round; if there is none, perform."""
         waiting = [other for other in self.left if other > member and other not in self._calls]
         if waiting:
             self._turns[waiting[0]].release()
@@ -114,5 +114,5 @@ class Lockstep:
         self.rounds += 1
         try:
             self._results = self._perform(calls)
-        except BaseException as e:  # of all members: each one's training says how it ends
+        except BaseException as e:  # an error for all members; each one's training handles it
             self._results, self._failure = {}, e

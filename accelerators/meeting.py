@@ -1,4 +1,4 @@
-"""The place where the hosts of one training meet: a key-value store that the first one opens."""
+"""The meeting point of the hosts of one training: a key-value store that the first one opens."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from normlab.errors import DeviceUnavailable
 # A host that joins has its worker's lease already; it only has to import torch.
 JOIN = timedelta(minutes=5)
 LOOPBACK = "lo" if sys.platform == "linux" else "lo0"
-"""The interface that other hosts cannot reach."""
+"""The loopback interface, which other hosts cannot reach."""
 
 
-_DIST: Any = torch.distributed  # its types leave the stores out
+_DIST: Any = torch.distributed  # its type hints do not include the stores
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Meeting:
     One host's view of the hosts of one training.
 
     Attributes:
-        run: a name that no other attempt has.
-        hosts: their number.
+        run: a unique name of this attempt.
+        hosts: the number of hosts.
         seat: the number of this host, from 0.
         address: the IP address of this host, as the others reach it.
-        endpoint: address and port of the store.
+        endpoint: the address and port of the store.
     """
 
     run: str
@@ -54,7 +54,7 @@ def opened(address: str) -> Iterator[str]:
     """Open a store on a free port of this host, and yield its endpoint."""
     store = _store(address, 0, is_master=True)
     yield f"[{address}]:{store.port}" if ":" in address else f"{address}:{store.port}"
-    del store  # its server runs as long as the object
+    del store  # its server runs as long as the object exists
 
 
 def _store(host: str, port: int, is_master: bool = False) -> Any:

@@ -1,4 +1,4 @@
-"""What the members of a pack decide together: when to save, and which requests to stop they see."""
+"""The common decisions of a pack's members: when to save, and which requests to stop to obey."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from normlab.training.replicas import STOP
 
 class Decisions:
     """
-    Save the members after the same updates, so that they can be a pack again.
+    Save the members after the same updates, so that they can form a pack again later.
 
-    Whether time has passed differs between members; the first that is asked decides for all. Each
-    stops for itself, and all see the requests as they are at the beginning of a round: one that
-    comes to all of them finds all after the same update.
+    Members check the time at different moments, so the first one that checks decides for all. Each
+    member stops separately. All see the requests as they were at the beginning of a round, so that
+    a request to all members stops all after the same update.
 
     Args:
-        lockstep: of the members.
-        stops: the request of each member.
+        lockstep: the members' turns.
+        stops: the request to stop of each member.
     """
 
     def __init__(self, lockstep: Lockstep, stops: Sequence[StopRequest]) -> None:
@@ -31,23 +31,23 @@ class Decisions:
         self._made: Dict[int, int] = {}
 
     def stop(self, member: int) -> Optional[JobStopped]:
-        """Return the request that *member* should heed in this round."""
+        """Return the request to stop that *member* obeys in this round."""
         if self._seen_in != self._lockstep.rounds:
             self._seen_in = self._lockstep.rounds
             self._seen = [ask() for ask in self._stops]
         return self._seen[member]
 
     def common(self, number: int, own: int) -> int:
-        """Return the decision *number* of all members, counted by each; *own* if it is first."""
+        """Return the common decision *number*; the first member that asks sets it to *own*."""
         self._made = {n: made for n, made in self._made.items() if n > number - _KEPT}
         return self._made.setdefault(number, 0 if own == STOP else own)
 
 
-_KEPT = 8  # members are at most an update apart, with two decisions
+_KEPT = 8  # members are at most one update apart, which has two decisions
 
 
 class Agreement:
-    """A member in its own training, where it is the only process."""
+    """A member's view in its own training, in which it is the only process."""
 
     rank = 0
     count = 1

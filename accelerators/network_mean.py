@@ -1,4 +1,4 @@
-"""The mean of a vector over the processes of several hosts, through their network."""
+"""The mean of a vector over processes on several hosts, through their network."""
 
 from __future__ import annotations
 
@@ -42,4 +42,4 @@ class NetworkMean:
         return torch.cat(parts)[:n]
 
     def close(self) -> None:
-        """Do nothing: the group of torch.distributed holds the connections."""
+        """Do nothing, because the group of torch.distributed holds the connections."""

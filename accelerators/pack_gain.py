@@ -1,4 +1,4 @@
-"""How many times as fast a pack is as its members alone, measured on copies before it begins."""
+"""Measure on copies how much faster a pack is than its members alone, before it begins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from normlab.specs.jobs import JobSpec
 
-_WARM_UP = 5  # updates, the last of which is a replay where they are recorded
+_WARM_UP = 5  # updates; the last one is a replay if updates are recorded
 _UPDATES = 10
 
 
@@ -19,13 +19,14 @@ def measured_gain(
     device: Any, nets: Sequence[nn.Module], specs: Sequence[JobSpec], x: Tensor, y: Tensor
 ) -> float:
     """
-    Return the time of an update of each member alone, over that of the pack.
+    Return the time of one update of each member alone, divided by the time of the pack's update.
 
     Args:
-        device: opened for packs.
-        nets: of the members, which keep their weights.
-        specs: of the members.
-        x: a micro-batch; *y* its classes.
+        device: the device, opened for packs.
+        nets: the members' networks, whose weights do not change.
+        specs: the members' specs.
+        x: a micro-batch.
+        y: its classes.
     """
     short = [spec.model_copy(update={"gradient_accumulation": 1}) for spec in specs]
     members = len(short)

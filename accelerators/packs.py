@@ -1,4 +1,4 @@
-"""A pack of jobs in one process: each runs its ordinary training, and their updates are one."""
+"""A pack of jobs in one process: each runs its ordinary training, and they share each update."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from normlab.training.reporting import Reporter
 
 
 class Member(NamedTuple):
-    """A job of a pack, with what `fit` takes for it."""
+    """A job of a pack, with the arguments of `fit` for it."""
 
     spec: JobSpec
     reporter: Reporter
@@ -74,20 +74,20 @@ def fit_pack(
     kind: str = "cpu",
 ) -> List[Any]:
     """
-    Train the *members* as one pack; return what each one's `fit` returned or raised.
+    Train the *members* as one pack; return the result or error of each one's `fit`.
 
-    Each has its own data order, initial weights, metrics, events and checkpoints, which are those
-    of the same job alone. One that fails, is stopped or diverges leaves, and the others go on.
-    Members that resume have done the same number of updates.
+    Each has its own data order, initial weights, metrics, events and checkpoints, as if the job
+    ran alone. A member that fails, is stopped or diverges leaves, and the others continue.
+    Members that resume must have done the same number of updates.
 
     Args:
-        threads: of the pack, on the host; None is one.
-        ended: told a member's number and outcome when it leaves, while the others go on.
-        kind: of the device.
+        threads: the pack's threads on the host; None is one.
+        ended: called with a member's number and outcome when it leaves, while the others continue.
+        kind: the kind of device.
 
     Raises:
         InvalidSpec: the jobs cannot be members of one pack; the message names the field.
-        DeviceUnavailable: the device is not here.
+        DeviceUnavailable: the device is not available here.
     """
     specs = [member.spec for member in members]
     problem = obstacle(specs, kind)
@@ -136,7 +136,7 @@ def _fit_on(
 
 
 class _Shared:
-    """Opens the data once for all members, if that takes no random numbers of a member."""
+    """Opens the data once for all members, if this uses no random numbers of a member."""
 
     def __init__(self, device: CpuPacks) -> None:
         self._device = device
@@ -151,7 +151,7 @@ class _Shared:
         with opened(spec, root, stop) as data:
             if isinstance(data, Stream):
                 raise PackFellApart(f"a pack holds its data in memory; these are {data.loading}")
-            data = data.placed(self._device.place)  # there once, and not once for each member
+            data = data.placed(self._device.place)  # one copy for all members
             if torch.equal(before, torch.get_rng_state()):
                 self._data = data
             yield data
@@ -164,9 +164,9 @@ class _Pack:
         self.lockstep = Lockstep(
             self.members, self._perform, device.random_state, device.set_random_state
         )
-        self.gain: Optional[float] = None  # measured before the first update, where it is
+        self.gain: Optional[float] = None  # measured before the first update, if at all
         self._entered: Dict[int, _Enter] = {}
-        self._inside: List[int] = []  # those whose updates the session makes, in its order
+        self._inside: List[int] = []  # members in the session, in its order
         self._session: Optional[PackSession] = None
 
     def close(self) -> None:
@@ -221,7 +221,7 @@ class _Pack:
         return self.device.session([each.model for each in inside], [each.spec for each in inside])
 
     def _keep(self, members: Sequence[int]) -> None:
-        """Go on with fewer members."""
+        """Continue with fewer members."""
         if list(members) == self._inside:
             return
         before = {member: self.session.state_of(self.row_of(member)) for member in members}
@@ -234,13 +234,13 @@ class _Pack:
             self._session.load_state_of(row, before[member])
 
     def write_to_model(self, member: int) -> nn.Module:
-        """Give a member's own network its present weights."""
+        """Copy a member's present weights to its own network."""
         model = self._entered[member].model
         self.session.write_to(self.row_of(member), model)
         return model
 
     def evaluated(self, member: int) -> nn.Module:
-        """Return a member's network as evaluations use it."""
+        """Return a member's network for evaluations."""
         averaged = self.session.averaged
         if averaged is None:
             return self.write_to_model(member)
@@ -264,7 +264,7 @@ class _Pack:
         return dict(zip(sorted(calls), self.session.evaluate(x, y)))
 
     def _prepared(self, calls: Mapping[int, Any]) -> List[Any]:
-        """Go on with those that called, at their place in the training; list their calls."""
+        """Continue with the members that called, at their step; list their calls."""
         members = sorted(calls)
         self._keep(members)
         each = [calls[member] for member in members]
@@ -282,7 +282,7 @@ def _same(x: Tensor, other: Tensor) -> bool:
 
 
 class _MemberAccelerator:
-    """The device as a member of a pack has it: its time is that of all members."""
+    """A member's view of the device, whose time is that of all members."""
 
     def __init__(self, pack: _Pack, member: int) -> None:
         self.kind = pack.device.kind
@@ -292,7 +292,7 @@ class _MemberAccelerator:
         self._member = member
 
     def probe(self) -> Probe:
-        """Describe the device, and say how many jobs shared the updates."""
+        """Describe the device, with the number of jobs that share the updates."""
         probe = self._pack.device.probe()
         facts = {**probe.facts, "packed": self._pack.members}
         if self._pack.gain is not None:
@@ -301,7 +301,7 @@ class _MemberAccelerator:
 
     @contextmanager
     def session(self, model: nn.Module, spec: JobSpec) -> Iterator[Any]:
-        """Train *model* in place, together with those of the other members."""
+        """Train *model* in place, together with the models of the other members."""
         with self._pack.device.errors(), self._pack.device.holding(model):
             self._pack.lockstep.meet(self._member, _Enter(model, spec))
             try:
@@ -311,7 +311,7 @@ class _MemberAccelerator:
 
 
 class _MemberSession:
-    """The part of a pack's session that is one member's."""
+    """One member's part of a pack's session."""
 
     def __init__(self, pack: _Pack, member: int) -> None:
         self._pack = pack
@@ -319,11 +319,11 @@ class _MemberSession:
         self._learning_rate = self._progress = 0.0
 
     def place(self, x: Tensor) -> Tensor:
-        """Return *x* where the batches of all members are taken from it."""
+        """Return *x* on the device from whose memory all members take batches."""
         return self._pack.device.place(x)
 
     def settle_threads(self, recorded: Optional[int], x: Tensor, y: Tensor, updates: int) -> int:
-        """Use the threads of an earlier attempt, or those of the pack; see whether it gains."""
+        """Use the threads of an earlier attempt, or those of the pack; measure the pack's gain."""
         if recorded is None and self._pack.device.measures:
             self._pack.lockstep.meet(self._member, _Settle(x, y))
         return take_threads(recorded)
@@ -333,13 +333,13 @@ class _MemberSession:
         self._learning_rate, self._progress = learning_rate, progress
 
     def train(self, x: Tensor, y: Tensor) -> StepResult:
-        """Make one update, with those of all members."""
+        """Make one update, together with all members."""
         call = _Train(self._learning_rate, self._progress, x, y)
         result: StepResult = self._pack.lockstep.meet(self._member, call)
         return result
 
     def evaluate(self, x: Tensor, y: Tensor) -> StepResult:
-        """Compute the loss of *x*, with those of all members."""
+        """Compute the loss of *x*, together with all members."""
         call = _Evaluate(self._learning_rate, self._progress, x, y)
         result: StepResult = self._pack.lockstep.meet(self._member, call)
         return result
@@ -349,7 +349,7 @@ class _MemberSession:
         return self._pack.write_to_model(self._member)
 
     def evaluated(self) -> nn.Module:
-        """Return this member's network, or one with the average of its weights."""
+        """Return this member's network, or a copy with its averaged weights."""
         return self._pack.evaluated(self._member)
 
     def weights(self) -> Dict[str, Tensor]:
@@ -357,11 +357,11 @@ class _MemberSession:
         return {n: t.detach().cpu().clone() for n, t in self.evaluated().state_dict().items()}
 
     def state_dict(self) -> Dict[str, Any]:
-        """Copy the state, as the session of this job alone would have it."""
+        """Copy the state, as from a session of this job alone."""
         return self._pack.session.state_of(self._pack.row_of(self._member))
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
-        """Resume from a state of this job, alone or in a pack."""
+        """Resume from a state of this job, saved alone or in a pack."""
         self._pack.session.load_state_of(self._pack.row_of(self._member), state)
 
     def memory_peak_bytes(self) -> Optional[int]:

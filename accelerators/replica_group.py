@@ -36,8 +36,8 @@ class ReplicaGroup:
     Args:
         device: a kind whose replicas are processes; replica i of a host uses its GPU i.
         control: a process group whose messages never wait for a GPU.
-        averager: averages over CPUs; None: torch.distributed's own sum does.
-        hosts: their number; each has as many replicas, with numbers in a row.
+        averager: averages over CPUs; None if torch.distributed's own sum is used.
+        hosts: the number of hosts; all have equally many replicas, numbered consecutively.
 
     Attributes:
         sharded: whether each replica holds a part of the model; `divided` decides.
@@ -61,7 +61,7 @@ class ReplicaGroup:
         self.backend = DEVICES[device].collectives
         self._control = control
         self._averager = averager
-        self._decision = 0  # the newest request of replica 0; the others have none
+        self._decision = 0  # the newest request at replica 0; others have none
         self._agreed = 0  # the decision of the previous update
         self._note = torch.zeros(1, dtype=torch.int64)
         self._sending: Any = None
@@ -84,7 +84,7 @@ class ReplicaGroup:
 
     def agree(self, decide: Callable[[], int]) -> int:
         """
-        Return replica 0's decision of the previous call; the update in between happens meanwhile.
+        Return replica 0's decision of the previous call; it is sent during the update in between.
 
         On CPUs the decision is sent with the gradients of that update. No replica should wait for a
         GPU to read it, so for GPUs it is a separate message.
@@ -133,9 +133,10 @@ class ReplicaGroup:
         """
         Wait for pending messages, and leave the group.
 
-        A group joins its threads when it is destroyed, and a thread may still need Python's lock,
-        to let go of the last message's tensor. PyTorch 2.0 destroys a group under that lock, and
-        would wait forever; a backend it destroys without, so each backend goes after its group.
+        A group joins its threads when it is destroyed, and a thread may still need Python's lock
+        to release the tensor of the last message. PyTorch 2.0 holds that lock while it destroys a
+        group, and would wait forever. It does not hold the lock while it destroys a backend, so
+        each backend is destroyed after its group.
         """
         self._received()
         if self._averager is not None:
@@ -170,8 +171,8 @@ def joined(
     Join the other replicas, which name the same new *folder*, and leave the group at the end.
 
     Without a *meeting*, they communicate over the loopback interface, so other hosts cannot reach
-    them. With one, they communicate over the interface that has its address, and *folder* is
-    common to those of one host.
+    them. With one, they communicate over the interface that has its address, and the replicas of
+    one host share *folder*.
     """
     use_interface(LOOPBACK if meeting is None else interface_of(meeting.address))
     hosts = 1 if meeting is None else meeting.hosts

@@ -20,23 +20,24 @@ _LOOK_S = 0.05  # between two checks of the processes
 
 
 class HostsParted(Exception):
-    """The hosts of a training did not all meet, or the first of them is no longer there."""
+    """Not all hosts of a training have met, or the first of them is gone."""
 
 
 def launch(
     replicas: int, work: Callable[[int], None], folder: Path, meeting: Optional[Meeting] = None
 ) -> Dict[int, int]:
     """
-    Run *work* with the numbers from 0 on in forks of this process, and wait for them.
+    Run *work* in forks of this process, with the numbers from 0, and wait for them.
 
     The first failure ends the other forks: they get a SIGTERM, and are killed 30 s later. There
     are no restarts here, because the service starts the next attempt. This process must
     not have computed with torch, because its threads would be missing in the forks.
 
     Args:
-        replicas: on this host.
+        replicas: the number of replicas on this host.
         folder: a new folder for the launcher's state.
-        meeting: the other hosts, which start theirs at the same time; None: there are none.
+        meeting: the meeting with the other hosts, which start their replicas at the same time; None
+            if there are no others.
 
     Returns:
         The exit status of the replica that failed first, by its number; empty if none failed.
@@ -45,7 +46,7 @@ def launch(
         SignalException: raised by torch's launcher after it has passed a signal on to the replicas.
         HostsParted: another host did not come in time, or is gone.
     """
-    # The launcher looks for GPUs; in this way it does not start CUDA, which forks could not use.
+    # The launcher looks for GPUs. This stops it from starting CUDA, which forks could not use.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # replicas use `Meeting.store`
     config = LaunchConfig(
@@ -58,7 +59,7 @@ def launch(
     )
 
     def replica() -> None:
-        # not RANK: the launcher numbers hosts by name, and the job's leader must have the first
+        # not RANK, because the launcher numbers hosts by name, and the job's leader must be first
         work(int(os.environ["LOCAL_RANK"]))
 
     try:

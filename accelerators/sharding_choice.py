@@ -1,4 +1,4 @@
-"""Whether the replicas of a training each hold the whole model, or a part of it."""
+"""Choose whether each replica of a training holds the whole model or a part of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from normlab.specs.jobs import JobSpec
 
 
 class Choice(NamedTuple):
-    """Whether a model is divided among its replicas; *told* has the reason."""
+    """Whether a model is divided among its replicas; *told* is the reason."""
 
     full: bool
     told: str
@@ -29,16 +29,16 @@ def choose(
     before: Optional[bool],
 ) -> Choice:
     """
-    Choose for all replicas of *group*, which call this at once.
+    Choose for all replicas of *group*, which call this at the same time.
 
     Args:
         device: the kind of device.
-        memory_bytes: of this replica's device; None: not known.
-        before: what the attempt that this one resumes chose; None: there is none.
+        memory_bytes: the memory of this replica's device; None if it is not known.
+        before: the choice of the attempt that this one resumes; None if there is none.
 
     Raises:
-        InvalidSpec: the job asks for sharding, and cannot be sharded.
-        DeviceUnavailable: the torch of this process cannot do it.
+        InvalidSpec: the job asks for sharding, but cannot be sharded.
+        DeviceUnavailable: this version of torch cannot shard it.
     """
     room = group.smallest(_room(device, memory_bytes, group.local_count))
     chosen: Choice = group.share(_choice(spec, room, before) if group.rank == 0 else None)
@@ -80,14 +80,14 @@ def _by_memory(spec: JobSpec, room: int) -> Choice:
 
     try:
         needed = estimate(spec)
-    except (RuntimeError, InvalidSpec) as e:  # a network that computes with values
+    except (RuntimeError, InvalidSpec) as e:  # the network computes with values
         return Choice(False, f"off: the memory of a replica cannot be estimated ({e})")
     sizes = f"a replica needs about {_gib(needed)}, and has {_gib(room)}"
     return Choice(True, f"full: {sizes}") if needed > room else Choice(False, f"off: {sizes}")
 
 
 def _room(device: str, memory_bytes: Optional[int], here: int) -> int:
-    """Return the memory of a replica, where *here* share a host."""
+    """Return the memory of one replica, if *here* replicas share a host."""
     limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
     rooms = [] if limit == resource.RLIM_INFINITY else [limit]
     if memory_bytes is not None:

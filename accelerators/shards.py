@@ -11,21 +11,21 @@ from torch import Tensor, nn
 
 from normlab.errors import UnsupportedModel
 
-_FORM = ("foreach", "fused")  # of an optimizer: what computes it, and no state
-_PARTS = 8  # of a model's values: what is gathered at a time has about one of them
+_FORM = ("foreach", "fused")  # options of an optimizer that are no state: they choose its code
+_PARTS = 8  # about one such part of a model's values is gathered at a time
 
 
 class Shards:
     """
     The parts of models that this replica holds: of weights, gradients and optimizer state.
 
-    torch gathers the weights of a block before the block computes, and lets go of them after that;
-    gradients are averaged and divided as soon as a block has them. A parameter of n rows is divided
-    into as many runs of rows as there are replicas.
+    torch gathers the weights of a block before the block computes, and frees them afterwards.
+    Gradients are averaged and divided as soon as a block has them. The rows of a parameter are
+    divided into as many contiguous parts as there are replicas.
 
     Args:
         device: `cpu` or `cuda`.
-        rank: of this replica, among all in the default group of torch.distributed.
+        rank: this replica's rank in the default group of torch.distributed.
     """
 
     def __init__(self, device: str, rank: int) -> None:
@@ -39,7 +39,7 @@ class Shards:
         Divide *model*, whose parameters become distributed tensors.
 
         Raises:
-            UnsupportedModel: it has a parameter without rows.
+            UnsupportedModel: the model has a parameter without rows.
         """
         from torch.distributed.fsdp import fully_shard
 
@@ -55,10 +55,10 @@ class Shards:
 
     def whole(self, value: Any) -> Any:
         """
-        Gather *value*, a tensor or a nest of dictionaries and lists; all replicas call it at once.
+        Gather *value*, a tensor or nested dictionaries and lists; all replicas call this together.
 
         Returns:
-            It on the host, at replica 0; at the others, the same without the divided tensors.
+            At replica 0, the whole value on the host; at others, the same without divided tensors.
         """
         if is_divided(value):
             gathered: Tensor = value.full_tensor()
@@ -70,7 +70,7 @@ class Shards:
         return [self.whole(item) for item in value] if isinstance(value, list) else value
 
     def part_of(self, whole: Tensor, like: Any) -> Tensor:
-        """Return *whole* divided as the distributed tensor *like* of the same shape."""
+        """Return *whole* divided like the distributed tensor *like* of the same shape."""
         from torch.distributed.tensor import DTensor
 
         mine = torch.chunk(whole, self._mesh.size())[self._rank :][:1]
@@ -79,7 +79,7 @@ class Shards:
             local.to(like.to_local()),
             self._mesh,
             like.placements,
-            shape=whole.shape,  # rows need not be as many everywhere
+            shape=whole.shape,  # replicas may have different numbers of rows
             stride=whole.stride(),
         )
 
@@ -119,10 +119,11 @@ def is_divided(value: Any) -> bool:
 
 def blocks(model: nn.Module) -> List[nn.Module]:
     """
-    List the parts of *model* that are gathered one at a time, inner ones before outer ones.
+    List the parts of *model* that are gathered one at a time, inner parts before outer ones.
 
-    They are members of sequences, which are called as modules, with at least an eighth of the
-    model's values that no inner block has, and without a parameter that is tied to one outside.
+    They are members of sequences, because these are called as modules. A block has at least an
+    eighth of the model's values, without those of inner blocks, and shares no parameter with
+    modules outside of it.
     """
     least = sum(p.numel() for p in model.parameters()) / _PARTS
     everywhere = _uses(model)
@@ -146,5 +147,5 @@ def _members(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def _uses(module: nn.Module) -> Counter[int]:
-    """Count the places of each parameter in *module*, by its identity."""
+    """Count the occurrences of each parameter in *module*, by identity."""
     return Counter(id(p) for m in module.modules() for p in m._parameters.values() if p is not None)

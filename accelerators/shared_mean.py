@@ -15,16 +15,16 @@ from torch import Tensor
 
 from normlab.host.limits import usable_cores
 
-_SPIN_S = 0.01  # a sleeping process is woken late; small updates are over before that
+_SPIN_S = 0.01  # waking a sleeping process takes longer than a small update
 
 
 class SharedMean:
     """
-    Averages vectors over processes that each have a core: write, send a byte to the others, sum.
+    Averages vectors over processes with a core each: write, send a byte to the others, and sum.
 
-    Every process has two buffers and writes them in turn. Before rewriting one, it meets the others
-    again, so they have read it: one synchronization per mean is enough. All sum in the same order,
-    so all have the same bits.
+    Every process writes to its two buffers in turn. Before it rewrites one, it has synchronized
+    with the others again, so they have read it, and one synchronization per mean is enough. All
+    sum in the same order, so all get the same bits.
 
     Args:
         rank: the number of this process among *count*.
@@ -39,9 +39,9 @@ class SharedMean:
         self._turn = 0
         peers = [peer for peer in range(count) if peer != rank]
         self._heard = [_open_to_read(folder / f"mean-{peer}-{rank}") for peer in peers]
-        dist.barrier(control)  # create all pipes before any of them is opened
+        dist.barrier(control)  # all pipes exist before one is opened
         self._told = [os.open(folder / f"mean-{rank}-{peer}", os.O_WRONLY) for peer in peers]
-        dist.barrier(control)  # end of file then means that a peer has ended
+        dist.barrier(control)  # from now on, end of file means that a peer has ended
 
     def mean(self, vector: Tensor) -> Tensor:
         """
@@ -91,8 +91,8 @@ def mean_in_order(rows: Tensor) -> Tensor:
     """
     Return the mean of *rows*, summed from the first to the last.
 
-    torch's own mean chooses the order by the number and the length of the rows. In this one, an
-    element has the same bits wherever its row was cut.
+    The order of torch's own mean depends on the number and the length of the rows. Here, an element
+    has the same bits wherever its row was cut.
     """
     total = rows[0].clone()
     for row in rows[1:]:

@@ -1,4 +1,4 @@
-"""Choose the number of threads before the first update: measured on a copy, or by a model."""
+"""Choose the number of threads before the first update, by measuring a copy or by a model."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from accelerators.free_cores import cores_are_free
 # u < .0945, and 1 + u is the gain from infinitely many threads.
 WORTH = 1.045
 ROUNDS = 5
-CLEAR = 1.2  # by this factor better or worse than needed, two looks are enough
-LOOK_S = 0.01  # of one look at most: short updates are made several times
-LONG_S = 0.25  # so long an update is looked at once: noise is short beside it
-SHARE = 0.04  # of the updates' time as it would be with the best number so far, for each doubling
-FEW = 200  # updates: of fewer, the first two and a look are more than a few per cent
-FEW_WORTH = 1.1  # the minimum gain from all by the model, which does not know what threads cost
+CLEAR = 1.2  # two measurements suffice if they are this factor better or worse than needed
+LOOK_S = 0.01  # longest time of a measurement; short updates are repeated within it
+LONG_S = 0.25  # so long an update is measured once, because noise is short in comparison
+SHARE = 0.04  # of the updates' time with the best number so far, for measuring each doubling
+FEW = 200  # with fewer updates, the first two and a measurement are more than a few per cent
+FEW_WORTH = 1.1  # the minimum gain by the model, which does not know the cost of threads
 
 Update = Callable[[], object]
 Clock = Callable[[], float]
@@ -35,25 +35,25 @@ def choose_threads(
     are_free: Callable[[int], bool] = cores_are_free,
 ) -> int:
     """
-    Return how many threads, 1 to *most*, updates should use; doubled while that helps.
+    Return how many threads, 1 to *most*, updates should use; the number doubles while this helps.
 
     Two numbers are measured in turns and compared turn by turn, so that other work on these cores
-    affects both. On busy cores, threads wait for one without a core, and one thread is best.
-    A few updates are too short a time to measure one; they go by the model and by free cores.
+    affects both. On busy cores, all threads wait for a thread without a core, and one thread is
+    best. If few updates are left, measuring takes too long; then the model and free cores decide.
 
     Args:
-        update: makes one; its effects are nobody's concern.
-        updates: that are left to make.
-        parallel: the share of an update's time that threads divide, by a model; None: not known.
-        clock: in seconds.
-        are_free: whether so many threads have a core each just now.
+        update: makes one update, whose effects are not used.
+        updates: the number of updates that are left.
+        parallel: the share of an update's time that threads divide, by a model; None if unknown.
+        clock: returns the time in seconds.
+        are_free: returns whether so many threads have a core each at present.
     """
     if updates < FEW:
         expected = _expected(parallel or 0.0, most)
         return expected if expected == 1 or are_free(expected) else 1
     before = torch.get_num_threads()
     try:
-        _update_s(update, 1, 0.0, clock)  # what the first allocates and compiles is no update's
+        _update_s(update, 1, 0.0, clock)  # the first one also allocates and compiles
         best, best_s = 1, _update_s(update, 1, 0.0, clock)
         for more in _doubled(most):
             gain = _gain(update, best, more, best_s, updates, clock)
@@ -100,17 +100,17 @@ def _gain(
     while len(gains) < (1 if fewer_s >= LONG_S else rounds) and not _agree(gains):
         took_s = _update_s(update, fewer, look_s, clock)
         gains.append(took_s / _update_s(update, more, look_s, clock))
-    # the median is not moved by a turn in which somebody else had the core
+    # the median ignores a turn in which other work had the core
     return statistics.median(gains)
 
 
 def _agree(gains: List[float]) -> bool:
-    """Return whether two turns or more all say clearly that more threads help, or that not."""
+    """Return whether at least two turns agree clearly that more threads help, or do not."""
     return len(gains) > 1 and (min(gains) > CLEAR * WORTH or max(gains) * CLEAR < WORTH)
 
 
 def _update_s(update: Update, threads: int, look_s: float, clock: Clock) -> float:
-    """Return the seconds of an update, over as many as fit into *look_s*, and at least one."""
+    """Return the mean seconds of an update, over those that fit into *look_s*, at least one."""
     torch.set_num_threads(threads)
     begun, made, spent = clock(), 0, 0.0
     while made == 0 or spent + spent / made <= look_s:

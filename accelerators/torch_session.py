@@ -19,7 +19,7 @@ from normlab.training.scoring import Scorer, outputs, reduced_precision
 from normlab.training.tasks import Task
 from normlab.training.weight_average import WeightAverage, weight_average
 
-_TOGETHER_NORM = 1.0  # norm of their joint gradient, in the code of Shao et al., arXiv:1903.03793
+_TOGETHER_NORM = 1.0  # limit of their gradients' joint norm, from the code for arXiv:1903.03793
 
 
 class TorchSession:
@@ -46,12 +46,12 @@ class TorchSession:
         self._group = group
         self._average = weight_average(model, spec)
         self._shards = _shards(device, group)
-        if self._shards is not None:  # before anybody else holds the parameters
+        if self._shards is not None:  # before other objects hold the parameters
             self._divide(self._shards)
         self.optimizer = make_optimizer(model, spec)
         self._dtype = reduced_precision(spec)
-        self._parameters = [p for p in model.parameters() if p.requires_grad]  # not the frozen
-        self._normalizers = norms.activation_norms(model)  # once: a walk per update takes time
+        self._parameters = [p for p in model.parameters() if p.requires_grad]  # without frozen ones
+        self._normalizers = norms.activation_norms(model)  # once: searching takes time
         if self._average is not None:
             self._normalizers += norms.activation_norms(self._average.model)
         self._progress = 0.0
@@ -83,7 +83,7 @@ class TorchSession:
         Each of several replicas passes its own samples, and all get the same result.
         """
         self._switch(training=True)
-        for parameter in self._parameters:  # the optimizer's own zero_grad takes several times it
+        for parameter in self._parameters:  # the optimizer's zero_grad is several times slower
             parameter.grad = None
         return self._conclude(self._accumulate(x, y))
 
@@ -94,7 +94,7 @@ class TorchSession:
             self._average.pair()
 
     def _conclude(self, result: StepResult) -> StepResult:
-        if self._group is not None:  # the gradients of shards are averages already
+        if self._group is not None:  # gradients of shards are already averaged
             gradients = self._parameters if self._shards is None else ()
             result = self._group.average(gradients, result)
         self._update()
@@ -164,12 +164,12 @@ class TorchSession:
         return self.model if self._average is None else self._average.model
 
     def weights(self) -> Dict[str, Tensor]:
-        """Copy what evaluations use to the host; all replicas are asked at once."""
+        """Copy the weights that evaluations use to the host; all replicas call this together."""
         found: Dict[str, Tensor] = self._on_host(dict(self.evaluated().state_dict()))
         return found
 
     def state_dict(self) -> Dict[str, Any]:
-        """Copy the state of model and optimizer to the host; all replicas are asked at once."""
+        """Copy the state of model and optimizer to the host; all replicas call this together."""
         state = {
             "model": self._on_host(dict(self.model.state_dict())),
             "optimizer": self._on_host(self.optimizer.state_dict()),
@@ -183,7 +183,7 @@ class TorchSession:
         return state
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
-        """Resume from the result of `state_dict`, in whole or divided among replicas."""
+        """Resume from the result of `state_dict`, saved whole or divided among replicas."""
         if self._shards is None:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -206,12 +206,12 @@ class TorchSession:
         return _on_host(value) if self._shards is None else self._shards.whole(value)
 
     def memory_peak_bytes(self) -> Optional[int]:
-        """Return None; subclasses may know the value."""
+        """Return None, because only subclasses may know the value."""
         return None
 
 
 def _shards(device: torch.device, group: Optional[ReplicaGroup]) -> Optional[Shards]:
-    """Return what divides a model among *group*; None: each replica has all of it."""
+    """Return the object that divides a model among *group*; None if it is not divided."""
     return Shards(device.type, group.rank) if group is not None and group.sharded else None
 
 

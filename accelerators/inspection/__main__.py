@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Warm up, report that it is ready, and serve."""
+    """Warm up, report readiness, and serve."""
     parser = argparse.ArgumentParser(prog="python -m accelerators.inspection", description=__doc__)
     parser.add_argument("--socket", type=Path, required=True, help="where to listen")
     parser.add_argument("--answer-within-s", type=float, default=30.0)
@@ -18,7 +18,7 @@ def main() -> int:
     )
     parser.add_argument("--lifeline", action="store_true", help="exit when stdin closes")
     options = parser.parse_args()
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads would be missing in every fork
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # threads would be missing in every fork
     from accelerators.inspection.library_networks import import_libraries
     from accelerators.inspection.server import InspectionServer, inspect
     from normlab.host.processes import require_one_thread

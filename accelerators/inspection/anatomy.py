@@ -1,4 +1,4 @@
-"""The layers of a job's network as it is built: shapes, costs, and which takes whose output."""
+"""The layers of a job's network: their shapes, their costs, and the connections between them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_WITHOUT_EFFECT = (nn.Identity, nn.Dropout, nn.Sequential)  # the last: without any modules
-_NO_MODULE = nn.Module()  # of what joins outputs
+_WITHOUT_EFFECT = (nn.Identity, nn.Dropout, nn.Sequential)  # Sequential: if it is empty
+_NO_MODULE = nn.Module()  # for operations that join outputs
 
 
 def anatomy(spec: JobSpec) -> Dict[str, Any]:
@@ -26,11 +26,11 @@ def anatomy(spec: JobSpec) -> Dict[str, Any]:
     Return the layers of the network of *spec*, as the fields of a NetworkRecord.
 
     The network runs once on tensors without data, in training mode. Layers are its normalizers
-    (with their activation), its filters, all other modules without modules of their own, and what
-    joins the outputs of several of these.
+    (with their activation), its filters, all other modules without submodules, and operations that
+    join the outputs of several of these.
 
     Raises:
-        InvalidSpec: its samples have no known size, or it cannot take them.
+        InvalidSpec: the size of its samples is unknown, or the network cannot take them.
     """
     model = meta_model(spec)
     x, _ = example(spec, spec.batch_size)
@@ -57,7 +57,7 @@ def _layers(model: nn.Module) -> Dict[str, Tuple[str, nn.Module]]:
 
 
 class _Visits:
-    """What passes the layers, in the order in which they are first called."""
+    """Records the layers' inputs and outputs, in the order of their first calls."""
 
     def __init__(self, layers: Mapping[str, Tuple[str, nn.Module]], joins: bool) -> None:
         self.flow = Dataflow(joins)
@@ -65,11 +65,11 @@ class _Visits:
         self._order: Dict[str, Dict[str, Any]] = {}
 
     def watching(self) -> Any:
-        """Note every call of a layer while the context is open."""
+        """Record every call of a layer while the context is open."""
         return self.flow.visiting({n: module for n, (_, module) in self._layers.items()}, self.note)
 
     def note(self, name: str, x: Tensor, out: Tensor, sources: List[str]) -> None:
-        """Note a call of the layer *name*, which takes what the layers *sources* put out."""
+        """Record a call of the layer *name*, whose input is the output of the layers *sources*."""
         if name in self._order:
             self._order[name]["calls"] += 1
             return
@@ -90,7 +90,7 @@ class _Visits:
         }
 
     def found(self) -> List[Dict[str, Any]]:
-        """Return the layers, each with the places of those before it."""
+        """Return the layers, each with the indices of the layers before it."""
         places = {name: i for i, name in enumerate(self._order)}
         return [
             {**layer, "after": sorted(places[name] for name in layer["after"])}
@@ -116,5 +116,5 @@ def _products(module: Any, x: Tensor, out: Tensor) -> int:
 
 
 def _each(convolution: Any, channels: int) -> int:
-    """Count the multiplications for one value, which is with *channels* on the other side."""
+    """Count the multiplications for one value, with *channels* on the other side."""
     return int(channels // convolution.groups * math.prod(convolution.kernel_size))

@@ -1,4 +1,4 @@
-"""Which layer takes whose output, through every operation between them."""
+"""Find which layer takes the output of which other, through all operations between them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ _NOBODY: FrozenSet[str] = frozenset()
 
 class Dataflow:
     """
-    Follows tensors through operations: the result of an operation comes from whom its inputs do.
+    Follows tensors through operations; the result of an operation has the sources of its inputs.
 
-    A layer's output comes from that layer alone, so that each layer knows only its neighbours.
+    The only source of a layer's output is that layer, so each layer knows only its neighbours.
 
     Args:
-        joins: what adds or joins the outputs of several layers counts as a layer, such as the sum
-            at the end of a residual block. Not in a recurrent network, which adds at each step.
+        joins: whether an operation that joins the outputs of several layers counts as a layer, such
+            as the sum at the end of a residual block. False for recurrent networks, which add at
+            each step.
     """
 
     def __init__(self, joins: bool) -> None:
@@ -30,7 +31,7 @@ class Dataflow:
         self._joined = 0
         self._note: Optional[Note] = None
         self._from: Dict[int, FrozenSet[str]] = {}
-        self._kept: List[Tensor] = []  # an id is one tensor's only as long as that exists
+        self._kept: List[Tensor] = []  # an id is unique only as long as its tensor exists
 
     @contextmanager
     def visiting(self, layers: Mapping[str, nn.Module], note: Note) -> Iterator[None]:
@@ -51,7 +52,7 @@ class Dataflow:
         self._note = None
 
     def performed(self, func: Any, given: Any, result: Any) -> None:
-        """Note from whom the *result* of *func* comes."""
+        """Record the sources of the *result* of *func*."""
         sources = self._joining(func, {self._of(tensor) for tensor in tensors(given)}, result)
         for tensor in tensors(result):
             self._mark(tensor, sources)

@@ -1,4 +1,4 @@
-"""Networks of other libraries: whether they can be made, and where their normalizers stand."""
+"""Networks of other libraries: whether they can be built, and the places of their normalizers."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ _WEIGHTS = {
     library: f"normlab.nets.zoo.of_{library}:weights_file" for library in ("timm", "torchvision")
 }
 Met = Tuple[str, Tuple[int, ...]]
-"""The name of a normalizer, and the shape of what passes it."""
+"""The name of a normalizer, and the shape of its input."""
 
 
 def import_libraries() -> None:
-    """Import the libraries that are installed here, so that no fork has to."""
+    """Import the libraries that are installed here, so that forks need not import them."""
     for library in LIBRARIES.values():
         if importlib.util.find_spec(library.package) is None:
             continue
         importlib.import_module(library.factory.partition(":")[0])
         try:
             package(library.package)
-        except InvalidSpec as e:  # jobs that name it are told the same
+        except InvalidSpec as e:  # jobs that name it get the same error
             print(e, file=sys.stderr, flush=True)
 
 
 def look_at(spec: JobSpec) -> Dict[str, Any]:
     """
-    Build the network of *spec*, run it without data, and return what was found.
+    Build the network of *spec*, run it without data, and return the findings.
 
     Returns:
-        `lacks`, the package that is not installed here; or `problems`, why it cannot be trained;
-        or `conversion`, what was done with its norm layers.
+        One of: `lacks`, the package that is not installed here; `problems`, the reasons why it
+        cannot be trained; `conversion`, the report on its norm layers.
     """
     needed = MODELS[spec.model.name].package
     if needed is not None and importlib.util.find_spec(needed) is None:
@@ -67,14 +67,14 @@ def look_at(spec: JobSpec) -> Dict[str, Any]:
 
 
 def _unnamed_weights(spec: JobSpec) -> Iterator[FieldProblem]:
-    """Yield that the job does not name the pretrained weights that lie in the cache here."""
+    """Yield a problem if the job does not name the pretrained weights in the cache here."""
     asked = ZooOptions.model_validate(spec.model.options)
     library, _, name = spec.model.name.partition("/")
     if not asked.pretrained or asked.sha256 is not None or library not in _WEIGHTS:
         return
     try:
         found = file_hash(named_object(_WEIGHTS[library])(name, "refuse"))
-    except InvalidSpec:  # they may be where the job will run
+    except InvalidSpec:  # they may be on the host where the job will run
         return
     try:
         check_content(found, None, spec.model.name)
@@ -83,7 +83,7 @@ def _unnamed_weights(spec: JobSpec) -> Iterator[FieldProblem]:
 
 
 def _of_the_job(error: InvalidSpec) -> List[FieldProblem]:
-    """Return the problems of *error*; those of many layers as one."""
+    """Return the problems of *error*, with those of many layers joined to one."""
     ours = [p for p in error.problems if p.field.partition(".")[0] in ("model", "normalizer")]
     layers = [p for p in error.problems if p not in ours]
     if layers:

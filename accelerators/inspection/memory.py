@@ -8,8 +8,8 @@ from typing import Any, Dict
 
 import psutil
 import torch
-import torch._dynamo  # torch.optim imports it with the first optimizer
-import torch._inductor  # deterministic operators do
+import torch._dynamo  # torch.optim imports it for the first optimizer
+import torch._inductor  # deterministic operators import it
 from torch import Tensor
 
 from accelerators.inspection.operations import Operations, tensors
@@ -30,7 +30,7 @@ _LOADING = 1.9  # the raw data and the tensors made from it exist together for a
 
 
 class LiveBytes:
-    """Counts the bytes of all live storages that it is told of, and their peak."""
+    """Counts the bytes of all live storages that are added to it, and their peak."""
 
     def __init__(self) -> None:
         self.now = 0
@@ -70,7 +70,7 @@ def _model(spec: JobSpec) -> int:
     for tensor in (*model.parameters(), *model.buffers()):
         live.add(tensor)
     with Operations(live.performed):
-        average = weight_average(model, spec)  # kept, as the training keeps it
+        average = weight_average(model, spec)  # kept alive, as in a training
         _train(model, spec)
         _evaluate(model, spec)
         del average

@@ -1,4 +1,4 @@
-"""Watch every operation on tensors, as the measures of a network without data do."""
+"""Watch every operation on tensors, to measure a network without data."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Performed = Callable[[Any, Any, Any], None]
 
 class Operations(DispatchMode):
     """
-    Tells *performed* of each operation while it is active.
+    Calls *performed* after each operation while it is active.
 
     Args:
-        performed: gets the operation, what it was given, and what it returned.
+        performed: receives the operation, its arguments and its result.
     """
 
     def __init__(self, performed: Performed) -> None:
@@ -30,7 +30,7 @@ class Operations(DispatchMode):
         args: Tuple[Any, ...] = (),
         kwargs: Optional[Mapping[str, Any]] = None,
     ) -> Any:
-        """Call *func*, and tell of it."""
+        """Call *func*, then *performed*."""
         named = dict(kwargs or {})
         result = func(*args, **named)
         self._performed(func, (args, list(named.values())), result)

@@ -1,4 +1,4 @@
-"""A normalizer at work on a few random values, forward and backward, for a picture of it."""
+"""Apply a normalizer to a few random values, forward and backward, to draw a picture of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from normlab.specs.norm_base import NormSpec
 from normlab.specs.normalizers import parse_normalizer
 
 _DIGITS = 5
-_CHANNELS = 8  # a power of two, which meta normalization needs
+_CHANNELS = 8  # a power of two, as meta normalization requires
 _FAN_IN = (4, 3, 3)
 _SEED = 0
 
@@ -25,8 +25,8 @@ def sample(asked: Mapping[str, Any]) -> Dict[str, Any]:
     Run a normalizer, and return the fields of a SampleRecord.
 
     Args:
-        asked: `normalizer`, a kind with its options; `samples` and `side` of the values;
-            `before`, updates that state has seen; `shift` and `scale` of what goes in.
+        asked: `normalizer`, a kind with its options; `samples` and `side` of the values; `before`,
+            the number of updates before; `shift` and `scale` of the input.
     """
     spec = parse_normalizer(asked["normalizer"])
     torch.manual_seed(_SEED)
@@ -53,7 +53,7 @@ def _of_activations(spec: NormSpec, asked: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def _maps(asked: Mapping[str, Any]) -> Tensor:
-    """Return values as a network has them: each channel and sample with an offset and a size."""
+    """Return values as in a network, with an offset and a scale for each channel and sample."""
     n, side = int(asked["samples"]), int(asked["side"])
     channels = torch.linspace(-1.5, 1.5, _CHANNELS).view(1, -1, 1, 1)
     contrast = torch.linspace(0.5, 1.5, n).view(-1, 1, 1, 1)
@@ -63,7 +63,7 @@ def _maps(asked: Mapping[str, Any]) -> Tensor:
 
 
 def _upstream(y: Tensor) -> Tensor:
-    """Return a gradient with a common part and a part along *y*: what most kinds take off."""
+    """Return a gradient with a common part and a part along *y*, which most kinds remove."""
     return (0.5 + 0.5 * y + torch.randn(y.shape)).detach()
 
 
@@ -83,7 +83,7 @@ def _of_weights(spec: NormSpec, shift: float, scale: float) -> Dict[str, Any]:
 
 
 def _direction(conv: nn.Conv2d, shape: Tuple[int, ...]) -> Tensor:
-    """Return the parameter that has a value for each weight."""
+    """Return the parameter that has one value for each weight."""
     return next(p for p in conv.parameters() if p.shape == shape)
 
 
@@ -92,7 +92,7 @@ def _written(found: Mapping[str, Any]) -> Dict[str, List[float]]:
 
 
 def _doc(layer: nn.Module) -> str:
-    """Return the description of the class that does the work."""
+    """Return the description of the class that does the computation."""
     if is_parametrized(layer):
         chains: Any = layer.parametrizations
         layer = next(iter(chains["weight"]))

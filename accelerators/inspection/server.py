@@ -1,9 +1,9 @@
 """
-A warm process that answers on a Unix socket: one line of JSON in and one out per connection.
+A warm process that answers on a Unix socket; per connection, it reads and writes one line of JSON.
 
-Each question is answered in a separate fork with limited time and memory, so nothing that a model
-does there affects the server. The server computes only on meta tensors, which starts
-no threads, so that it can fork.
+Each question is answered in a separate fork with limited time and memory, so that a model cannot
+affect the server. The server computes only on meta tensors, which starts no threads, so that it
+can fork.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from normlab.plugins.loading import load, use
 from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS
 
-MOST_BYTES = 16 << 20  # per question, which may bring code
-ALLOWANCE_BYTES = 2 << 30  # of address space, above the server's own
+MOST_BYTES = 16 << 20  # per question, which may contain code
+ALLOWANCE_BYTES = 2 << 30  # of address space, beyond the server's own
 
 
 class InspectionServer:
     """
-    Answers until there was no question for *idle_s* seconds.
+    Answers questions until there was none for *idle_s* seconds.
 
     Args:
         path: the path of the socket; its folder's permissions control access.
         answer_within_s: the time limit for one question.
-        idle_s: the idle time after which it exits; None: never.
-        lifeline: exit when standard input closes, which the parent process holds open.
+        idle_s: the idle time after which it exits; with None, it never exits.
+        lifeline: whether to exit when standard input closes, which the parent process holds open.
     """
 
     def __init__(
@@ -103,14 +103,14 @@ def _answer(connection: socket.socket, within_s: float) -> int:
 
 
 def answer(question: bytes) -> Dict[str, Any]:
-    """Return what *question* asks about a spec, what its plugin declares, or an error."""
+    """Answer *question* about a spec or about a plugin's declarations, or return an error."""
     try:
         return _answered(json.loads(question))
     except (ValidationError, NormlabError) as e:
         return {"error": str(e)}
     except MemoryError:
         return {"error": "the model is too large to be inspected"}
-    except (Exception, SystemExit) as e:  # torch's for shapes that do not fit, or a plugin's
+    except (Exception, SystemExit) as e:  # from torch for wrong shapes, or from a plugin
         return {"error": f"the model cannot be built: {type(e).__name__}: {e}"}
 
 
@@ -128,10 +128,10 @@ def _answered(question: Dict[str, Any]) -> Dict[str, Any]:
 
 def inspect(spec: JobSpec) -> Dict[str, Any]:
     """
-    Return parameters, estimated memory and the IPU's verdict, as plain values.
+    Return parameters, estimated memory and the IPU check's verdict, as plain values.
 
-    Of a network of another library, also what was done with its norm layers; or only why the job
-    cannot train it.
+    For a network of another library, also return the report on its norm layers, or only the reasons
+    why the job cannot train it.
     """
     facts = MODELS.get(spec.model.name)
     of_a_library = facts is not None and facts.package is not None

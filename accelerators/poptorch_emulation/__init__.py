@@ -1,9 +1,9 @@
 """
 An emulation of PopTorch 3.4's documented behaviour on the host with plain torch.
 
-It has the same names, batch layout and errors: a program written for this subset runs on
-`poptorch` unchanged. Numbers are those of float32 arithmetic on the host. Not modelled, see
-`NOT_MODELLED`: speed, memory limits, half precision, compile time, streams of random numbers.
+It has the same names, batch layout and errors, so a program written for this subset runs on
+`poptorch` unchanged. Numbers are those of float32 arithmetic on the host. Speed, memory limits,
+half precision, compile time and streams of random numbers are not modelled (see `NOT_MODELLED`).
 """
 
 from accelerators.poptorch_emulation import optim

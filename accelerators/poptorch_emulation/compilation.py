@@ -1,4 +1,4 @@
-"""The checks of the compiler, and how it finds the loss tensor."""
+"""The checks of the compiler, and the search for the loss tensor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from accelerators.poptorch_emulation.tracing import on_device
 from normlab.ipu_check.ops import is_supported
 from normlab.ipu_check.recorder import OpRecorder, custom_functions
 
-# The position of the loss where the program does not return it.
+# The position of the loss if the program does not return it.
 NOT_RETURNED = -1
 
 
@@ -24,7 +24,7 @@ def trace(module: nn.Module, args: Sequence[Any], options: Options, training: bo
     Run one micro-batch on a copy of *module*, and return the index of the loss output.
 
     Raises:
-        Error: where PopTorch refuses to compile.
+        Error: PopTorch would refuse to compile it.
     """
     module = copy.deepcopy(module)
     before = dict(module.named_buffers())

@@ -25,7 +25,7 @@ def trainingModel(
     options: Optional[Options] = None,
     optimizer: Optional[torch.optim.Optimizer] = None,
 ) -> PoplarExecutor:
-    """Make *model*, whose forward pass contains the loss, a program that trains it."""
+    """Turn *model*, whose forward pass contains the loss, into a program that trains it."""
     if trainer_of(model) is not None:
         raise RuntimeError(
             "Model has already been wrapped in 'poptorch.trainingModel'. Call model.destroy() on "
@@ -38,7 +38,7 @@ def trainingModel(
 
 
 def inferenceModel(model: nn.Module, options: Optional[Options] = None) -> PoplarExecutor:
-    """Make *model* a program that evaluates it, with the weights of its training program."""
+    """Turn *model* into a program that evaluates it, with the weights of its training program."""
     options = options or Options()
     if options.Training.gradient_accumulation != 1:
         raise Error(
@@ -95,11 +95,11 @@ class PoplarExecutor:
         self._compile(self._arguments.split(args)[0])
 
     def isCompiled(self) -> bool:
-        """Whether there is a program."""
+        """Return whether there is a program."""
         return self._device is not None
 
     def isAttachedToDevice(self) -> bool:
-        """Whether a device is held."""
+        """Return whether a device is attached."""
         return self._attached
 
     def attachToDevice(self) -> None:
@@ -155,7 +155,7 @@ class PoplarExecutor:
             self.copyWeightsToDevice()
 
     def destroy(self) -> None:
-        """Copy the weights to the host, release the device, unwrap the module."""
+        """Copy the weights to the host, release the device, and unwrap the module."""
         if self.isCompiled():
             self.copyWeightsToHostIfNeeded()
         if trainer_of(self._user_model) is self:

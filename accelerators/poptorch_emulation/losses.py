@@ -38,7 +38,7 @@ _REDUCTIONS: Dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def identity_loss(x: Tensor, reduction: str) -> Tensor:
-    """Mark *x*, reduced, as the loss."""
+    """Reduce *x*, and mark the result as the loss."""
     if reduction not in _REDUCTIONS:
         raise Error(f"Unsupported reduction type {reduction!r}: none, mean or sum")
     loss = _REDUCTIONS[reduction](x)
@@ -81,7 +81,7 @@ class LossRecorder(FunctionMode):
 
 
 def only_loss(found: Sequence[Tensor]) -> Tensor:
-    """Return the one loss of *found* that feeds no other."""
+    """Return the only loss of *found* that no other loss is computed from."""
     marked = [loss for loss in found if loss.grad_fn is not None]
     if not marked:
         raise Error("Couldn't find a loss in graph!")

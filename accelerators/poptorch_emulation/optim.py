@@ -1,5 +1,5 @@
 """
-PopTorch's optimizers: torch's, with attributes that are constants or sent to the device.
+PopTorch's optimizers: torch's, with attributes that are either constant or sent to the device.
 
 Explicit arguments of a constructor may change later and reach the device by `setOptimizer`.
 Other arguments are constants of the compiled program. The learning rate may always change.
@@ -58,12 +58,12 @@ class IpuOptimizer:
             self._push(state_dict["ipu_state"])
 
     def step(self, closure: Any = None) -> Any:
-        """Refuse: the update is part of the compiled program."""
+        """Refuse, because the update is part of the compiled program."""
         raise Error("step() is never called on an IPU: the compiled program updates the weights")
 
 
 class SGD(IpuOptimizer, torch.optim.SGD):
-    """Stochastic gradient descent, as torch's."""
+    """Stochastic gradient descent, as in torch."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class SGD(IpuOptimizer, torch.optim.SGD):
 
 
 class Adam(IpuOptimizer, torch.optim.Adam):
-    """Adam, as torch's."""
+    """Adam, as in torch."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class Adam(IpuOptimizer, torch.optim.Adam):
 
 
 class AdamW(IpuOptimizer, torch.optim.AdamW):
-    """Adam with decoupled weight decay, as torch's."""
+    """Adam with decoupled weight decay, as in torch."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class AdamW(IpuOptimizer, torch.optim.AdamW):
 
 
 class RMSprop(IpuOptimizer, torch.optim.RMSprop):
-    """RMSprop, as torch's."""
+    """RMSprop, as in torch."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ _NOT_SENT = {"params", "foreach", "fused", "capturable", "differentiable"}
 
 
 class DeviceOptimizer:
-    """The optimizer inside the program: its own copy of every attribute, and the state."""
+    """The optimizer inside the program, with its own copy of every attribute, and the state."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, place: Mapping[int, Tensor]) -> None:
         kind = next((k for k in _TORCHS if isinstance(optimizer, k)), None)

@@ -1,4 +1,4 @@
-"""Whether the emulated device's program is running, and operators that it may not use."""
+"""A flag for code in the emulated device's program, and operators that training may not use."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def on_device(training: bool) -> Iterator[None]:
 
 
 def for_loop(count: int, body: Any, inputs: list[Any]) -> list[Any]:
-    """Run *body* *count* times, each time on its previous result; inference only."""
+    """Run *body* *count* times, each time on its previous result; only in inference."""
     _inference_only("poptorch.for_loop()")
     outputs = list(inputs)
     for _ in range(count):
@@ -41,7 +41,7 @@ def for_loop(count: int, body: Any, inputs: list[Any]) -> list[Any]:
 def cond(
     condition: Any, then_body: Any, then_inputs: list[Any], else_body: Any, else_inputs: list[Any]
 ) -> Any:
-    """Run one of two bodies; inference only."""
+    """Run one of two bodies; only in inference."""
     _inference_only("poptorch.cond()")
     return then_body(*then_inputs) if bool(condition) else else_body(*else_inputs)
 

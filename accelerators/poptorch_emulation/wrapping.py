@@ -1,4 +1,4 @@
-"""A module that a training program holds: touching its weights fetches them from the device."""
+"""Modules that a training program holds; reading their weights fetches them from the device."""
 
 from __future__ import annotations
 
