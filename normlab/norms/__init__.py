@@ -53,8 +53,8 @@ class NormActivation(nn.Module):
     A norm, then an activation.
 
     Args:
-        norm: ours, or the module of a plugin's author.
-        activation: None: there is none, or *norm* applies it.
+        norm: one of ours, or the module of a plugin's author.
+        activation: the activation; None if there is none, or if *norm* applies it.
     """
 
     def __init__(self, norm: nn.Module, activation: Optional[str]) -> None:
@@ -74,9 +74,9 @@ class NormActivation(nn.Module):
 
 class ScaleOnlyNorm(nn.Module):
     """
-    A norm with a scale and no shift: proxy normalization uses it where no activation follows.
+    A norm with a scale but no shift, which proxy normalization uses where no activation follows.
 
-    That is the end of a residual branch, and in the published network the last norm of a block.
+    This is the end of a residual branch, and in the published network the last norm of a block.
     """
 
     def __init__(self, norm: ActivationNorm) -> None:
@@ -100,18 +100,18 @@ def make(
     """
     Build a normalizer, with the activation that follows it, as one module.
 
-    Kinds that act on weights, and "none", give just the activation; see
-    `apply_weight_normalization` for what they do to a network.
+    For kinds that act on weights, and for "none", the module is just the activation; see
+    `apply_weight_normalization` for their effect on a network.
 
     Args:
         normalizer: a kind's name, a dictionary with its options, or a spec.
         num_features: C, the number of channels.
-        activation: "relu", "silu", "gelu" or None; a kind that brings its own puts it there.
+        activation: "relu", "silu", "gelu" or None; kinds with an own activation replace it.
         dims: dimensions of positions: 1 takes (N, C) and (N, C, L), 2 (N, C, H, W), and so on.
         plain: use plain operators only, which any backend can differentiate.
 
     Raises:
-        InvalidSpec: if an option is out of range, or the channels do not fit the kind.
+        InvalidSpec: an option is out of range, or the channels do not fit the kind.
     """
     spec = parse_normalizer(normalizer)
     if activation is not None and activation not in ACTIVATIONS:
@@ -124,7 +124,7 @@ def make(
 def _layer_of(spec: NormSpec) -> Any:
     if spec.kind in LAYERS:
         return LAYERS[spec.kind]
-    found = named_object(str(spec.layer))  # of a plugin: a class, or a function of moments
+    found = named_object(str(spec.layer))  # a class, or a plugin's function of moments
     return found if inspect.isclass(found) else solved_layer(found)
 
 
@@ -159,7 +159,7 @@ def _of_its_author(
 
 
 def plain_operators(model: nn.Module, on: bool = True) -> nn.Module:
-    """Let every normalizer in *model* use plain operators only, or its fast form if not *on*."""
+    """Let every normalizer in *model* use plain operators only if *on*, or else its fast form."""
     for module in model.modules():
         if isinstance(module, ActivationNorm):
             module.plain = on

@@ -1,4 +1,4 @@
-"""The base of all normalizers of activations: the affine, checks, and the choice of operators."""
+"""The base class of all normalizers of activations: affine, checks, and choice of operators."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from normlab.specs.norm_base import ActivationNormSpec
 
 _DEFAULTS = ActivationNormSpec()
 
-# of C, because every forward asks; missing in PyTorch 2.0
+# the C function, because every forward calls it; missing in PyTorch 2.0
 _any_autocast: Callable[[], bool] = getattr(torch._C, "_is_any_autocast_enabled", lambda: True)
 _AUTOCAST_BY_DEVICE = hasattr(torch, "get_autocast_dtype")  # since torch 2.4
 
@@ -28,7 +28,7 @@ _SHAPES = {
 
 
 class ParameterHint(NamedTuple):
-    """How a parameter is learned, if it differs from the other parameters of the network."""
+    """The special way in which a parameter is learned, unlike other parameters of the network."""
 
     weight_decay: float = 0.0
     lr_factor: float = 1.0
@@ -39,17 +39,17 @@ class ActivationNorm(nn.Module):
     """
     A normalizer with an optional scale and shift for each channel.
 
-    Subclasses write `normalize`, a function of the input and the affine, so that the
-    proxy-normalized activation can put its own affine in the norm's place.
+    Subclasses implement `normalize`, a function of the input and the affine. So the
+    proxy-normalized activation can replace the norm's affine by its own.
 
     Args:
         num_features: C, the number of channels.
         eps: added to the variance; same unit as x squared.
-        affine: learn weight and bias; without them they are 1 and 0.
+        affine: whether to learn weight and bias; otherwise they are 1 and 0.
         dims: 1, 2 or 3 dimensions of positions.
 
     Raises:
-        InvalidSpec: if an argument is out of range, or an input has another shape.
+        InvalidSpec: an argument is out of range, or an input has another shape.
     """
 
     folds_affine = True  # y = weight * (something) + bias, with nothing after it
@@ -57,7 +57,7 @@ class ActivationNorm(nn.Module):
     plain = False  # no custom autograd function: any backend can differentiate it
     moved: Tuple[str, ...] = ()  # buffers that a training forward moves
     reads: Tuple[str, ...] = ()  # buffers that its output in training depends on
-    begun: Tuple[str, ...] = ()  # buffers that `begin` moves besides, and not to where they are
+    begun: Tuple[str, ...] = ()  # buffers that `begin` moves too, always to new values
     recalls = 64  # forwards that activation checkpoints may recompute, at most
     decisive: Tuple[str, ...] = ()  # parameters that change their meaning in a lower precision
 
@@ -117,11 +117,11 @@ class ActivationNorm(nn.Module):
         return self.normalize(x, weight, bias)
 
     def with_its_own(self) -> nn.Module:
-        """Return the layer with the activation that it brings along, if its kind has one."""
+        """Return the layer with the activation of its kind, if its kind has one."""
         return self
 
     def without_activation(self) -> nn.Module:
-        """Return what stands where no activation follows."""
+        """Return the form of the layer for places where no activation follows."""
         return self
 
     def begin(self, x: Tensor) -> None:
@@ -162,8 +162,8 @@ class ActivationNorm(nn.Module):
         return f"{self.num_features}, eps={self.eps:g}, affine={self.affine}, dims={self.dims}"
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Any:
-        # State and decisions stay in float32 when the layer is cast to half: a running variance
-        # may be above 65504, and a gate of 1e-8 would be 0.
+        # State and decisions stay in float32 when the layer is cast to half, because a running
+        # variance may be above 65504, and a gate of 1e-8 would be 0.
         names = (*self._buffers, *self.decisive)
         kept = [t for t in (getattr(self, name) for name in names) if t is not None]
         wide = {id(t) for t in (*kept, *(t.grad for t in kept if t.is_leaf)) if t is not None}
@@ -200,7 +200,7 @@ def _autocast_is_on(device_type: str) -> bool:
 
 
 def _pass_empty(x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
-    # Without samples there are no statistics; the parameters still get a gradient of zero.
+    # Without samples there are no statistics, but the parameters still get a gradient of zero.
     y = x * 1
     for parameter in (weight, bias):
         if parameter is not None:

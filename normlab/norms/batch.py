@@ -1,4 +1,4 @@
-"""Batch normalization: each channel by its moments over the batch and all positions."""
+"""Batch normalization: normalize each channel by its moments over the batch and positions."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ class BatchNorm(BatchStatisticsNorm):
     """
     Normalize each channel over the batch and its positions.
 
-    y = weight * (x - M) / sqrt(V + eps) + bias, with M and V over (n, p); V is biased here and
-    unbiased in running_var, as in torch, whose state dicts can be loaded.
+    y = weight * (x - M) / sqrt(V + eps) + bias, with M and V over (n, p). V is biased here but
+    unbiased in running_var, as in torch. State dicts of torch's layers can be loaded.
 
     Args:
         num_features: C, the number of channels.
         eps: added to the variance.
         affine: learn weight and bias.
         dims: 1, 2 or 3 dimensions of positions.
-        momentum: weight of the new value in the running statistics; None averages all.
-        virtual_batch_size: samples that share statistics (ghost batches); None is all.
-        sync: share the statistics over all replicas of torch.distributed.
+        momentum: weight of the new value in the running statistics; None averages all values.
+        virtual_batch_size: number of samples that share statistics (ghost batches); None is all.
+        sync: whether all replicas of torch.distributed share the statistics.
 
     Shape:
         (N, C, positions...) -> the same, dtype kept.
 
     Raises:
-        InvalidSpec: if a channel has one value in training.
+        InvalidSpec: a channel has only one value in training.
 
     Source:
         Ioffe and Szegedy, "Batch Normalization", 2015, arXiv:1502.03167, algorithms 1 and 2.
@@ -70,7 +70,7 @@ class BatchNorm(BatchStatisticsNorm):
             return self.normalize_by(x, self.running_mean, self.running_var, weight, bias)
         size = self.virtual_batch_size
         whole = size is None or size >= x.shape[0]
-        mean: Any = self._buffers["running_mean"]  # an attribute of a module takes longer to find
+        mean: Any = self._buffers["running_mean"]  # faster than the module's attribute
         if whole and not synced and engine.is_native(x, self.plain, mean, weight, bias):
             # The kernel updates its running statistics even if they are not finite.
             if not self.plain and capture.is_readable(mean):
@@ -115,7 +115,7 @@ class BatchNorm(BatchStatisticsNorm):
         step = 1.0 / float(count) if self.momentum is None else self.momentum
         y = torch.batch_norm(x, weight, bias, mean, var, True, step, self.eps, False)
         if not read_finite(mean, var):
-            # by data, because graphs of other forwards hold these two and have no use for them
+            # through .data, because graphs of other forwards hold these two without using them
             mean.data.copy_(before[: self.num_features])
             var.data.copy_(before[self.num_features :])
             count.sub_(1)
@@ -139,7 +139,7 @@ def _replicas() -> int:
 
 
 def _pool_replicas(mean: Tensor, var: Tensor, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-    # Two sums over the replicas, so that the variance stays in its centred form.
+    # Two sums over the replicas, so that the variance is computed in its centred form.
     m, v = pool_batch(mean, var)
     count = mean.new_full((1, 1), float(x.shape[0] * positions(x)))
     sums = _SumOverReplicas.apply(torch.cat([m * count, count], 1))

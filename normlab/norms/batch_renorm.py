@@ -25,36 +25,36 @@ class BatchRenorm(BatchStatisticsNorm):
 
     y = weight * ((x - M) / sigma_B * r + d) + bias, sigma_B = sqrt(V + eps),
     r = clip(sigma_B / sigma, 1 / r_limit, r_limit), d = clip((M - mu) / sigma, -d_limit, d_limit).
-    r and d get no gradient and use mu and sigma, the running statistics, as they were before the
-    step. Evaluation: y = weight * (x - mu) / sigma + bias.
+    r and d get no gradient. They use the running statistics mu and sigma from before the step.
+    In evaluation, y = weight * (x - mu) / sigma + bias.
 
     Args:
         num_features: C, the number of channels.
         eps: added to the variance.
         affine: learn weight and bias.
         dims: 1, 2 or 3 dimensions of positions.
-        momentum: weight of the new value in the running statistics; None averages all.
-        inference_momentum: the same for the second pair of statistics, with variant="keras"; None
-            is *momentum*.
-        virtual_batch_size: samples that share statistics; None is all.
-        clipping: "steps" relaxes the limits with the training steps done, "progress" with
+        momentum: weight of the new value in the running statistics; None averages all values.
+        inference_momentum: the momentum of the second pair of statistics, with variant="keras";
+            None is *momentum*.
+        virtual_batch_size: number of samples that share statistics; None is all.
+        clipping: "steps" relaxes the limits by the number of finished training steps, "progress" by
             `set_progress`; "constant" uses r_max and d_max; "none" does not clip.
         r_max: final limit of r, from 1.
-        r_min: final lower limit of r, from 1; None is the reciprocal of the upper one.
+        r_min: final lower limit of r, from 1; None is the reciprocal of the upper limit.
         d_max: final limit of d, from 0.
         warmup_steps: steps before which r = 1 and d = 0.
-        r_steps: step at which r's limit is final; it grows linearly from the warm-up on.
+        r_steps: step at which r's limit is final; it grows linearly after the warm-up.
         d_steps: step at which d's limit is final.
-        progress_steps: with "progress", a whole run counts as so many steps.
-        variant: "paper" as above; "keras" keeps separate statistics for inference, whose variance
-            is sigma^2 - eps from the first step on, and 1 before; "ludvb" has
+        progress_steps: the number of steps that a whole run counts as, with "progress".
+        variant: "paper" is the formula above. "keras" keeps separate statistics for inference;
+            their variance is 1 before the first step, and sigma^2 - eps afterwards. "ludvb" has
             sigma_B = sqrt(V) + eps.
 
     Shape:
         (N, C, positions...) -> the same, dtype kept.
 
     Raises:
-        InvalidSpec: if an option is out of range.
+        InvalidSpec: an option is out of range.
 
     Source:
         Ioffe, "Batch Renormalization", 2017, arXiv:1702.03275, algorithm 1.
@@ -143,7 +143,7 @@ class BatchRenorm(BatchStatisticsNorm):
         return _number(self.num_batches_tracked)
 
     def _part(self, step: Number, final_step: int) -> Number:
-        """Return how far a limit has moved to its final value, which it has at *final_step*."""
+        """Return how far a limit has moved to its final value, as a share; 1 at *final_step*."""
         part = (step - self.warmup_steps) / (final_step - self.warmup_steps)
         return capture.bounded(part, 0.0, 1.0)
 
@@ -201,5 +201,5 @@ class BatchRenorm(BatchStatisticsNorm):
 
 
 def _number(t: Tensor) -> Number:
-    """Return the one value of *t* now: a number, or where captured a tensor of float64."""
+    """Return the only value of *t*: a number, or a float64 tensor if torch captures the layer."""
     return t.double() if capture.is_on(t) else float(t)

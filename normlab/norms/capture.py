@@ -1,8 +1,8 @@
 """Detect whether torch captures or transforms a layer, which then uses plain operators.
 
-A compiler, an exporter and the transforms of torch.func see operators. What a custom autograd
-function leaves for another one, a loop in C++ and a number that Python takes out of a tensor they
-do not see, and what they make of them is wrong without a sign, or fails.
+A compiler, an exporter and the transforms of torch.func see only operators. They do not see values
+that one custom autograd function leaves for another, loops in C++, or numbers that Python reads
+from a tensor. Their results would be silently wrong, or they would fail.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from torch.autograd import forward_ad
 Number = Union[float, Tensor]
 Value = TypeVar("Value", float, Tensor, Number)
 
-_torch: Any = torch  # functions that its annotations leave out
-# torch.compiler is new in 2.1; before, dynamo replaces this function of torch._utils
+_torch: Any = torch  # for functions without annotations
+# torch.compiler is new in 2.1; in older versions, dynamo replaces this function of torch._utils
 _is_compiling: Callable[[], bool] = getattr(_torch, "compiler", _torch._utils).is_compiling
-# of C, because every forward asks
+# the C function, because every forward calls it
 _transform = _torch._C._functorch.peek_interpreter_stack
 _FUNCTIONALIZED = _torch._C._functorch.TransformType.Functionalize  # a compiler's own transform
 _is_traced: Callable[[], bool] = _torch._C._is_tracing
@@ -31,7 +31,7 @@ def is_on(x: Tensor) -> bool:
     """Return whether operators on *x* are captured or transformed, or *x* has no data."""
     if _is_compiling():
         return True
-    # make_fx and fake tensors dispatch, and take no notice of the flag of the compiler
+    # make_fx and fake tensors dispatch, but do not set the compiler's flag
     if _transform() is not None or _is_traced() or _dispatchers():
         return True
     return x.is_meta or forward_ad._current_level >= 0
@@ -52,33 +52,33 @@ def has_values(x: Tensor) -> bool:
 
 
 def is_compiled() -> bool:
-    """Return whether torch.compile traces, and not an exporter."""
+    """Return whether torch.compile traces, but not an exporter."""
     return _is_compiling() and not is_exported()
 
 
 def is_transformed() -> bool:
-    """Return whether a transform of torch.func runs: vmap, grad, jvp and those made of them."""
-    # a compiler that traces the question is on the stack itself
+    """Return whether a transform of torch.func runs: vmap, grad, jvp, or a combination."""
+    # a compiler that traces this call is on the stack itself
     return not _is_compiling() and _transform() is not None
 
 
 def _asked_in_traces(function: Callable[[], bool]) -> Callable[[], bool]:
-    # A compiler does not trace it, but asks it while it traces. That is what
-    # `torch.compiler.assume_constant_result` does, which imports the whole compiler.
+    # A compiler does not trace this function, but calls it while it traces.
+    # `torch.compiler.assume_constant_result` does the same, but imports the whole compiler.
     function.__dict__["_dynamo_marked_constant"] = True
     return function
 
 
 @_asked_in_traces
 def is_transform_traced() -> bool:
-    """Return whether a transform of torch.func runs, or a compiler that asks traces one."""
+    """Return whether a transform of torch.func runs, or the calling compiler traces one."""
     innermost = _transform()
     return innermost is not None and innermost.key() != _FUNCTIONALIZED
 
 
 @_asked_in_traces
 def is_traced_in_backward() -> bool:
-    """Return whether a backward pass runs, also to a compiler that traces the question there."""
+    """Return whether a backward pass runs, also if a compiler traces this call there."""
     return int(torch._C._current_graph_task_id()) != -1
 
 

@@ -1,4 +1,4 @@
-"""Carry a norm layer's affine, running statistics, dtype, device and hooks into its successor."""
+"""Copy a norm layer's affine, running statistics, dtype, device and hooks to its successor."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def carry(
     model: nn.Module, old: Any, new: nn.Module, norm: nn.Module
 ) -> Tuple[List[str], List[str]]:
     """
-    Copy the state of *old* to *new*, which contains *norm*; return what was kept, and notes.
+    Copy the state of *old* to *new*, which contains *norm*; return the names kept, and notes.
 
-    A parameter with one number for each channel is the same object afterwards, so what is tied to
-    it stays tied. *model* says dtype and device where *old* holds no tensor.
+    A parameter with one number for each channel stays the same object, so tied parameters stay
+    tied. If *old* has no tensor, dtype and device are those of *model*.
 
     Raises:
-        InvalidSpec: an affine that differs between positions.
+        InvalidSpec: the affine differs between positions.
     """
     _place_like(new, *_likes(model, old))
     holder: Any = norm if getattr(new, "weight", None) is None else new
@@ -103,9 +103,9 @@ def _lost_affine(old: Any, holder: Any, carried: List[str]) -> List[str]:
 
 def carry_statistics(old: Any, norm: nn.Module) -> List[str]:
     """
-    Copy the running statistics of *old* to *norm*, where it has some; return their names there.
+    Copy the running statistics of *old* to *norm*, if it has some; return their names in *norm*.
 
-    *old* has running_mean, running_var, eps and num_batches_tracked, as torch's layers do.
+    *old* has running_mean, running_var, eps and num_batches_tracked, like torch's layers.
     """
     carried = []
     with torch.no_grad():

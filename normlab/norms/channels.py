@@ -21,7 +21,7 @@ def clamp_channels(y: Tensor, floor: Tensor, plain: bool = False) -> Tensor:
 
 
 class _ClampChannels(Function):
-    # The input is kept and not the output, which the next operator may change in place.
+    # The input is kept for backward, because the next operator may change the output in place.
     @staticmethod
     def forward(ctx: Any, y: Tensor, floor: Tensor) -> Tensor:
         z = torch.maximum(y, by_channel(floor, y).to(y.dtype))
@@ -32,7 +32,7 @@ class _ClampChannels(Function):
     def backward(ctx: Any, g: Tensor) -> Any:
         y, floor = ctx.saved_tensors
         if torch.is_grad_enabled() or not (g.is_contiguous() and y.is_contiguous()):
-            above = y - by_channel(floor, y).to(y.dtype)  # a mask from a comparison is much slower
+            above = y - by_channel(floor, y).to(y.dtype)  # a mask by comparing is much slower
             kept = torch.ops.aten.threshold_backward(g, above, 0.0)
             return kept, _channel_sum(g, floor.dtype) - _channel_sum(kept, floor.dtype)
         return _clamp_gradients(g, y, floor)
@@ -59,7 +59,7 @@ def scale_channels(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def _channel_sum(g: Tensor, dtype: torch.dtype) -> Tensor:
-    if g.is_contiguous() and g.dim() > 2:  # the long sum runs along the memory
+    if g.is_contiguous() and g.dim() > 2:  # the long sum is over adjacent memory
         return g.view(*g.shape[:2], -1).sum(2, dtype=dtype).sum(0)
     return g.sum([d for d in range(g.dim()) if d != 1], dtype=dtype)
 

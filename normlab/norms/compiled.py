@@ -1,6 +1,6 @@
-"""C++ loops beside the stock operators: compiled once per machine, and only on request.
+"""C++ loops as an alternative to torch's operators, compiled once per machine and on request.
 
-The stock operators are the definition and run everywhere; no installation needs a compiler.
+The torch operators are the definition and run everywhere; no installation needs a compiler.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from normlab.host.locks import held
 _FLAGS = ["-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
 _HERE = Path(__file__).parent
 
-_loaded: Dict[str, Any] = {}  # a library registers its operators once in a process
+_loaded: Dict[str, Any] = {}  # a library can register its operators only once in a process
 
 
 def load(name: str, sources: Sequence[str], build_directory: Optional[str] = None) -> Any:
@@ -28,13 +28,13 @@ def load(name: str, sources: Sequence[str], build_directory: Optional[str] = Non
     Compile the library *name* if necessary, and return its operators.
 
     Args:
-        name: also the namespace of its operators.
-        sources: files next to this one.
-        build_directory: where the compiled library is kept; None is a folder in torch's cache, of
-            its own for every content of the sources, version of torch and processor.
+        name: the library's name, which is also the namespace of its operators.
+        sources: names of files in this folder.
+        build_directory: folder for the compiled library; None is a folder in torch's cache, which
+            differs for each content of the sources, version of torch and processor.
 
     Raises:
-        DeviceUnavailable: if there is no compiler, or it fails.
+        DeviceUnavailable: there is no compiler, or it fails.
     """
     if name not in _loaded:
         _check_tools(name)
@@ -80,7 +80,7 @@ def _cache_folder(name: str) -> Path:
 
 
 def _processor() -> str:
-    """Name the processor for -march=native, because machines may share a home directory."""
+    """Return the processor that -march=native compiles for; machines may share a home directory."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -94,7 +94,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
     """
     Lock *folder* for this process.
 
-    torch's own lock is a file that remains when its process is killed, and then blocks the others.
+    torch's own lock is a file that remains if its process is killed, and then blocks the others.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

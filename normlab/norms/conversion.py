@@ -35,43 +35,48 @@ def convert(
     """
     Replace every norm layer of *model* by *normalizer*; return the model.
 
-    Exchanged are the BatchNorm, SyncBatchNorm, GroupNorm, InstanceNorm, LayerNorm and RMSNorm of
-    torch and their forms in timm (`BatchNormAct2d`, `GroupNormAct`, `LayerNorm2d`, `RmsNorm`, ...,
+    This replaces the BatchNorm, SyncBatchNorm, GroupNorm, InstanceNorm, LayerNorm and RMSNorm of
+    torch, and their forms in timm (`BatchNormAct2d`, `GroupNormAct`, `LayerNorm2d`, `RmsNorm`, ...,
     whose dropout and activation stay), torchvision (`LayerNorm2d`) and transformers
-    (`LlamaRMSNorm`, `T5LayerNorm`, ...). What else normalizes, such as frozen batch norm, weight
-    normalization or an RMSNorm that scales by 1 + weight, is kept and reported. A layer that would
-    change its meaning is refused by name, all of them in one error, before anything has changed.
+    (`LlamaRMSNorm`, `T5LayerNorm`, ...). Other modules that normalize, such as frozen batch norm,
+    weight normalization or an RMSNorm that scales by 1 + weight, are kept and reported. If a
+    layer's meaning would change, nothing is changed, and one error names all such layers.
 
-    Works in place, except that a *model* that is itself a norm layer is not changed and its
-    successor is returned, with the same parameters. Kept are weight and bias (the same parameters,
-    where they have one number for each channel), no bias where there was none, running statistics
-    where the new kind has them, eps, momentum, groups and sync unless *normalizer* sets them or the
-    kind has a default of its own, dtype, device (meta too), training mode and hooks. Kinds that act
-    on weights, and "none", leave an identity and, for the former, normalize the convolutions.
-    Parameters may be new: make the optimizer afterwards.
+    The function works in place. Only a *model* that is itself a norm layer is not changed; its
+    successor is returned, with the same parameters. A successor keeps:
 
-    A LayerNorm or RMSNorm over the last dimension normalizes tokens, (N, ..., C). "layer", "group",
-    "rms", "dyt" and "evonorm_s0" then stay within each token, so "layer" computes what LayerNorm
-    does and "rms" what RMSNorm does; every other kind takes the tokens of a sample as its
-    positions, so they see each other, which a causal model must not have. Beside a
-    torch.nn.MultiheadAttention with batch_first=False the input is (tokens, N, C).
-    A LayerNorm over several dimensions has its channels first, (C, H, W). `LayerNorm2d`
-    normalizes every position over its channels, (N, C, H, W), and so do "layer" and "group" there.
+    - weight and bias, as the same parameters if they have one number for each channel, and the
+      absence of a bias;
+    - running statistics, if the new kind has them;
+    - eps, momentum, groups and sync, unless *normalizer* sets them or the kind has its own default;
+    - dtype, device (also meta), training mode and hooks.
 
-    With `proxy`, a norm and the ReLU, SiLU or GELU after it in an `nn.Sequential` become one. What
-    a `forward` written by hand applies after a norm cannot be seen, so there it is refused.
+    Kinds that act on weights, and "none", leave an identity in each place; the former then
+    normalize the convolutions. Parameters may be new, so make the optimizer afterwards.
+
+    A LayerNorm or RMSNorm over the last dimension normalizes tokens, (N, ..., C). In its place,
+    "layer", "group", "rms", "dyt" and "evonorm_s0" stay within each token, so "layer" computes the
+    same as LayerNorm, and "rms" the same as RMSNorm. Every other kind takes the tokens of a sample
+    as its positions, so tokens see each other, which must not happen in a causal model. Next to a
+    torch.nn.MultiheadAttention with batch_first=False, the input is (tokens, N, C). A LayerNorm
+    over several dimensions has its channels first, (C, H, W). `LayerNorm2d` normalizes every
+    position over its channels, (N, C, H, W), and so do "layer" and "group" in its place.
+
+    With `proxy`, a norm and the ReLU, SiLU or GELU after it in an `nn.Sequential` become one
+    module. Activations inside a hand-written `forward` cannot be seen, so proxy is refused there.
 
     Args:
         model: any module; functional norms inside a `forward` cannot be seen.
         normalizer: a kind's name, a dictionary with its options, or a spec.
-        dims: dimensions of positions for layers that do not say theirs (GroupNorm, SyncBatchNorm),
-            which take any afterwards; None takes those of the model's convolutions, or 1.
-        skip: what to leave: paths, patterns such as "layer4.*", classes; each stands for the norm
-            layers that it matches and for those inside of modules that it matches.
-        report: gets the ConversionReport of what was converted, kept and skipped; None: nothing.
+        dims: dimensions of positions for layers that do not specify them (GroupNorm,
+            SyncBatchNorm), whose successors take any; None takes those of the model's
+            convolutions, or 1.
+        skip: layers to leave unchanged: paths, patterns such as "layer4.*", or classes. Each stands
+            for the norm layers that it matches and for those inside modules that it matches.
+        report: called with the ConversionReport on the converted, kept and skipped layers.
 
     Raises:
-        InvalidSpec: with one problem for each layer, or for each entry of skip without a layer.
+        InvalidSpec: layers are refused, or entries of *skip* match no layer; one problem for each.
     """
     spec = parse_normalizer(normalizer)
     left, skipped = split_skipped(model, find_places(model), skip)
@@ -82,7 +87,7 @@ def convert(
     changes = _plan(model, places, spec, dims)
     whole = model
     if not any(change.place.key == "" for change in changes):
-        apply_weight_normalization(model, spec)  # refuses, if at all, before it changes anything
+        apply_weight_normalization(model, spec)  # an error comes before any change
     for change in changes:
         whole = _apply(change, spec, whole)
     leave_fast_paths(model, [change.place.parent for change in changes])
@@ -105,7 +110,7 @@ def _nothing_there(model: nn.Module, kept: Sequence[Kept]) -> str:
 def _plan(
     model: nn.Module, places: Sequence[Place], spec: NormSpec, dims: Optional[int]
 ) -> List[_Change]:
-    """Build every successor, one for a layer in two places; collect all refusals in one error."""
+    """Build all successors, one per layer even if it has two places; join refusals to one error."""
     made: Dict[int, _Change] = {}
     changes, problems = [], []
     for place in places:

@@ -1,4 +1,4 @@
-"""The places of a model's norm layers, and the ones that `skip` leaves unchanged."""
+"""Find the places of a model's norm layers, and those that `skip` leaves unchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Skip = Union[str, Type[nn.Module]]
 
 
 class Place(NamedTuple):
-    """The place of a layer, and the module right after it if an nn.Sequential shows it."""
+    """The place of a layer, and the module right after it if both are in an nn.Sequential."""
 
     path: str
     parent: nn.Module
@@ -26,20 +26,20 @@ class Place(NamedTuple):
     follower: Optional[str]
     """The key of the activation right after it."""
     alone: bool
-    """Nothing can follow without a sequence that says so."""
+    """Whether nothing can follow the layer, as no sequence contains it."""
 
     @property
     def kind(self) -> str:
-        """The name of the layer's class."""
+        """Return the name of the layer's class."""
         return type(self.layer).__name__
 
     def __str__(self) -> str:
-        """Return its name for messages: `layer1.0.bn1 (BatchNorm2d)`."""
+        """Return its name for messages, such as `layer1.0.bn1 (BatchNorm2d)`."""
         return f"{self.path or 'the model'} ({self.kind})"
 
 
 def find_places(model: nn.Module) -> List[Place]:
-    """Find every layer of *model* that normalizes something, once per place, in order."""
+    """Find every normalizing layer of *model*, once per place, in the model's order."""
     if _matters(model):
         return [Place("", model, "", model, None, alone=False)]
     order = {path: i for i, (path, _) in enumerate(model.named_modules(remove_duplicate=False))}
@@ -76,16 +76,17 @@ def split_skipped(
     model: nn.Module, places: Sequence[Place], skip: Union[Skip, Sequence[Skip]]
 ) -> Tuple[List[Place], List[Tuple[Place, str]]]:
     """
-    Return the *places* to convert, and the skipped ones, each with its entry of *skip*.
+    Return the *places* to convert, and the skipped places, each with its entry of *skip*.
 
     Args:
-        model: whose paths they are.
-        places: of its norm layers.
-        skip: paths, patterns such as `layer4.*` and classes; each chooses the layers that it
-            matches and those inside of modules that it matches.
+        model: the model that the paths belong to.
+        places: the places of its norm layers.
+        skip: paths, patterns such as `layer4.*`, and classes; each chooses the layers that it
+            matches and those inside modules that it matches.
 
     Raises:
-        InvalidSpec: an entry that leaves no layer, with near names, or one of a layer's two places.
+        InvalidSpec: an entry matches no layer (the message suggests near names), or matches only
+            one of a layer's two places.
     """
     wanted = [skip] if isinstance(skip, (str, type)) else list(skip)
     modules = dict(model.named_modules())

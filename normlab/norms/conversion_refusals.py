@@ -1,4 +1,4 @@
-"""Refuse, by name, norm layers whose meaning a kind cannot keep."""
+"""Refuse norm layers, by name, if the new kind cannot keep their meaning."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STATE_HOOKS = ("_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_
 
 
 def refusals(place: Place, spec: NormSpec) -> Iterator[str]:
-    """Yield why the layer at *place* cannot become *spec*, each reason with its way out."""
+    """Yield the reasons why *spec* cannot replace the layer at *place*, each with a way out."""
     yield from _of_the_object(place)
     if foreign_norms.known(place.layer) is None or spec.for_activations().layer is None:
         return
@@ -92,7 +92,7 @@ def _syncing(place: Place, spec: NormSpec) -> Optional[str]:
             + _skipping(place)
         )
     if "sync" in spec.model_fields_set and not spec.sync:
-        return None  # they ask for it by name
+        return None  # asked for explicitly
     if spec.virtual_batch_size is not None:
         return (
             "it shares its statistics over all replicas, which virtual_batch_size cannot; add "

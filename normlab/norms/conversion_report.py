@@ -39,7 +39,7 @@ class Skipped(NamedTuple):
 
 
 class ConversionReport(NamedTuple):
-    """Every norm layer of a model, by its outcome; `str` gives a summary."""
+    """Every norm layer of a model by its outcome; `str` returns a summary."""
 
     normalizer: str
     converted: Tuple[Converted, ...] = ()
@@ -47,7 +47,7 @@ class ConversionReport(NamedTuple):
     skipped: Tuple[Skipped, ...] = ()
 
     def __str__(self) -> str:
-        """Summarize, with one line per class and reason."""
+        """Return a summary with one line per class and reason."""
         head = (
             f"converted to {self.normalizer}: {len(self.converted)}, kept: {len(self.kept)}, "
             f"skipped: {len(self.skipped)}"

@@ -1,4 +1,4 @@
-"""The common part of batch norms that divide by another deviation than the standard one."""
+"""The common part of batch norms that do not divide by the standard deviation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from normlab.specs.norms_over_batches import L1BatchNormSpec
 
 _DEFAULTS = L1BatchNormSpec()
 
-# output, sums over the samples of the mean and of the tracked value
+# the output, and sums over the samples of the mean and of the tracked value
 _Part = Tuple[Tensor, Tensor, Tensor]
 
 
@@ -22,21 +22,21 @@ class DeviationBatchNorm(BatchStatisticsNorm):
     """
     Normalize each channel over the batch by a deviation A other than the standard deviation.
 
-    y = weight * (x - M) / (c * A + eps) + bias, M the mean and A the deviation of the channel over
-    the batch and its positions; c is a constant that makes c * A an estimate of sigma.
+    y = weight * (x - M) / (c * A + eps) + bias. M is the mean and A the deviation of the channel
+    over the batch and its positions; the constant c makes c * A an estimate of sigma.
 
-    Running statistics: "standard" keeps the mean and (c * A)^2 under torch's names with torch's
-    momentum, so that state dicts of batch norm load. "reference" is the authors' rule: buffers
-    start at 0, running_var averages the *reciprocal* 1 / (c * A + eps), and momentum weighs the
-    old value; evaluation before training then gives the bias.
+    Running statistics: "standard" keeps the mean and (c * A)^2 under torch's names and with torch's
+    momentum, so that state dicts of batch norm can be loaded. "reference" is the authors' rule:
+    buffers start at 0, running_var averages the *reciprocal* 1 / (c * A + eps), and momentum is the
+    weight of the old value. Evaluation before any training then gives the bias.
 
     Args:
         num_features: C, the number of channels.
         eps: added to c * A; same unit as x.
         affine: learn weight and bias.
         dims: 1, 2 or 3 dimensions of positions.
-        momentum: weight of the new value (with "reference": of the old); None averages all.
-        virtual_batch_size: samples that share statistics (ghost batches); None is all.
+        momentum: weight of the new value (with "reference", of the old one); None averages all.
+        virtual_batch_size: number of samples that share statistics (ghost batches); None is all.
         constant: "published"; "consistent" estimates sigma of Gaussian data without bias for
             every n; "one" leaves the constant out.
         running: "standard" or "reference".
@@ -45,11 +45,11 @@ class DeviationBatchNorm(BatchStatisticsNorm):
         (N, C, positions...) -> the same, dtype kept.
 
     Raises:
-        InvalidSpec: if an option is unknown, or a channel has too few values in training.
+        InvalidSpec: an option is unknown, or a channel has too few values in training.
     """
 
     closed_form = True  # whether there is a `measure` for the fast form; baselines have none
-    largest: Optional[int] = None  # how many deviations the compiled node averages; 0 is all
+    largest: Optional[int] = None  # deviations that the compiled node averages; 0 is all
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class DeviationBatchNorm(BatchStatisticsNorm):
         return passes.like(y.view(x.shape).to(x.dtype), x)
 
     def measure(self, x: Tensor, mean: Tensor) -> Measured:
-        """Measure the deviation A of (G, V, C, D) data, without a graph."""
+        """Measure the deviation A of (G, V, C, D) data without an autograd graph."""
         raise NotImplementedError
 
     def measure_plain(self, centred: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class DeviationBatchNorm(BatchStatisticsNorm):
         nodes = engine_fused.nodes_for(x, self.plain, *affine)
         if nodes is None or self.largest is None:
             return None
-        samples = (size, x.shape[0] % size or size)  # of a statistic, and of a smaller rest
+        samples = (size, x.shape[0] % size or size)  # of a statistic, and of the last, smaller one
         constants = [self.constant_for(n * passes.positions(x)) for n in samples]
         y, mean, new = nodes.deviated(
             x, *affine, size, self.largest, constants, self.eps, self.running == "reference"
@@ -148,7 +148,7 @@ class DeviationBatchNorm(BatchStatisticsNorm):
         return (self.constant_for(n) * deviation).square()
 
     def _track_parts(self, parts: List[_Part], n: int) -> None:
-        """Track the mean over the samples of their groups' statistics."""
+        """Track the groups' statistics, averaged over the samples."""
         means = torch.stack([part[1] for part in parts]).sum(0) / n
         news = torch.stack([part[2] for part in parts]).sum(0) / n
         self.track(means, news)

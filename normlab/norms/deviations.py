@@ -1,7 +1,8 @@
-"""The deviations that replace a standard deviation, and the passes that divide by them.
+"""The deviations that replace the standard deviation, and the passes that divide by them.
 
-Data are seen as (G, V, C, D): G groups of V samples share statistics, D positions. n = V * D values
-make one statistic, of shape (G, 1, C, 1). The batch norms of `deviation_norm` are built on this.
+Data have the shape (G, V, C, D): G groups of V samples that share statistics, C channels and D
+positions. A statistic is over n = V * D values and has the shape (G, 1, C, 1). The batch norms of
+`deviation_norm` use this module.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from normlab.norms import passes
 from normlab.norms.once import gradients_again
 from normlab.norms.typed_bases import Function
 
-_OVER = (1, 3)  # the dimensions that a statistic is over
+_OVER = (1, 3)  # the dimensions over which a statistic is computed
 _SLICE = 1 << 18  # values that stay in a core's cache from one operator to the next
 
 
 class Measured(NamedTuple):
-    """A deviation, and the places it came from where it came from few; None is all."""
+    """A deviation, and the places of the values that it was computed from; None is all."""
 
     value: Tensor  # (G, 1, C, 1)
     places: Optional[Tensor] = None  # (G, C, k), flat places in the data
 
 
-Measure = Callable[[Tensor, Tensor], Measured]  # from data and their mean
-Divisor = Callable[[Tensor], Tensor]  # from a deviation to the factor k that normalizes
+Measure = Callable[[Tensor, Tensor], Measured]  # arguments: data and their mean
+Divisor = Callable[[Tensor], Tensor]  # from a deviation to the normalizing factor k
 
 
 def mean_deviation(x: Tensor, mean: Tensor) -> Measured:
@@ -42,7 +43,7 @@ def top_deviation(x: Tensor, mean: Tensor, k: int) -> Measured:
     """
     Measure the mean of the *k* largest absolute deviations.
 
-    They lie in the k blocks of values with the largest maxima, so only few values are sorted.
+    They are in the k blocks of values with the largest maxima, so only few values are sorted.
     """
     g, v, c, d = x.shape
     block = _block_length(v, d, k)
@@ -59,7 +60,7 @@ def top_deviation(x: Tensor, mean: Tensor, k: int) -> Measured:
 
 
 def top_deviation_plain(centred: Tensor, k: int) -> Tensor:
-    """Measure the same of centred data, in operators that autograd differentiates."""
+    """Measure the same for centred data, in operators that autograd can differentiate."""
     g, v, c, d = centred.shape
     rows = centred.abs().permute(0, 2, 1, 3).reshape(g, c, v * d)
     return rows.topk(k, dim=2).values.mean(2).view(g, 1, c, 1)
@@ -91,9 +92,9 @@ def normalize(
     measure_plain: Callable[[Tensor], Tensor],
 ) -> Tuple[Tensor, Tensor, Tensor]:
     """
-    Do what `normalize_plain` does in fewer passes, keeping only x for backward.
+    Compute the same as `normalize_plain` in fewer passes, keeping only x for backward.
 
-    *measure_plain* is for a gradient that is to be differentiated again.
+    *measure_plain* is used if the gradient is to be differentiated again.
     """
     kept: Any = []
     y: Tensor = _Normalize.apply(x, (measure, measure_plain), divisor, kept, weight, bias)
@@ -101,9 +102,10 @@ def normalize(
 
 
 class _Normalize(Function):
-    """With k = divisor(A), s = sign(x - M) where A was taken from and 0 elsewhere, m = its count:
+    """With k = divisor(A), s = sign(x - M) at the values that A is computed from and 0 at others:
 
-    gx = k * (h - mean(h)) + dA / m * (s - sum(s) / n), h = weight * g, dA = k' * sum(h * (x - M)).
+    gx = k * (h - mean(h)) + dA / m * (s - sum(s) / n), h = weight * g, dA = k' * sum(h * (x - M)),
+    where m is the number of values that A is computed from.
     """
 
     @staticmethod
@@ -210,7 +212,7 @@ def _scale(factor: Tensor, weight: Optional[Tensor]) -> Tensor:
 
 
 def slices(x: Tensor, dim: int = 1) -> Iterator[slice]:
-    """Cut the samples, along *dim*, so that several operators on a part find it in the cache."""
+    """Cut the samples along *dim*, so that a part stays in the cache for several operators."""
     v = x.shape[dim]
     length = max(1, _SLICE * v // max(1, x.numel())) if x.device.type == "cpu" else v
     for start in range(0, v, length):
@@ -225,7 +227,7 @@ def _block_maxima(centred: Tensor, block: int) -> Tensor:
 
 
 def _block_length(v: int, d: int, k: int) -> int:
-    """Return how many values of a row make a block: 1 where sorting all is as cheap."""
+    """Return how many values of a row make a block; 1 if sorting all values is as fast."""
     for block in range(min(32, d), 3, -1):
         if d % block == 0 and v * (d // block) >= 2 * k:
             return block
@@ -233,7 +235,7 @@ def _block_length(v: int, d: int, k: int) -> int:
 
 
 def _flat(sample: Tensor, position: Tensor, like: Tensor) -> Tensor:
-    """Return places in flat (G, V, C, D) data; *sample*, *position* are (G, C, k, ...)."""
+    """Return indices into flat (G, V, C, D) data; *sample* and *position* are (G, C, k, ...)."""
     g, v, c, d = like.shape
     group = torch.arange(g, device=like.device).view(g, 1, 1, 1)
     channel = torch.arange(c, device=like.device).view(1, c, 1, 1)

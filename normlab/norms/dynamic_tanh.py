@@ -1,4 +1,4 @@
-"""Dynamic Tanh: what layer norm does to most values, without its statistics."""
+"""Dynamic Tanh: a tanh with a learned slope, which replaces layer norm without statistics."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _DYT = DynamicTanhSpec()
 
 class DynamicTanh(ActivationNorm):
     """
-    Squash each value by a tanh whose slope is learned, the same for all channels.
+    Apply a tanh to each value; its slope is learned and is the same for all channels.
 
-    y = weight * tanh(slope * x) + bias. Nothing is averaged: training and evaluation compute the
-    same thing, and no value depends on another.
+    y = weight * tanh(slope * x) + bias. Nothing is averaged. Training and evaluation compute the
+    same, and no value depends on another.
 
     Args:
         num_features: C, the number of channels.
-        alpha: where the slope starts; inputs of a size of 1 / alpha reach the bend.
-        affine: learn weight and bias, one of each per channel.
+        alpha: the initial slope; inputs of about 1 / alpha are where the tanh begins to saturate.
+        affine: whether to learn weight and bias, one of each per channel.
         dims: 1, 2 or 3 dimensions of positions.
 
     Shape:
         (N, C, positions...) -> the same, dtype kept.
 
     Raises:
-        InvalidSpec: if *alpha* is not positive.
+        InvalidSpec: *alpha* is not positive.
 
     Source:
         Zhu, Chen, He, LeCun and Liu, "Transformers without Normalization", 2025,
@@ -52,7 +52,7 @@ class DynamicTanh(ActivationNorm):
         self.alpha = nn.Parameter(torch.full((1,), alpha))
 
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
-        """Squash each value."""
+        """Apply the tanh to each value."""
         dtype = statistics_dtype(x)
         y = torch.tanh(x.to(dtype) * by_channel(self.slope().to(dtype), x))
         if weight is not None:

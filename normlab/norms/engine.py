@@ -1,13 +1,13 @@
-"""The engine: from moments to a scale and a shift, and back, in the fewest passes over the data.
+"""The engine: normalize by a function of moments, forward and backward, in few passes over data.
 
 Nearly every activation normalizer is an affine map for each (sample, channel):
 
     y = scale * (x - mean) + shift
 
-where scale and shift are a small differentiable function, *solve*, of the moments and the
+Here, scale and shift are a small differentiable function, *solve*, of the moments and the
 parameters, all of shape (N, C). Backward needs only two sums over the positions,
-s0 = sum(g) and s1 = sum(g * (x - mean)): they are the gradients of shift and scale, *solve* is
-differentiated by autograd on (N, C) tensors, and what arrives at the moments gives
+s0 = sum(g) and s1 = sum(g * (x - mean)), which are the gradients of shift and scale. Autograd
+differentiates *solve* on (N, C) tensors, and the gradients of the moments give
 
     gx = scale * g + 2 dvar / D * (x - mean) + (dmean - scale * s0) / D
 
@@ -36,7 +36,7 @@ from normlab.norms.typed_bases import Function
 
 
 class Solved(NamedTuple):
-    """What a normalizer makes of the moments; *statistics* are for its running state."""
+    """The result of *solve*; *statistics* are for the layer's running state."""
 
     scale: Tensor
     shift: Tensor
@@ -50,14 +50,14 @@ def normalize(
     x: Tensor, solve: Solve, tensors: Sequence[Optional[Tensor]], plain: bool = False
 ) -> Tuple[Tensor, Tuple[Tensor, ...]]:
     """
-    Return y = scale * (x - mean) + shift and *solve*'s statistics, detached.
+    Return y = scale * (x - mean) + shift, and *solve*'s detached statistics.
 
     Args:
         x: (N, C, positions...).
-        solve: pure and differentiable; it is called with the biased variance.
-        tensors: handed to *solve* after the moments, in the dtype of the statistics.
-        plain: use plain operators only, so that any backend can differentiate them; they are what
-            a compiler, an exporter and the transforms of torch.func get in any case.
+        solve: a pure, differentiable function, which receives the biased variance.
+        tensors: further arguments of *solve* after the moments, in the dtype of the statistics.
+        plain: whether to use plain operators only, so that any backend can differentiate them.
+            Compilers, exporters and the transforms of torch.func always get plain operators.
     """
     dtype = statistics_dtype(x)
     cast = [None if t is None else t.to(dtype) for t in tensors]
@@ -98,15 +98,15 @@ def _normalize_without_graph(
     mean, var = moments(rows)
     solved = solve(mean, var, *tensors)
     scale, shift = solved.scale.expand_as(mean), solved.shift.expand_as(mean)
-    # to the bit as with a graph: reentrant checkpoints run both
+    # the same bits as with a graph, because reentrant checkpoints run both
     y = apply_about(rows, mean, scale, shift)
     return like(y.to(x.dtype), x), solved.statistics
 
 
 class _Deferred:
-    """What the affine's backward leaves for that of the moments, so that gx is written once."""
+    """Values that the affine's backward leaves for that of the moments, to write gx only once."""
 
-    g: Optional[Tensor] = None  # as the passes take it
+    g: Optional[Tensor] = None  # in the form that the passes take
     scale: Optional[Tensor] = None
 
 
@@ -122,7 +122,7 @@ class _Moments(Function):
     def backward(ctx: Any, dmean: Tensor, dvar: Tensor) -> Tuple[Tensor, None]:
         x, mean = ctx.saved_tensors
         g, scale = ctx.deferred.g, ctx.deferred.scale
-        if g is None or scale is None:  # create_graph: operators that can be differentiated again
+        if g is None or scale is None:  # create_graph: use differentiable operators
             n, c, d = sizes(x)
             rows = x.to(mean.dtype).reshape(n, c, d)
             centred = rows - rows.mean(2, keepdim=True)
@@ -147,7 +147,7 @@ class _Affine(Function):
     def backward(ctx: Any, g: Tensor) -> Any:
         x, mean, scale = ctx.saved_tensors
         if torch.is_grad_enabled():
-            ctx.deferred.g = ctx.deferred.scale = None  # from a backward that left x out
+            ctx.deferred.g = ctx.deferred.scale = None  # left over by a backward without x
             return _affine_grads(g, x, mean, scale)
         g_rows = taken(g)
         s0, s1 = two_dots(g_rows, taken(x), mean)
@@ -167,7 +167,7 @@ def _affine_grads(g: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> Any:
 
 
 def is_native(x: Tensor, plain: bool, *others: Optional[Tensor]) -> bool:
-    """Tell whether torch's own kernels compute the same as the engine, at the precision asked."""
+    """Return whether torch's own kernels compute the same as the engine in the same precision."""
     if not plain and x.dtype not in (torch.float32, torch.float64):
         return False
     found = [t.dtype for t in others if t is not None]

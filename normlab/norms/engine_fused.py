@@ -1,4 +1,4 @@
-"""The engine's passes in C++ loops: see `compiled`; `engine` is the definition."""
+"""The engine's passes in C++ loops (see `compiled`); `engine` is the definition."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _kernels: List[Any] = []  # empty until `load`
 
 def load(build_directory: Optional[str] = None) -> None:
     """
-    Compile and use the C++ loops for inputs on a CPU, from now on in this process.
+    Compile the C++ loops, and use them for inputs on a CPU in this process from now on.
 
     Args:
-        build_directory: where the compiled library is kept; None is torch's cache.
+        build_directory: folder for the compiled library; None is torch's cache.
 
     Raises:
-        DeviceUnavailable: if there is no compiler, or it fails.
+        DeviceUnavailable: there is no compiler, or it fails.
     """
     if not _kernels:
         _kernels.append(compiled.load("normlab_engine", _SOURCES, build_directory))
@@ -35,12 +35,12 @@ def is_loaded() -> bool:
 
 
 def unload() -> None:
-    """Use the stock operators again."""
+    """Use torch's operators again."""
     _kernels.clear()
 
 
 def kernels_for(x: Tensor) -> Any:
-    """Return the compiled passes if they are loaded and take *x*, else None."""
+    """Return the compiled passes if they are loaded and support *x*, else None."""
     if not _kernels or x.device.type != "cpu" or capture.is_on(x):
         return None
     return _kernels[0]
@@ -48,13 +48,13 @@ def kernels_for(x: Tensor) -> Any:
 
 def nodes_for(x: Tensor, plain: bool, *parameters: Optional[Tensor]) -> Any:
     """
-    Return the compiled nodes of the graph if they are loaded and take these tensors, else None.
+    Return the compiled graph nodes if they are loaded and support these tensors, else None.
 
-    A node is a whole normalizer, its derivative by hand. `mixed`, `renormalized` and `streamed`
-    take pools as three numbers each (samples in turn, channels in turn, or every so many channels)
-    and return y and, averaged over the samples, the moments of the last pool. `deviated` divides by
-    a deviation, and returns y and, averaged in the same way, the mean and the value to track.
-    `swished` takes groups of channels, and returns y.
+    A node is a whole normalizer with a hand-written derivative. `mixed`, `renormalized` and
+    `streamed` take pools of three numbers each (consecutive samples, consecutive channels, or the
+    stride of channels). They return y, and the moments of the last pool averaged over the samples.
+    `deviated` divides by a deviation, and returns y, and the mean and the tracked value averaged in
+    the same way. `swished` takes groups of channels, and returns y.
     """
     if plain or kernels_for(x) is None:
         return None
@@ -65,7 +65,7 @@ def nodes_for(x: Tensor, plain: bool, *parameters: Optional[Tensor]) -> Any:
 
 
 class _Nodes:
-    """The compiled nodes, which refuse a second derivative with an error of ours."""
+    """The compiled nodes; they refuse a second derivative with our own error."""
 
     def __init__(self, kernels: Any) -> None:
         self._kernels = kernels

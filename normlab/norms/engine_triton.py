@@ -1,7 +1,7 @@
-"""The engine's passes in Triton kernels on a GPU: on request, and `engine` is the definition.
+"""The engine's passes in Triton kernels on a GPU, on request; `engine` is the definition.
 
-They were checked in Triton's interpreter on a CPU, and the compiler for NVIDIA's GPUs takes them;
-they have never run on a GPU. No installation needs Triton: torch's builds for CUDA bring it along.
+They were checked in Triton's interpreter on a CPU, and the compiler for NVIDIA's GPUs accepts them,
+but they have never run on a GPU. No installation needs Triton; torch's builds for CUDA include it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from normlab.errors import DeviceUnavailable
 from normlab.norms import capture
 
 LEAST_MAJOR = 3
-"""The first release of Triton that the kernels are written for."""
+"""The oldest release of Triton that the kernels support."""
 
 _kernels: List[Any] = []  # empty until `load`
-_devices: List[str] = []  # the type of device whose tensors they take
+_devices: List[str] = []  # the type of device whose tensors they support
 
 
 def version() -> Optional[str]:
-    """Return the version of Triton that is installed; None without one."""
+    """Return the version of the installed Triton, or None."""
     try:
         return importlib.metadata.version("triton")
     except importlib.metadata.PackageNotFoundError:
@@ -32,13 +32,13 @@ def version() -> Optional[str]:
 
 def load(device_type: str = "cuda") -> None:
     """
-    Use the kernels for inputs of the engine on *device_type*, from now on in this process.
+    Use the kernels for the engine's inputs on *device_type* in this process from now on.
 
     Args:
         device_type: "cuda", or "cpu" in Triton's interpreter (TRITON_INTERPRET=1), for tests.
 
     Raises:
-        DeviceUnavailable: if Triton is missing, too old, or in the other of its two modes.
+        DeviceUnavailable: Triton is missing, too old, or in the wrong one of its two modes.
     """
     if _kernels:
         return
@@ -67,7 +67,7 @@ def is_loaded() -> bool:
 
 
 def unload() -> None:
-    """Use the stock operators again."""
+    """Use torch's operators again."""
     _kernels.clear()
     _devices.clear()
 
@@ -75,10 +75,10 @@ def unload() -> None:
 @contextmanager
 def triton_kernels(on: bool, device_type: str = "cuda") -> Iterator[None]:
     """
-    Compute in Triton kernels, or, not *on*, in stock operators; afterwards as before.
+    Compute in Triton kernels if *on*, or else in torch's operators; restore the setting afterwards.
 
     Raises:
-        DeviceUnavailable: if they were asked for and cannot be loaded.
+        DeviceUnavailable: the kernels were asked for, but cannot be loaded.
     """
     before = list(_devices)
     _switch([device_type] if on else [])
@@ -89,7 +89,7 @@ def triton_kernels(on: bool, device_type: str = "cuda") -> Iterator[None]:
 
 
 def kernels_for(x: Tensor) -> Any:
-    """Return the kernels if they are loaded and take *x*, else None."""
+    """Return the kernels if they are loaded and support *x*, else None."""
     if not _kernels or x.device.type != _devices[0] or capture.is_on(x):
         return None
     return _kernels[0]

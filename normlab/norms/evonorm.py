@@ -1,4 +1,4 @@
-"""EvoNorm-S0: norm and activation in one formula, found by a search over formulas."""
+"""EvoNorm-S0: norm and activation in one formula, which was found by a search over formulas."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ _EVONORM = EvoNormS0Spec()
 
 class EvoNormS0(ActivationNorm):
     """
-    Divide a learned swish of each value by the deviation of its group of channels.
+    Apply a learned swish to each value, and divide by the deviation of its group of channels.
 
     y = weight * x * sigmoid(v * x) / sqrt(V + eps) + bias, with V the biased variance over
-    (c in group, p) of a sample. Training and evaluation compute the same thing. No mean is taken
-    off the numerator.
+    (c in group, p) of a sample. Training and evaluation compute the same. No mean is subtracted
+    in the numerator.
 
     Args:
         num_features: C, the number of channels.
-        groups: must divide C; channel c is in group c // (C / groups).
+        groups: the number of groups, which must divide C; channel c is in group c // (C / groups).
         eps: added to the variance; same unit as x squared.
-        affine: learn weight and bias, one of each per channel; v is learned in any case.
+        affine: whether to learn weight and bias, one of each per channel; v is always learned.
         dims: 1, 2 or 3 dimensions of positions.
 
     Shape:
         (N, C, positions...) -> the same, dtype kept.
 
     Raises:
-        InvalidSpec: if *groups* does not divide C, or a group has one value.
+        InvalidSpec: *groups* does not divide C, or a group has only one value.
 
     Source:
         Liu, Brock, Simonyan and Le, "Evolving Normalization-Activation Layers", 2020,
-        arXiv:2004.02967, EvoNorm-S0. The authors take 32 groups.
+        arXiv:2004.02967, EvoNorm-S0. The authors use 32 groups.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class EvoNormS0(ActivationNorm):
         self.v = nn.Parameter(torch.ones(num_features))
 
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
-        """Divide a learned swish of each value by the deviation of its group."""
+        """Apply the swish to each value, and divide by the deviation of its group."""
         if self.num_features // self.groups * positions(x) == 1:
             raise InvalidSpec(
                 f"EvoNormS0 on shape {tuple(x.shape)}: each group of channels has one value, and a "
@@ -85,7 +85,7 @@ class EvoNormS0(ActivationNorm):
         return scale.view(n, c, *[1] * (wide.dim() - 2))
 
     def without_activation(self) -> nn.Module:
-        """Return scale and shift alone, which the paper leaves where no activation follows."""
+        """Return only scale and shift, which the paper uses where no activation follows."""
         return ScaleAndShift(self.num_features, self.affine, self.dims)
 
     def extra_repr(self) -> str:
@@ -98,7 +98,7 @@ class ScaleAndShift(ActivationNorm):
     Scale and shift each channel: y = weight * x + bias, without any statistics.
 
     Source:
-        Liu et al. (see `EvoNormS0`), the listing of their layers without nonlinearity.
+        Liu et al. (see `EvoNormS0`), the code listing of their layers without nonlinearity.
     """
 
     def __init__(self, num_features: int, affine: bool = True, dims: int = 2) -> None:

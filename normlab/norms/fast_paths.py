@@ -9,10 +9,10 @@ from torch import nn
 
 def leave_fast_paths(model: nn.Module, parents: Sequence[nn.Module]) -> None:
     """
-    Make every transformer layer among *parents* of exchanged norms call its norms in evaluation.
+    Make the transformer layers among *parents*, whose norms were replaced, call them in evaluation.
 
-    TransformerEncoderLayer hands their weights to one fused operator there, which always computes
-    layer normalization, and TransformerEncoder packs padded inputs for it.
+    In evaluation, TransformerEncoderLayer passes the norms' weights to one fused operator, which
+    always computes layer normalization, and TransformerEncoder packs padded inputs for it.
     """
     changed = {id(p) for p in parents if isinstance(p, nn.TransformerEncoderLayer)}
     for parent in parents:

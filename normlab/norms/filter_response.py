@@ -1,4 +1,4 @@
-"""Filter Response Normalization, with the thresholded unit that takes an activation's place."""
+"""Filter Response Normalization, with the thresholded unit that replaces an activation."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ class FilterResponseNorm(ActivationNorm):
     """
     Divide each channel of each sample by its root mean square.
 
-    y = weight * x / sqrt(mean(x^2 over positions) + eps) + bias; with *learned_eps*, |e| is added
-    too. Training and evaluation compute the same thing.
+    y = weight * x / sqrt(mean(x^2 over positions) + eps) + bias; with *learned_eps*, |e| is also
+    added to the mean square. Training and evaluation compute the same.
 
     Args:
         num_features: C, the number of channels.
         eps: added to the mean square; same unit as x squared.
-        affine: learn weight and bias, one of each per channel.
-        learned_eps: learn e, one number that starts at 1e-4: for maps of one position, where
-            the mean square is that of the value itself.
-        threshold: let `Thresholded` take the activation's place where one follows.
+        affine: whether to learn weight and bias, one of each per channel.
+        learned_eps: whether to learn e, one number that starts at 1e-4. It is for maps of one
+            position, where the mean square is the square of the value itself.
+        threshold: whether `Thresholded` replaces an activation that follows.
         dims: 1, 2 or 3 dimensions of positions.
 
     Shape:
         (N, C, positions...) -> the same, dtype kept.
 
     Raises:
-        InvalidSpec: if there is one position and e is not learned: only a sign would be left.
+        InvalidSpec: there is one position and e is not learned, so only a sign would be left.
 
     Source:
         Singh and Krishnan, "Filter Response Normalization Layer: Eliminating Batch Dependence in
@@ -79,7 +79,7 @@ class FilterResponseNorm(ActivationNorm):
         return engine.normalize(x, solve, (weight, bias, self.added()), self.plain)[0]
 
     def added(self) -> Optional[Tensor]:
-        """Return e of all channels, (1,), or of each, (C,); None if it is not learned."""
+        """Return e for all channels, (1,), or for each channel, (C,); None if it is not learned."""
         return self.learned_eps
 
     def with_its_own(self) -> nn.Module:
@@ -94,14 +94,14 @@ class FilterResponseNorm(ActivationNorm):
 
 class Thresholded(nn.Module):
     """
-    A norm, and max(y, tau) in the activation's place, with one learned tau for each channel.
+    A norm, then max(y, tau) instead of an activation, with one learned tau for each channel.
 
     Raises:
-        InvalidSpec: what its norm refuses.
+        InvalidSpec: the norm refuses the input.
 
     Source:
         Singh and Krishnan (see `FilterResponseNorm`), equation 3, their thresholded linear unit;
-        tau starts at 0, as ReLU.
+        tau starts at 0, like ReLU.
     """
 
     def __init__(self, norm: ActivationNorm) -> None:
@@ -110,7 +110,7 @@ class Thresholded(nn.Module):
         self.tau = nn.Parameter(torch.zeros(norm.num_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalize *x*, and let nothing below tau pass."""
+        """Normalize *x*, and raise values below tau to tau."""
         y: Tensor = self.norm(x)
         tau = self.tau.to(statistics_dtype(self.tau))
         return clamp_channels(y, tau, self.norm.takes_plain(y))

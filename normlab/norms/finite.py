@@ -1,7 +1,7 @@
-"""Statistics that are not finite: they change no state, and layers with a counter count them.
+"""Non-finite statistics: they do not change state, and layers with a counter count them.
 
-It is arithmetic on tensors: a branch would wait for the device, and end a compiled graph. Only a
-CPU that runs operator by operator has the answer at once, and small operators are dear there.
+The functions compute with tensors, because a branch would wait for the device, and break a compiled
+graph. Only on a CPU in eager mode is reading a value free, and small operators are slow there.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from torch import Tensor, nn
 
 from normlab.norms import capture
 
-Truth = Union[bool, Tensor]  # already read, or to compute with
+Truth = Union[bool, Tensor]  # either read already, or a tensor
 
 _COUNT = "nonfinite_statistics"
 
 
 def are_finite(*statistics: Tensor) -> Tensor:
-    """Return whether all *statistics*, of the same shape, are finite: a truth value, ()."""
+    """Return whether all *statistics*, which have the same shape, are finite, as a () tensor."""
     every = statistics[0] if len(statistics) == 1 else torch.stack(statistics)
-    return (every.abs() <= torch.finfo(every.dtype).max).all()  # IPUs have no isfinite
+    return (every.abs() <= torch.finfo(every.dtype).max).all()  # not isfinite, which IPUs lack
 
 
 def finiteness(first: Tensor, second: Tensor) -> Truth:
-    """Return whether two statistics, of the same shape, are finite; read if that is free."""
+    """Return whether two statistics of the same shape are finite, as a bool if reading is free."""
     if not capture.is_readable(first) or type(second) is not Tensor:
         return are_finite(first, second)
     return read_finite(first, second)
 
 
 def read_finite(first: Tensor, second: Tensor) -> bool:
-    """Return whether two statistics on a CPU, of the same shape, are finite."""
+    """Return whether two statistics of the same shape on a CPU are finite."""
     if first.dim() > 1:
         first, second = first.reshape(-1), second.reshape(-1)
     if math.isfinite(torch.dot(first, second).item()):
@@ -47,7 +47,7 @@ def read(truth: Tensor) -> Truth:
 
 
 def keep(state: Tensor, new: Tensor, where: Truth) -> None:
-    """Take *new* into *state*, in place, where that is true."""
+    """Copy *new* to *state* in place, where *where* is true."""
     if where is True:
         state.copy_(new)
     elif where is not False:
@@ -55,7 +55,7 @@ def keep(state: Tensor, new: Tensor, where: Truth) -> None:
 
 
 def count_if(truth: Truth, count: Tensor) -> None:
-    """Add 1 to *count*, in place, if *truth*."""
+    """Add 1 to *count* in place if *truth*."""
     if isinstance(truth, Tensor):
         count.add_(truth.to(count.dtype))
     elif truth:
@@ -63,7 +63,7 @@ def count_if(truth: Truth, count: Tensor) -> None:
 
 
 def count_unless(finite: Truth, count: Tensor) -> None:
-    """Add 1 to *count*, in place, unless *finite*."""
+    """Add 1 to *count* in place unless *finite*."""
     if isinstance(finite, Tensor):
         count.add_(1 - finite.to(count.dtype))
     elif not finite:
@@ -71,11 +71,11 @@ def count_unless(finite: Truth, count: Tensor) -> None:
 
 
 def layers_that_count(model: nn.Module) -> Iterable[nn.Module]:
-    """Return the layers of *model* that count their statistics that are not finite."""
+    """Return the layers of *model* that count their non-finite statistics."""
     return (module for module in model.modules() if _COUNT in module._buffers)
 
 
 def nonfinite_statistics(model: nn.Module) -> int:
-    """Return how many statistics of all layers of *model* were not finite in this process."""
+    """Return how many non-finite statistics all layers of *model* had in this process."""
     counts = [getattr(layer, _COUNT) for layer in layers_that_count(model)]
     return int(torch.stack(counts).sum()) if counts else 0

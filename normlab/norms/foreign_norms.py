@@ -1,4 +1,4 @@
-"""Norm layers of other libraries: the known classes, their layouts, and fused modules."""
+"""Norm layers of other libraries: known classes, their layouts, and modules fused into them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from normlab.norms.activation_norm import ActivationNorm
 
 
 class Layout(Enum):
-    """The position of the channels in a layer's input, and the range of its statistics."""
+    """The position of the channels in a layer's input, and the range of the layer's statistics."""
 
     CHANNELS_FIRST = "channels first"
     TOKENS = "channels last, each token alone"
@@ -26,7 +26,7 @@ class Known(NamedTuple):
     base: Type[nn.Module]
     layout: Layout
     dims: Optional[int]
-    """Dimensions of positions; None: any number."""
+    """Dimensions of positions; None for any number."""
 
 
 _FIRST, _TOKENS, _POSITIONS = Layout.CHANNELS_FIRST, Layout.TOKENS, Layout.POSITIONS
@@ -43,7 +43,7 @@ _OF_TORCH: Dict[Type[nn.Module], Known] = {
 }
 if hasattr(nn, "RMSNorm"):  # since torch 2.4
     _OF_TORCH[nn.RMSNorm] = Known(nn.RMSNorm, _TOKENS, None)
-# By package and class, wherever in the package: neither has to be installed.
+# By package and class name, anywhere in the package, so no package has to be installed.
 _ELSEWHERE: Dict[Tuple[str, str], Known] = {
     ("timm", "BatchNormAct2d"): Known(nn.BatchNorm2d, _FIRST, 2),
     ("timm", "SyncBatchNormAct"): Known(nn.SyncBatchNorm, _FIRST, None),
@@ -81,7 +81,7 @@ _OTHER_RMS = (
     "divides by the root mean square in a way that convert does not know (some scale by 1 + "
     "weight); exchange it by hand if it should be"
 )
-_KEPT: Tuple[Tuple[str, str], ...] = (  # a part of the class's name: why no kind is its like
+_KEPT: Tuple[Tuple[str, str], ...] = (  # a part of the class's name, and the reason why it is kept
     ("RMSNorm", _OTHER_RMS),
     ("RmsNorm", _OTHER_RMS),
     ("FrozenBatchNorm", "its statistics and its affine are constants, so it normalizes nothing"),
@@ -106,22 +106,22 @@ def known(module: nn.Module) -> Optional[Known]:
 
 
 def is_norm_of_torch(module: nn.Module) -> bool:
-    """Return whether *module* is a norm layer of torch, a subclass of one, or one still lazy."""
+    """Return whether *module* is a norm layer of torch, a subclass of one, or a lazy one."""
     lazy = getattr(type(module), "cls_to_become", None)
     return isinstance(module, tuple(_OF_TORCH)) or lazy in _OF_TORCH
 
 
 def shape_of(module: Any) -> Tuple[int, ...]:
-    """Return the normalized shape of a layer norm, or of a root mean square norm."""
+    """Return the normalized shape of a layer norm or a root mean square norm."""
     return tuple(module.weight.shape if _says_eps_so(module) else module.normalized_shape)
 
 
 def eps_of(module: Any) -> Optional[float]:
-    """Return the eps of a known norm layer; None: it has none."""
+    """Return the eps of a known norm layer; None if it has none."""
     if _says_eps_so(module):
         return float(module.variance_epsilon)
     eps = getattr(module, "eps", None)
-    if eps is None and _is_rms_of_torch(module):  # the rounding of its input's dtype
+    if eps is None and _is_rms_of_torch(module):  # torch takes the input dtype's eps
         like = module.weight
         return torch.finfo(torch.get_default_dtype() if like is None else like.dtype).eps
     return None if eps is None else float(eps)
@@ -143,13 +143,13 @@ def channels_of(module: Any) -> int:
 
 
 def held(module: nn.Module, name: str) -> Optional[nn.Module]:
-    """Return the dropout (`drop`) or activation (`act`) fused into *module*, if it does a thing."""
+    """Return the dropout (`drop`) or activation (`act`) in *module*, if it has an effect."""
     child = module._modules.get(name)
     return None if child is None or isinstance(child, nn.Identity) else child
 
 
 def why_kept(module: nn.Module) -> Optional[str]:
-    """Return why *module*, which normalizes something, is kept; None if it does not normalize."""
+    """Return the reason why a normalizing *module* is kept; None if it does not normalize."""
     steps = _steps_on_parameters(module)
     if steps:
         return f"its parameters are computed by {steps}; what acts on weights is left alone"
@@ -170,7 +170,7 @@ def _steps_on_parameters(module: nn.Module) -> str:
 
 
 def _is_one_layer(module: nn.Module) -> bool:
-    # A block such as torchvision's Conv2dNormActivation bears the word too, and is looked into.
+    # A block such as torchvision's Conv2dNormActivation also has "Norm" in its name; we search it.
     inner = list(module.modules())[1:]
     return all(p.dim() <= 1 for p in module.parameters()) and not any(
         is_norm_of_torch(m) or "Norm" in type(m).__name__ for m in inner

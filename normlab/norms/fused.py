@@ -1,4 +1,4 @@
-"""One switch for all compiled loops of the normalizers; `compiled` says what they are."""
+"""One switch for all compiled loops of the normalizers (see `compiled`)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from normlab.norms import engine_fused, online_fused
 
 def load_fused_kernels(build_directory: Optional[str] = None) -> None:
     """
-    Compile, once a machine, and use the optional C++ loops for layers on a CPU in this process.
+    Compile the optional C++ loops, once per machine, and use them for CPU layers in this process.
 
     Raises:
-        DeviceUnavailable: if there is no compiler; every layer then computes in stock operators.
+        DeviceUnavailable: there is no compiler; every layer then computes in torch's operators.
     """
     engine_fused.load(build_directory)
     online_fused.load(build_directory)
 
 
 def unload_fused_kernels() -> None:
-    """Compute in stock operators again."""
+    """Compute in torch's operators again."""
     engine_fused.unload()
     online_fused.unload()
 
@@ -28,10 +28,10 @@ def unload_fused_kernels() -> None:
 @contextmanager
 def fused_kernels(on: bool) -> Iterator[None]:
     """
-    Compute in compiled loops, or, not *on*, in stock operators; afterwards as before.
+    Compute in compiled loops if *on*, or else in torch's operators; restore the setting afterwards.
 
     Raises:
-        DeviceUnavailable: if they were asked for and there is no compiler.
+        DeviceUnavailable: the loops were asked for, but there is no compiler.
     """
     before = engine_fused.is_loaded() or online_fused.is_loaded()
     _switch(on)

@@ -1,6 +1,7 @@
 """The expected size of the largest of n Gaussian deviations, for consistent L-infinity and Top-k.
 
-Z is standard normal, B a binomial count, n the number of deviations, k how many are averaged.
+Z is standard normal, B is a binomial count, n is the number of deviations, and k of them are
+averaged.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-_EXACT_UP_TO = 512  # past it, a normal count is as good as a binomial one
+_EXACT_UP_TO = 512  # above it, a normal count is as accurate as a binomial one
 
 
 def published_top_constant(n: int) -> float:
     """
     Return the published factor from the largest of *n* deviations to sigma.
 
-    (1 + sqrt(pi ln 4)) / (2 sqrt(2 ln n)). It is not consistent: for Gaussian values it finds 1.37
-    sigma at n = 32 and 1.45 sigma at n = 65536; and it does not depend on k.
+    (1 + sqrt(pi ln 4)) / (2 sqrt(2 ln n)). It is not consistent: for Gaussian values it estimates
+    1.37 sigma at n = 32 and 1.45 sigma at n = 65536. It does not depend on k.
 
     Source:
         Hoffer, Banner, Golan and Soudry, "Norm matters", NeurIPS 2018, arXiv:1803.01814: the
@@ -43,8 +44,9 @@ def expected_top_mean(n: int, k: int) -> float:
     """
     Return the expected mean of the *k* largest of *n* independent |Z|.
 
-    The j-th largest exceeds t when at least j of the n do, so the sum of the k largest has the
-    expectation: integral over t > 0 of E[min(k, B(n, P(|Z| > t)))]. Simpson's rule, in float64.
+    The j-th largest exceeds t if at least j of the n exceed t. So the sum of the k largest has the
+    expectation: integral over t > 0 of E[min(k, B(n, P(|Z| > t)))]. It is computed by Simpson's
+    rule, in float64.
     """
     points, end = 2400, 12.0
     t = torch.linspace(0, end, points + 1, dtype=torch.float64)
@@ -66,7 +68,7 @@ def _expected_exactly(n: int, k: int, p: Tensor) -> Tensor:
 
 
 def _expected_normally(n: int, k: int, p: Tensor) -> Tensor:
-    """Return E[min(k, B)] for a normal B of the same mean and variance."""
+    """Return E[min(k, B)] for a normal B with the same mean and variance."""
     mean, std = n * p, (n * p * (1 - p)).sqrt().clamp(min=1e-12)
     z = (k - mean) / std
     below = 0.5 * torch.special.erfc(-z / math.sqrt(2))

@@ -1,4 +1,4 @@
-"""Linear recurrences over the samples of a batch, in few operators each.
+"""Linear recurrences over the samples of a batch, each in few operators.
 
 s_{t+1} = factor_t * s_t + input_t for t = 0 .. N-1; all states s_0 .. s_N are returned.
 """
@@ -12,22 +12,22 @@ from typing import Tuple
 import torch
 from torch import Tensor
 
-_BLOCK = 16  # rows to a block of `scan_constant`: a longer matrix would be nearly all zeros
-_LOOP_UP_TO = 24  # samples; past it, blocks run side by side
+_BLOCK = 16  # rows in a block of `scan_constant`; a larger matrix would be nearly all zeros
+_LOOP_UP_TO = 24  # samples; above it, blocks run in parallel
 
 
 def scan_constant(state: Tensor, inputs: Tensor, decay: float, gain: float = 1.0) -> Tensor:
     """
     Scan s_{t+1} = decay * s_t + gain * input_t.
 
-    A product with a triangular matrix of powers of *decay*, all in [0, 1], so no rounding grows:
-    first within blocks of samples, then over the blocks' ends. An input that is not finite spoils
-    the states after it and, as in a loop, none before.
+    It is a product with a triangular matrix of powers of *decay*, first within blocks of samples,
+    then over the ends of the blocks. All powers are in [0, 1], so rounding errors do not grow. A
+    non-finite input affects the states after it but, as in a loop, none before.
 
     Shape:
         (C,), (N, C) -> (N + 1, C)
     """
-    if inputs.device.type != "cpu":  # no branch on the data: it would wait for the device
+    if inputs.device.type != "cpu":  # a branch on the data would wait for the device
         finite = torch.isfinite(inputs)
         states = _scan_finite(state, inputs.where(finite, inputs.new_zeros(())), decay, gain)
         spoilt = torch.cumsum(~finite, 0) > 0
@@ -43,7 +43,7 @@ def scan_constant(state: Tensor, inputs: Tensor, decay: float, gain: float = 1.0
 
 
 def _scan_finite(state: Tensor, inputs: Tensor, decay: float, gain: float = 1.0) -> Tensor:
-    # A zero of the triangle times infinity is not zero: for finite inputs only.
+    # Only for finite inputs, because a zero of the triangle times infinity is not zero.
     n, c = inputs.shape
     if n <= 2 * _BLOCK:
         matrix, powers = _decays(n, decay, gain, inputs.dtype, inputs.device)
@@ -67,7 +67,7 @@ def scan_varying(state: Tensor, factors: Tensor, inputs: Tensor) -> Tensor:
     """
     Scan s_{t+1} = factor_t * s_t + input_t.
 
-    Only sums and products, no logarithms: a factor may be zero or negative.
+    It uses sums and products but no logarithms, so a factor may be zero or negative.
 
     Shape:
         (C,), (N, C), (N, C) -> (N + 1, C)
@@ -81,7 +81,7 @@ def scan_varying(state: Tensor, factors: Tensor, inputs: Tensor) -> Tensor:
     length = _block_rows(n)
     whole = n - n % length
     blocks = (whole // length, length, c)
-    # Each block from a state of zero, and what a state of one would decay to.
+    # The states of each block from a state of zero, and the decay of a state of one.
     alone, f = states[1 : whole + 1].view(blocks), factors[:whole].view(blocks)
     decays = torch.empty_like(f)
     alone[:, 0], decays[:, 0] = inputs[:whole].view(blocks)[:, 0], f[:, 0]
@@ -101,7 +101,7 @@ def scan_varying(state: Tensor, factors: Tensor, inputs: Tensor) -> Tensor:
 
 
 def _loop(states: Tensor, factors: Tensor, inputs: Tensor) -> None:
-    """Fill *states* from its first row on."""
+    """Fill *states* after its first row."""
     rows = states.unbind()
     last = rows[0]
     for f, i, out in zip(factors.unbind(), inputs.unbind(), rows[1:]):
@@ -110,7 +110,7 @@ def _loop(states: Tensor, factors: Tensor, inputs: Tensor) -> None:
 
 @lru_cache(maxsize=64)
 def _block_rows(n: int) -> int:
-    """Return the length of blocks that needs the fewest operators: two per row, one per block."""
+    """Return the block length with the fewest operators: two per row and one per block."""
     return min(range(2, n), key=lambda rows: 2 * rows + n // rows + n % rows)
 
 

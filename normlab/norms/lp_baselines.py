@@ -1,4 +1,4 @@
-"""The baselines of the deviation norms: any power, and no division at all."""
+"""The baselines of the deviation norms: a norm with any power, and one without division."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class LpBatchNorm(DeviationBatchNorm):
     """
     Batch norm with y = weight * (x - M) * (mean |x - M|^p + eps)^(-1/p) + bias.
 
-    The power's own baseline, without a constant and with eps inside the root; p = 2 is batch norm.
-    Arguments, shapes and errors as in `DeviationBatchNorm`, and
+    This form has no constant, and eps is inside the root; p = 2 is batch norm. Other arguments,
+    shapes and errors are as in `DeviationBatchNorm`.
 
     Args:
         p: the power, at least 1.
@@ -50,7 +50,7 @@ class LpBatchNorm(DeviationBatchNorm):
         return centred.abs().pow(self.p).mean((1, 3), keepdim=True)
 
     def constant_for(self, n: int) -> float:
-        """Return 1: this form has no constant."""
+        """Return 1, because this form has no constant."""
         return 1.0
 
     def factor(self, deviation: Tensor, n: int) -> Tensor:
@@ -67,7 +67,7 @@ class MeanBatchNorm(DeviationBatchNorm):
     """
     Batch norm without the division: y = weight * (x - M) + bias.
 
-    What weight normalization is often paired with. Arguments, shapes and errors as in
+    It is often combined with weight normalization. Arguments, shapes and errors are as in
     `DeviationBatchNorm`; running_var is not used.
 
     Source:

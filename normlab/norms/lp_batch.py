@@ -22,8 +22,8 @@ class L1BatchNorm(DeviationBatchNorm):
     """
     Batch norm with the mean absolute deviation: A = mean |x - M|, c = sqrt(pi / 2).
 
-    "consistent" divides c by sqrt(1 - 1/n), since M is taken from the same n values. Arguments,
-    shapes and errors as in `DeviationBatchNorm`.
+    "consistent" divides c by sqrt(1 - 1/n), because M is computed from the same n values.
+    Arguments, shapes and errors are as in `DeviationBatchNorm`.
 
     Source:
         Hoffer, Banner, Golan and Soudry, "Norm matters", NeurIPS 2018, arXiv:1803.01814, section on
@@ -53,18 +53,18 @@ class TopkBatchNorm(DeviationBatchNorm):
     """
     Batch norm with the mean of the k largest absolute deviations of a channel.
 
-    The published constant is that of k = 1 for every k, and estimates 1.4 sigma there;
-    "consistent" divides by the expectation for Gaussian values with this n and k. The gradient
-    of A goes to the k chosen values; which of equal ones is chosen is the backend's choice.
-    Arguments, shapes and errors as in `DeviationBatchNorm`, and
+    The published constant is that of k = 1 for every k, and estimates 1.4 sigma for k = 1.
+    "consistent" divides by the expectation for Gaussian values with this n and k. The gradient of A
+    goes to the k chosen values; the backend decides which of equal values is chosen. Other
+    arguments, shapes and errors are as in `DeviationBatchNorm`.
 
     Args:
-        k: deviations averaged, at most the n values of a statistic.
+        k: the number of deviations that are averaged, at most the n values of a statistic.
 
     Source:
         Hoffer, Banner, Golan and Soudry, "Norm matters", NeurIPS 2018, arXiv:1803.01814, section on
-        Top(k) batch norm; n and k are checked here, and the ghost form of the authors' code, which
-        multiplies its state by the constant at every step, is left out.
+        Top(k) batch norm. Ours checks n and k, and leaves out the ghost form of the authors' code,
+        which multiplies its state by the constant at every step.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class LinfBatchNorm(TopkBatchNorm):
     """
     Batch norm with the largest absolute deviation: Top-k with k = 1.
 
-    Arguments, shapes, errors and source as in `TopkBatchNorm`.
+    Arguments, shapes, errors and source are as in `TopkBatchNorm`.
     """
 
     def __init__(

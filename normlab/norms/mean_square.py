@@ -1,4 +1,4 @@
-"""Root mean square normalization: as layer norm, without taking the mean off."""
+"""Root mean square normalization: like layer norm, but without subtracting the mean."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ class RMSNorm(ActivationNorm):
     """
     Divide each sample by the root mean square of all its channels and positions.
 
-    y = weight * x / sqrt(mean(x^2) + eps) + bias. Training and evaluation compute the same thing.
+    y = weight * x / sqrt(mean(x^2) + eps) + bias. Training and evaluation compute the same.
 
     Args:
         num_features: C, the number of channels.
         eps: added to the mean square; same unit as x squared.
-        affine: learn weight and bias, one of each per channel.
-        p: share of the channels of each group, the first ceil(p C / groups), whose mean square
-            stands for that of all: the paper's partial RMSNorm.
-        groups: groups of channels that follow one another, each divided by its own; divides C.
+        affine: whether to learn weight and bias, one of each per channel.
+        p: share of the channels of each group, the first ceil(p C / groups), whose mean square is
+            used for all (the paper's partial RMSNorm).
+        groups: the number of groups of consecutive channels, each divided by its own root mean
+            square; must divide C.
         dims: 1, 2 or 3 dimensions of positions.
 
     Shape:
         (N, C, positions...) -> the same, dtype kept.
 
     Raises:
-        InvalidSpec: if *groups* does not divide C, or *p* is not in (0, 1].
+        InvalidSpec: *groups* does not divide C, or *p* is not in (0, 1].
 
     Source:
         Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019, arXiv:1910.07467,
         equation 4, and the section on pRMSNorm. The authors' code adds its eps of 1e-8 to the
-        root, has no bias unless asked, and rounds the channels of a part down; the paper up.
+        root, has no bias by default, and rounds the channels of a part down; the paper rounds up.
     """
 
     def __init__(
