@@ -19,7 +19,7 @@ from normlab.specs.norms_mixed import MetaNormSpec
 
 _DEFAULTS = MetaNormSpec()
 
-_GATE = 1e-8  # gates start undecided, on one side of zero
+_GATE = 1e-8  # gates start close to zero, on one side of it
 
 Moments = Tuple[Tensor, Tensor]
 
@@ -29,41 +29,42 @@ class MetaNorm(BatchStatisticsNorm):
     Normalize by moments shared over the samples and channels that U and V connect.
 
     y = weight * (x - M) / sqrt(S^2 + eps) + bias, where M = U mu V / (Z_U Z_V) for the means
-    mu (N, C) of each channel of each sample, and S^2 is the variance of the same union: it
-    includes the variance of the means. Z are the rows' sums. U = I with V = I is instance, with
-    V = 1 layer, with blocks group; U = 1 with V = I is batch normalization.
+    mu (N, C) of each channel of each sample. S^2 is the variance of the same union, so it includes
+    the variance of the means. Z are the sums of rows. U = I gives instance normalization with
+    V = I, layer normalization with V = 1, and group normalization with blocks. U = 1 with V = I is
+    batch normalization.
 
     Learned matrices are binary too. V is the Kronecker product over k of g_k * ones(2, 2) +
-    (1 - g_k) * I, so C is a power of two and the groups have 2^(sum of g) channels;
-    U = g * ones + (1 - g) * I. A gate is g = 1 where its parameter is positive, else 0, and
-    passes the gradient of g straight through. Evaluation with U = 1 takes the running moments.
+    (1 - g_k) * I, so C must be a power of two, and groups have 2^(sum of g) channels.
+    U = g * ones + (1 - g) * I. A gate g is 1 if its parameter is positive, else 0; the parameter
+    gets its gradient by a straight-through estimate. With U = 1, evaluation uses running moments.
 
     Args:
         num_features: C, the number of channels.
         eps: added to the variance.
         affine: learn weight and bias.
         dims: 1, 2 or 3 dimensions of positions.
-        momentum: weight of the new value in the running statistics; None averages all.
-        virtual_batch_size: samples that "batch" connects; None is all.
+        momentum: weight of the new value in the running statistics; None averages all values.
+        virtual_batch_size: number of samples that "batch" connects; None is all.
         samples: U, one of "own", "batch", "learned".
         channels: V, one of "own", "groups", "all", "learned".
         groups: number of contiguous groups, with channels="groups".
-        gate_init: what learned gates start from: "own" or "all".
+        gate_init: the start of learned gates: "own" or "all".
 
     Shape:
         (N, C, positions...) -> the same, dtype kept.
 
     Raises:
-        InvalidSpec: if C does not fit *channels*, or a channel alone has one value.
+        InvalidSpec: C does not fit *channels*, or a variance would be over one value.
 
     Source:
-        Shao, slides on normalization (M, and the geometry of its gradient); gates as in Zhang
+        Shao, slides on normalization (M, and the geometry of its gradient). Gates are as in Zhang
         et al., "Differentiable Learning-to-Group Channels", 2019, arXiv:1908.05867. The slides
-        aggregate the variances alone; that would not give batch or layer normalization.
+        aggregate only the variances, which would not give batch or layer normalization.
     """
 
     decisive = ("channel_gates", "sample_gate")
-    has_node = True  # among the compiled ones
+    has_node = True  # there is a compiled node for it
 
     def __init__(
         self,
@@ -127,7 +128,7 @@ class MetaNorm(BatchStatisticsNorm):
         return y
 
     def _pool_channels(self, mean: Tensor, var: Tensor, gates: Any) -> Tuple[Moments, Any]:
-        # Also returns how many channels each group has.
+        # Also returns the number of channels in each group.
         c = self.num_features
         if self.channels == "own" or c == 1:
             return (mean, var), 1
@@ -141,7 +142,7 @@ class MetaNorm(BatchStatisticsNorm):
         return _pool_by_gates(g, mean, var), (1 + g.detach()).prod()
 
     def channel_matrix(self) -> Tensor:
-        """Return V, (C, C): which channels share their statistics."""
+        """Return V, (C, C), which says which channels share their statistics."""
         c = self.num_features
         if self.channel_gates is not None:
             return kronecker_groups((self.channel_gates.detach() > 0).to(self.channel_gates.dtype))
@@ -150,7 +151,7 @@ class MetaNorm(BatchStatisticsNorm):
         return (group.unsqueeze(0) == group.unsqueeze(1)).to(self.running_mean.dtype)
 
     def _pool_samples(self, own: Moments, gate: Any) -> Tuple[Moments, Optional[Moments]]:
-        # Also returns the batch's moments, where U may connect samples.
+        # Also returns the batch's moments, if U may connect samples.
         if self.samples == "own":
             return own, None
         if self.training:
@@ -163,7 +164,7 @@ class MetaNorm(BatchStatisticsNorm):
         n = samples_sharing(own[0], self.virtual_batch_size)
         share = g * n / (g * n + 1 - g)
         m = own[0] + share * (batch[0] - own[0])
-        # The moments of a mixture, about its own mean.
+        # The moments of a mixture, about the mixture's mean.
         about = [v + (mean - m).square() for mean, v in (own, batch)]
         return (m, about[0] + share * (about[1] - about[0])), batch
 
@@ -177,7 +178,7 @@ class MetaNorm(BatchStatisticsNorm):
             )
 
     def parameter_hints(self) -> Dict[nn.Parameter, ParameterHint]:
-        """Let gates not decay."""
+        """Exclude gates from weight decay."""
         gates = (self.channel_gates, self.sample_gate)
         return {gate: ParameterHint() for gate in gates if gate is not None}
 
@@ -190,8 +191,8 @@ def kronecker_groups(gates: Tensor) -> Tensor:
     """
     Return the Kronecker product over k of g_k * ones(2, 2) + (1 - g_k) * I.
 
-    Entry (i, j) is the product of the gates at the bits where i and j differ; the first gate is
-    the highest bit.
+    Entry (i, j) is the product of the gates at the bits in which i and j differ. The first gate
+    belongs to the highest bit.
 
     Shape:
         (K,) -> (2^K, 2^K)
@@ -206,16 +207,16 @@ def kronecker_groups(gates: Tensor) -> Tensor:
 
 def straight_through(gates: Tensor) -> Tensor:
     """Return 1 for positive *gates* and else 0, with the gradient 1/2."""
-    # The derivative of (sign(x) + 1) / 2 with sign's taken as 1.
+    # The derivative of (sign(x) + 1) / 2, if that of sign is taken as 1.
     binary = (gates.detach() > 0).to(gates.dtype)
     return binary + 0.5 * (gates - gates.detach())
 
 
 def _pool_by_gates(gates: Tensor, mean: Tensor, var: Tensor) -> Moments:
     """
-    Merge channels as the normalized `kronecker_groups` matrix would, one bit per step.
+    Merge channels like the normalized `kronecker_groups` matrix, one bit per step.
 
-    A turn mixes each channel with its partner, which has share s = g / (1 + g); the variance of a
+    A step mixes each channel with its partner, whose share is s = g / (1 + g). The variance of a
     mixture is (1 - s) v1 + s v2 + s (1 - s) (m1 - m2)^2.
     """
     n, c = mean.shape

@@ -1,4 +1,4 @@
-"""Gradients that are differentiated again, or that say in our own error why they cannot be."""
+"""Gradients that can be differentiated again, or that refuse this with our own error."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def gradients_again(
     g: Sequence[Tensor],
     needed: Sequence[bool],
 ) -> Tuple[Optional[Tensor], ...]:
-    """Return the gradients of the *needed* ones of *inputs*, to be differentiated again."""
+    """Return the gradients of the *needed* ones of *inputs*, which can be differentiated again."""
     places = [i for i, need in enumerate(needed) if need]
     wanted: Any = [inputs[i] for i in places]
-    reached = [(y, of_y) for y, of_y in zip(outputs, g) if y.requires_grad]  # others are frozen
+    reached = [(y, of_y) for y, of_y in zip(outputs, g) if y.requires_grad]  # others are constant
     ys, of_ys = zip(*reached)
     found = torch.autograd.grad(ys, wanted, of_ys, create_graph=True, allow_unused=True)
     gradients = dict(zip(places, found))
@@ -29,11 +29,11 @@ def gradients_again(
 
 
 def differentiable_once(backward: Callable[..., Tuple[Any, ...]]) -> Callable[..., Tuple[Any, ...]]:
-    """Let the gradients that *backward* returns refuse a second derivative."""
+    """Make the gradients that *backward* returns refuse a second derivative."""
 
     @wraps(backward)
     def run(ctx: Any, *g: Tensor) -> Tuple[Any, ...]:
-        if not torch.is_grad_enabled():  # no create_graph: nobody can ask
+        if not torch.is_grad_enabled():  # no create_graph: no second derivative
             return backward(ctx, *g)
         with torch.no_grad():
             found = backward(ctx, *g)

@@ -1,4 +1,4 @@
-"""Online Normalization: statistics of the samples before, and a control process in backward."""
+"""Online Normalization: statistics of earlier samples, and a control process in backward."""
 
 from __future__ import annotations
 
@@ -22,26 +22,28 @@ _DEFAULTS = OnlineNormSpec()
 
 class OnlineNorm(ActivationNorm):
     """
-    Normalize each sample by running statistics of those before it, in order inside the batch too.
+    Normalize each sample by running statistics of earlier samples, also of those in its batch.
 
-    Forward, for sample t, with mu(x) and v(x) its moments over positions (v = 0 without any):
+    Forward, for sample t, with its moments mu(x) and v(x) over positions (v = 0 if there are none):
         y = (x - mu) / sqrt(var + eps)
         var' = a var + (1 - a) v(x) + a (1 - a) (mu(x) - mu)^2
         mu' = mu + (1 - a) (mu(x) - mu)
         z = weight * y + bias, then error compensation
-    Backward, with h the gradient of y, s = sqrt(var + eps) of the forward, mean over positions:
+    Backward, with the gradient h of y, s = sqrt(var + eps) from forward, and means over positions:
         x'' = h - (1 - b) v y,       v' = v + mean(x'' y)
         x' = x'' / s - (1 - b) u,    u' = u + mean(x'), the gradient of x
 
-    Both are linear recurrences, computed for a batch at once as scans over (N, C), equal to the
-    loop over samples to rounding. State is (C,): mu, var, and v and u, which backward moves; what
-    is not finite moves neither pair, and for mu and var is counted in nonfinite_statistics.
+    Both are linear recurrences. They are computed for a whole batch as scans over (N, C), which
+    equal the loop over samples up to rounding. The state is (C,): mu, var, and also v and u, which
+    backward changes. Non-finite values change neither pair; for mu and var, nonfinite_statistics
+    counts them.
 
-    Error compensation: "layer_scaling", the paper's and our default, divides z of each sample by
-    its root mean square over channels and positions; "clamp" limits z; "none" does nothing.
+    Error compensation: "layer_scaling", which is the default of the paper and ours, divides z of
+    each sample by its root mean square over channels and positions. "clamp" limits z. "none" does
+    nothing.
 
-    Backward passes must follow their forwards one by one. Gradient accumulation, evaluation,
-    forwards under no_grad and activation checkpointing are safe.
+    Each backward pass must come before the next training forward. Gradient accumulation,
+    evaluation, forwards under no_grad and activation checkpointing are safe.
 
     Args:
         num_features: C, the number of channels.
@@ -53,14 +55,15 @@ class OnlineNorm(ActivationNorm):
         error_compensation: "layer_scaling", "clamp" or "none".
         clamp_value: limit of |z|, with "clamp".
         layer_scaling_eps: added to the mean square of z.
-        layer_scaling_group_size: channels that are scaled together; None is all.
+        layer_scaling_group_size: number of channels that are scaled together; None is all.
 
     Shape:
         (N, C, positions...) -> the same, dtype kept; any N.
 
     Raises:
-        InvalidSpec: if an option is out of range, or if plain operators are asked for in training.
-        Conflict: from backward, if it is the second of one forward, or another forward waits.
+        InvalidSpec: an option is out of range, or plain operators are asked for in training.
+        Conflict: raised by a second backward of one forward, or if another forward waits for its
+            backward.
 
     Source:
         Chiley et al., "Online Normalization for Training Neural Networks", NeurIPS 2019,
@@ -71,7 +74,7 @@ class OnlineNorm(ActivationNorm):
     folds_affine = False
     moved = ("mu", "var", "nonfinite_statistics")
     reads = ("mu", "var")
-    recalls = 1  # of several, the control could not tell in which order they came
+    recalls = 1  # the control could not know the order of several
 
     mu: Tensor
     var: Tensor
@@ -120,7 +123,7 @@ class OnlineNorm(ActivationNorm):
         self._turns = Turns()
 
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
-        """Normalize by the running statistics, and in training move them."""
+        """Normalize by the running statistics, and update them in training."""
         if not self.training:
             return self._evaluate(x, weight, bias)
         if self.plain:
@@ -141,15 +144,15 @@ class OnlineNorm(ActivationNorm):
         return self.mu, self.var
 
     def move(self, mu: Tensor, var: Tensor) -> None:
-        """Take the statistics after a forward, if they are finite."""
+        """Set the statistics after a forward, if they are finite."""
         finite = finiteness(mu, var)
-        # in place: what torch.func.functional_call puts into the layer is moved, too
+        # in place, so that buffers given by torch.func.functional_call change too
         keep(self.mu, mu, finite)
         keep(self.var, var, finite)
         count_unless(finite, self.nonfinite_statistics)
 
     def move_control(self, control: Tuple[Tensor, Tensor], u: Tensor, v: Tensor) -> None:
-        """Take *u* and *v* after a backward into *control*, those of the forward, if finite."""
+        """Set the forward's *control* to *u* and *v* after a backward, if they are finite."""
         finite = finiteness(u, v)
         for state, new in zip(control, (u, v)):
             keep(state, new, finite)
@@ -163,7 +166,7 @@ class OnlineNorm(ActivationNorm):
         )
 
     def open_turn(self) -> Any:
-        """Note that a forward waits for its backward."""
+        """Record that a forward waits for its backward."""
         return self._turns.open()
 
     def take_turn(self, turn: Any) -> None:
@@ -190,9 +193,9 @@ class OnlineNorm(ActivationNorm):
 
 def scale_layer(z: Tensor, group_size: int, eps: float = 1e-5) -> Tensor:
     """
-    Divide *z* by its root mean square over positions and each *group_size* channels.
+    Divide *z* by its root mean square over positions and over groups of *group_size* channels.
 
-    z / sqrt(mean(z^2) + eps), for each sample.
+    z / sqrt(mean(z^2) + eps) for each sample.
 
     Shape:
         (N, C, positions...) -> the same

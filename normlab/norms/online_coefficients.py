@@ -1,8 +1,8 @@
-"""Online Normalization on (N, C): from moments to the affine maps of both passes, and the states.
+"""Online Normalization on (N, C): compute both passes' affine maps and the states from moments.
 
-Names as in `online.py`. With E = 1 - b, all about one sample and channel, mean over D positions:
-    my = mean(y), my2 = mean(y^2), pz and rz the means of dL/dz and of dL/dz * y,
-    p = weight * pz, r = weight * rz; then the control process is linear in its state:
+Names are as in `online.py`, for one sample and channel; E = 1 - b, and means are over D positions.
+    my = mean(y), my2 = mean(y^2), pz = mean(dL/dz), rz = mean(dL/dz * y),
+    p = weight * pz, r = weight * rz. Then the control process is linear in its state:
     v' = (1 - E my2) v + r,    u' = b u + (p - E v my) / s,
     gx = (h - E v y) / s - E u
 because mean(x'' y) = r - E v my2, and mean(x') = (p - E v my) / s - E u.
@@ -24,32 +24,32 @@ class Options(NamedTuple):
     alpha_forward: float
     alpha_backward: float
     eps: float
-    group_size: Optional[int]  # of layer scaling; None: no layer scaling
+    group_size: Optional[int]  # of layer scaling; None for no layer scaling
     scaling_eps: float
     clamp: Optional[float]
 
 
 class Forward(NamedTuple):
-    """y = scale * x + shift, what backward needs, and the state after the batch."""
+    """y = scale * x + shift, the values that backward needs, and the state after the batch."""
 
-    scale: Tensor  # (N, C), as all but the states
+    scale: Tensor  # (N, C), like all others except the states
     shift: Tensor
     inv: Tensor  # 1 / sqrt(var + eps) of each sample
     mus: Tensor  # mu before each sample
     my: Tensor
     my2: Tensor
-    factor: Optional[Tensor]  # of layer scaling; (N, 1) if it is one per sample
+    factor: Optional[Tensor]  # of layer scaling; (N, 1) if there is one per sample
     mu: Tensor  # (C,)
     var: Tensor  # (C,)
 
 
 class Backward(NamedTuple):
-    """gx = of_g * g + of_x * x + shift, the gradients of the affine over D, and the state after."""
+    """gx = of_g * g + of_x * x + shift, the affine's gradients divided by D, and the new state."""
 
     of_g: Tensor
     of_x: Tensor
     shift: Tensor
-    d_weight: Tensor  # (C,), as what follows
+    d_weight: Tensor  # (C,), like the following
     d_bias: Tensor
     u: Tensor
     v: Tensor
@@ -96,7 +96,7 @@ def backward(
     b: Optional[Tensor],
     o: Options,
 ) -> Backward:
-    """Scan the means of a gradient, after the clamp and before layer scaling."""
+    """Scan the means of a gradient that the clamp has passed but layer scaling has not."""
     e = 1 - o.alpha_backward
     shrink = None
     if f.factor is not None:
@@ -108,7 +108,7 @@ def backward(
     pull = vs[:-1] * e
     q = torch.addcmul(pz, pull, f.my, value=-1).mul_(f.inv)
     us = scan_constant(u, q, o.alpha_backward)
-    of_y, rest = pull.mul_(f.inv), us[:-1] * e  # both to be subtracted
+    of_y, rest = pull.mul_(f.inv), us[:-1] * e  # both are subtracted
     of_g = f.inv if w is None else f.inv * w
     if shrink is not None and f.factor is not None:
         shrunk = shrink * of_g
@@ -151,9 +151,9 @@ def _through_scaling(
     o: Options,
 ) -> Tuple[Tensor, Tensor, Tensor]:
     """
-    Pull the means of a gradient back through layer scaling: g -> factor * g - shrink * z.
+    Propagate the means of a gradient back through layer scaling: g -> factor * g - shrink * z.
 
-    shrink = factor^3 * mean(g * z), the mean over positions and channels.
+    shrink = factor^3 * mean(g * z), with the mean over positions and channels.
     """
     along = rz if w is None else rz * w
     z = my if w is None else my * w  # mean(z), then mean(z * y)

@@ -1,4 +1,4 @@
-"""Online Normalization in C++ loops: see `compiled`.
+"""Online Normalization in C++ loops (see `compiled`).
 
 `online_coefficients` and `online_passes` are the definition.
 """
@@ -21,13 +21,13 @@ _kernels: List[Any] = []  # empty until `load`
 
 def load(build_directory: Optional[str] = None) -> None:
     """
-    Compile and use the C++ loop for layers on a CPU, from now on in this process.
+    Compile the C++ loop, and use it for layers on a CPU in this process from now on.
 
     Args:
-        build_directory: where the compiled library is kept; None is torch's cache.
+        build_directory: folder for the compiled library; None is torch's cache.
 
     Raises:
-        DeviceUnavailable: if there is no compiler, or it fails.
+        DeviceUnavailable: there is no compiler, or it fails.
     """
     if not _kernels:
         _kernels.append(compiled.load("normlab_online", ["online_fused.cpp"], build_directory))
@@ -39,25 +39,25 @@ def is_loaded() -> bool:
 
 
 def unload() -> None:
-    """Use stock operators again."""
+    """Use torch's operators again."""
     _kernels.clear()
 
 
 def serves(x: Tensor) -> bool:
-    """Return whether the loop is loaded and takes *x*."""
+    """Return whether the loop is loaded and supports *x*."""
     return bool(_kernels) and x.device.type == "cpu"
 
 
 class Normalize(Function):
-    """Do what `online_passes.Normalize` does; for backward only the moments are kept."""
+    """Compute the same as `online_passes.Normalize`, but keep only the moments for backward."""
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor], layer: Any
     ) -> Tensor:
-        """Normalize and move the layer's mu and var."""
+        """Normalize, and update the layer's mu and var."""
         rows = rows_of(x)
-        mu, var = (state.clone() for state in layer.start())  # they move in place
+        mu, var = (state.clone() for state in layer.start())  # changed in place
         y, moments, new_mu, new_var = _kernels[0].forward(
             rows, mu, var, *_like(rows, weight, bias), *_numbers(layer.options)
         )
@@ -70,7 +70,7 @@ class Normalize(Function):
     @staticmethod
     @differentiable_once
     def backward(ctx: Any, g: Tensor) -> Any:
-        """Return the controlled gradients and move the layer's u and v."""
+        """Return the controlled gradients, and update the layer's u and v."""
         layer = ctx.layer
         x, weight, bias, *kept = ctx.saved_tensors
         layer.take_turn(ctx.turn)

@@ -16,7 +16,7 @@ _SLICE = 1 << 16  # values that stay in a core's cache from one operator to the 
 
 
 class Normalize(Function):
-    """The forward and the control process; not the derivative of the forward."""
+    """The forward pass, and the control process, which is not the derivative of the forward."""
 
     @staticmethod
     def forward(
@@ -26,7 +26,7 @@ class Normalize(Function):
         bias: Optional[Tensor],
         layer: Any,
     ) -> Tensor:
-        """Normalize and move the layer's mu and var."""
+        """Normalize, and update the layer's mu and var."""
         o: Options = layer.options
         rows = rows_of(x)
         w, b = like_statistics(weight, rows), like_statistics(bias, rows)
@@ -45,7 +45,7 @@ class Normalize(Function):
     @staticmethod
     @differentiable_once
     def backward(ctx: Any, g: Tensor) -> Any:
-        """Return the controlled gradients and move the layer's u and v."""
+        """Return the controlled gradients, and update the layer's u and v."""
         layer = ctx.layer
         x, weight, bias, *saved = ctx.saved_tensors
         layer.take_turn(ctx.turn)
@@ -79,7 +79,7 @@ def gradient_coefficients(
     b: Optional[Tensor],
     o: Options,
 ) -> Tuple[Tensor, Backward]:
-    """Return the gradient before the clamp, and how the input's gradient is made of it."""
+    """Return the gradient before the clamp, and the coefficients of the input's gradient."""
     if o.clamp is not None:
         g = _unclamped(g, rows, f, o.clamp)
     pz, rz = _gradient_means(rows, g, f)
@@ -87,7 +87,7 @@ def gradient_coefficients(
 
 
 def rows_of(x: Tensor) -> Tensor:
-    """Return dense (N, C, D), or (N, C) where D is 1."""
+    """Return *x* as dense (N, C, D), or (N, C) if D is 1."""
     x = passes.dense(x)
     n, c = x.shape[:2]
     return x.view(n, c) if x.numel() == n * c else x.view(n, c, -1)
@@ -116,7 +116,7 @@ def _unclamped(g: Tensor, rows: Tensor, f: Forward, limit: float) -> Tensor:
 
 
 def input_grad(rows: Tensor, g: Tensor, back: Backward, overwrite: bool) -> Tensor:
-    """Return the gradient of the input; *overwrite* lets *g* be lost."""
+    """Return the gradient of the input; *overwrite* allows *g* to be overwritten."""
     if not overwrite:
         gx = affine(rows, back.of_x, back.shift)
         return gx.addcmul_(g, _by_row(back.of_g, rows))
@@ -126,7 +126,7 @@ def input_grad(rows: Tensor, g: Tensor, back: Backward, overwrite: bool) -> Tens
 
 
 def _affine_parts(rows: Tensor, scale: Tensor, shift: Tensor) -> Iterator[Tuple[slice, Tensor]]:
-    """Compute scale * x + shift of a few samples at a time, in one buffer that stays in cache."""
+    """Compute scale * x + shift for a few samples at a time, in one buffer that stays in cache."""
     n = rows.shape[0]
     length = min(n, max(1, _SLICE * n // rows.numel())) if rows.device.type == "cpu" else n
     buffer = torch.empty_like(rows[:length])

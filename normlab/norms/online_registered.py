@@ -1,7 +1,7 @@
-"""The two passes of Online Normalization as registered operators: see `registered`.
+"""The two passes of Online Normalization as registered operators (see `registered`).
 
-`online_passes` is the same for eager autograd; here backward takes the moments of the forward and
-computes what else it needs from them again.
+`online_passes` does the same for eager autograd. Here, backward receives the moments of the forward
+and recomputes all other values from them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OPTIONS = "float[] numbers, int group_size"
 
 
 def normalize(layer: Any, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
-    """Normalize *x* as *layer* does in training, and move its mu and var."""
+    """Normalize *x* like *layer* in training, and update its mu and var."""
     registered.check(layer)
     state = (layer.mu, layer.var, layer.u, layer.v)
     o: Options = layer.options
@@ -67,8 +67,8 @@ def _forward(
         y.clamp_(-o.clamp, o.clamp)
     y = passes.like(passes.reshaped(y, x).to(x.dtype), x)
     if rows.dim() == 2:
-        means = means.clone()  # of the input itself, which an operator must not return
-    # the start is returned, too: saved arguments that move later would have moved in backward
+        means = means.clone()  # an operator must not return a view of its input
+    # the initial state is returned too, because saved arguments may have changed before backward
     return y, means, variances, f.mu, f.var, mu.clone(), var.clone(), registered_turns.open_turn(u)
 
 
@@ -86,7 +86,7 @@ def _keep(ctx: Any, inputs: Any, output: Forward) -> None:
     x, weight, bias, _, _, u, v, numbers, group_size = inputs
     _, means, variances, _, _, mu, var, turn = output
     ctx.save_for_backward(x, weight, bias, mu, var, means, variances, turn)
-    ctx.control = (u, v)  # as they will be then: other backward passes may come before
+    ctx.control = (u, v)  # with their values at that time: other backward passes may come first
     ctx.options = (numbers, group_size)
     ctx.mark_non_differentiable(*output[1:])
 

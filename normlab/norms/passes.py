@@ -1,8 +1,7 @@
 """The passes over the data that all kinds use: moments, affine maps, sums of gradients.
 
-Each is one call of the fastest operator that torch has for it, or of the compiled loops or of
-the Triton kernels where they are loaded. Maps are (N, C, positions...), what belongs to a channel
-of a sample is (N, C).
+Each is one call of torch's fastest operator for it, or of the compiled loops or the Triton kernels
+if they are loaded. Data are (N, C, positions...); values per channel of a sample are (N, C).
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def _kernels_for(x: Tensor) -> Any:
 
 
 def taken(x: Tensor) -> Tensor:
-    """Return *x* as the passes take it: `dense`, or as it is where kernels convert as they read."""
+    """Return *x* for the passes: `dense`, or unchanged if kernels convert it while reading."""
     kernels = engine_triton.kernels_for(x)
     if kernels is None:
         return dense(x)
@@ -39,7 +38,7 @@ def taken(x: Tensor) -> Tensor:
 
 def moments(x: Tensor) -> Tuple[Tensor, Tensor]:
     """
-    Return mean and biased variance over the positions of *x*, which is `taken`.
+    Return mean and biased variance over the positions of *x*, a result of `taken`.
 
     Shape:
         (N, C, positions...) -> (N, C), (N, C)
@@ -55,13 +54,13 @@ def moments(x: Tensor) -> Tuple[Tensor, Tensor]:
     if x.device.type != "cpu":
         var, mean = torch.var_mean(x.view(n, c, d), dim=2, correction=0)
         return mean, var
-    # The reductions of group norm are an order faster on a CPU than var_mean.
+    # On a CPU, the reductions of group norm are an order of magnitude faster than var_mean.
     _, mean, rstd = torch.native_group_norm(x, None, None, n, c, d, c, TINY)
     return mean.view(n, c), rstd.view(n, c).pow(-2)
 
 
 def apply_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Return scale * x + shift; both are (N, C), *x* is contiguous (N, C, positions...)."""
+    """Return scale * x + shift; *x* is contiguous (N, C, positions...), the others are (N, C)."""
     kernels = _kernels_for(x)
     if kernels is not None:
         fused: Tensor = kernels.affine(x, scale, shift)
@@ -70,13 +69,13 @@ def apply_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     scale, shift = scale.reshape(-1), shift.reshape(-1)
     zero, one = torch.zeros_like(scale), torch.ones_like(scale)
     flat = x.view(1, n * c, d)
-    # Batch norm in evaluation is the fastest affine map by rows that torch has.
+    # Batch norm in evaluation is torch's fastest affine map over rows.
     y = torch.native_batch_norm(flat, scale, shift, zero, one, False, 0.0, 0.0)[0]
     return reshaped(y, x)
 
 
 def apply_about(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Return scale * (x - mean) + shift; all three are (N, C), *x* is `taken`."""
+    """Return scale * (x - mean) + shift; *x* is a result of `taken`, the others are (N, C)."""
     kernels = engine_triton.kernels_for(x)
     if kernels is not None:
         fused: Tensor = kernels.affine(x, scale, shift, mean)
@@ -98,7 +97,7 @@ def two_dots(g: Tensor, x: Tensor, mean: Tensor) -> Tuple[Tensor, Tensor]:
     n, c, d = sizes(x)
     rows = (1, n * c, d)
     mean, one = mean.reshape(-1), torch.ones_like(mean).view(-1)
-    # CPUs read the mean as a running statistic, GPUs as one that the forward saved.
+    # On CPUs the mean is read as a running statistic, on GPUs as one saved by the forward.
     _, s1, s0 = torch.ops.aten.native_batch_norm_backward(
         g.view(rows), x.view(rows), one, mean, one, mean, one, False, 0.0, [False, True, True]
     )
@@ -129,7 +128,7 @@ def input_gradient(
     Return scale * g + 2 dvar / D * (x - mean) + dmean / D.
 
     Shape:
-        (N, C, positions...) twice, both `taken`, and (N, C) four times -> (N, C, positions...)
+        two results of `taken`, (N, C, positions...), and four (N, C) -> (N, C, positions...)
     """
     kernels = engine_triton.kernels_for(x)
     if kernels is not None:
@@ -141,22 +140,22 @@ def input_gradient(
 
 
 def dense(x: Tensor) -> Tensor:
-    """Return *x* contiguous, in the dtype of its statistics."""
+    """Return *x* as a contiguous tensor in the dtype of its statistics."""
     return x.to(statistics_dtype(x)).contiguous()
 
 
 def reshaped(y: Tensor, x: Tensor) -> Tensor:
     """
-    Return *y*, a new result without other references, in the shape of *x*, and not as a view.
+    Return *y*, a new result without other references, in the shape of *x*, but not as a view.
 
-    Autograd refuses operators in place on a view that an autograd function returns.
+    Autograd refuses in-place operators on a view that an autograd function returns.
     """
     return y if y.shape == x.shape else torch.ops.aten._unsafe_view.default(y, x.shape)
 
 
 def like(y: Tensor, x: Tensor) -> Tensor:
     """Return *y* in the memory format of *x*: channels last stays channels last."""
-    # a transform hides the format, from a compiler that traces it too
+    # a transform hides the format, also from a compiler that traces it
     if x.is_contiguous() or capture.is_transformed() or capture.is_transform_traced():
         return y
     if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):

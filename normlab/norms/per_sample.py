@@ -1,4 +1,4 @@
-"""Layer, instance and group normalization: moments of one sample, so no state and no batch."""
+"""Layer, instance and group normalization: moments of one sample, without state or batch."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class GroupNorm(ActivationNorm):
     Normalize each group of channels of each sample.
 
     y = weight * (x - M) / sqrt(V + eps) + bias, with M and V over (c in group, p). Training and
-    evaluation compute the same thing. State dicts are those of torch.nn.GroupNorm.
+    evaluation compute the same. State dicts are those of torch.nn.GroupNorm.
 
     Args:
         num_features: C, the number of channels.
-        groups: must divide C.
-        grouping: "contiguous" puts channel c into group c // (C / groups), as torch does;
-            "strided" into c mod groups, as IPU code does.
+        groups: the number of groups, which must divide C.
+        grouping: "contiguous" puts channel c into group c // (C / groups), like torch;
+            "strided" puts it into group c mod groups, like IPU code.
         eps: added to the variance.
         affine: learn weight and bias, one of each per channel.
         dims: 1, 2 or 3 dimensions of positions.
@@ -41,7 +41,7 @@ class GroupNorm(ActivationNorm):
         (N, C, positions...) -> the same, dtype kept.
 
     Raises:
-        InvalidSpec: if *groups* does not divide C, or a group has one value.
+        InvalidSpec: *groups* does not divide C, or a group has only one value.
 
     Source:
         Wu and He, "Group Normalization", 2018, arXiv:1803.08494, equations 1, 2, 6 and 7.
@@ -60,7 +60,7 @@ class GroupNorm(ActivationNorm):
         GroupNormSpec.checked(num_features, groups=groups, grouping=grouping)
         self.groups = groups
         self.grouping = grouping
-        self.num_groups = groups  # torch's word for it
+        self.num_groups = groups  # torch's name for it
 
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
         """Normalize each group of channels of each sample."""
@@ -95,7 +95,7 @@ class GroupNorm(ActivationNorm):
     def _normalize_native(
         self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
     ) -> Tensor:
-        if self.groups == 1 and x.dim() == 2:  # the same, and layer norm is the faster kernel
+        if self.groups == 1 and x.dim() == 2:  # the same, but layer norm's kernel is faster
             return F.layer_norm(x, (self.num_features,), weight, bias, self.eps)
         return passes.like(F.group_norm(x, self.groups, weight, bias, self.eps), x)
 
@@ -108,8 +108,8 @@ class LayerNorm(GroupNorm):
     """
     Normalize each sample over all its channels and positions.
 
-    The same as GroupNorm with one group: on images the affine is per channel, unlike that of
-    torch.nn.LayerNorm, whose affine has one entry for each position too.
+    This is GroupNorm with one group. On images, the affine has one entry per channel, while the
+    affine of torch.nn.LayerNorm also has one entry for each position.
 
     Args:
         num_features: C, the number of channels.
@@ -148,7 +148,7 @@ class InstanceNorm(GroupNorm):
         (N, C, positions...) -> the same, dtype kept.
 
     Raises:
-        InvalidSpec: if there is one position, where the output could only be the bias.
+        InvalidSpec: there is only one position, so the output could only be the bias.
 
     Source:
         Ulyanov, Vedaldi and Lempitsky, "Instance Normalization", 2016, arXiv:1607.08022,

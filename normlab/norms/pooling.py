@@ -1,7 +1,7 @@
-"""Statistics of unions: moments of (sample, channel) pairs merged over a dimension.
+"""Statistics of unions: merge the moments of (sample, channel) pairs over a dimension.
 
-The variance of a union is the mean of the variances plus the variance of the means, always in
-this centred form: mean(x^2) - mean(x)^2 loses everything in float32 when |mean| >> std.
+The variance of a union is the mean of the variances plus the variance of the means. We always use
+this centred form, because mean(x^2) - mean(x)^2 loses all digits in float32 if |mean| >> std.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def pool(mean: Tensor, var: Tensor, dim: int) -> Tuple[Tensor, Tensor]:
-    """Merge the moments along *dim*, which stays with size 1."""
+    """Merge the moments along *dim*, which is kept with size 1."""
     if mean.shape[dim] == 1:
         return mean, var
     pooled = mean.mean(dim, keepdim=True)
@@ -25,7 +25,7 @@ def pool_batch(
     mean: Tensor, var: Tensor, virtual_batch_size: Optional[int] = None
 ) -> Tuple[Tensor, Tensor]:
     """
-    Merge over the samples, all or each *virtual_batch_size* of them; a smaller rest is a group too.
+    Merge over all samples, or over groups of *virtual_batch_size*; the last group may be smaller.
 
     Shape:
         (N, C), (N, C) -> (1, C) twice, or (N, C) twice with virtual batches
@@ -53,11 +53,11 @@ def _pool_groups(mean: Tensor, var: Tensor, size: int) -> Tuple[Tensor, Tensor]:
 
 def samples_sharing(mean: Tensor, virtual_batch_size: Optional[int]) -> Any:
     """
-    Return how many samples share the statistics of each: a number, or (N, 1) with a smaller rest.
+    Return how many samples share each sample's statistics: a number, or (N, 1) if groups differ.
 
     Args:
         mean: (N, C) before `pool_batch`.
-        virtual_batch_size: as there.
+        virtual_batch_size: as in `pool_batch`.
     """
     n = mean.shape[0]
     size = min(n, virtual_batch_size or n)

@@ -1,4 +1,4 @@
-"""Proxy-normalized activation: the activation's effect on N(0, 1) is removed again."""
+"""Proxy-normalized activation: remove the mean and scale that an activation gives to N(0, 1)."""
 
 from __future__ import annotations
 
@@ -27,28 +27,29 @@ _MIDPOINTS = 200
 
 class ProxyNorm(nn.Module):
     """
-    A norm without affine, then the proxy-normalized activation that holds the affine.
+    A norm without affine, then a proxy-normalized activation with the affine.
 
-    z = (phi(weight * y + bias) - m) / sqrt(s2 + proxy_eps), where y is the normalized input and m
-    and s2 are mean and variance of phi(weight * Y + bias) for the proxy variable
+    z = (phi(weight * y + bias) - m) / sqrt(s2 + proxy_eps), where y is the normalized input. m and
+    s2 are the mean and the variance of phi(weight * Y + bias) for the proxy variable
     Y ~ N(proxy_bias, (1 + proxy_weight)^2). Nothing depends on the batch.
 
     Args:
         norm: an activation norm built with affine=False.
         activation: "relu", "silu" or "gelu".
         proxy_eps: added to s2.
-        quadrature: "exact" is the closed form for ReLU and 20 Gauss-Hermite nodes otherwise;
+        quadrature: "exact" is the closed form for ReLU and 20 Gauss-Hermite nodes for others;
             "midpoint200" is the rule of the published code, 200 equiprobable midpoints.
-        weight_decay: decay of proxy_bias and proxy_weight, for the optimizer to apply.
-        delay_scale: return phi - m alone, for a network that multiplies 1 / sqrt(s2 + proxy_eps),
-            the second of `expectation`, in later, as the published one does into the gate of a
-            squeeze-and-excite, or leaves it to the next layer.
+        weight_decay: weight decay of proxy_bias and proxy_weight, which the optimizer applies.
+        delay_scale: whether to return only phi - m, for a network that multiplies by
+            1 / sqrt(s2 + proxy_eps), the second result of `expectation`, later. The published
+            network does this in the gate of a squeeze-and-excite block, or leaves it to the next
+            layer.
 
     Shape:
         (N, C, positions...) -> the same, dtype kept.
 
     Raises:
-        InvalidSpec: if *norm* has an affine, or an option is unknown.
+        InvalidSpec: *norm* has an affine, or an option is unknown.
 
     Source:
         Labatie, Masters, Eaton-Rosen and Luschi, "Proxy-Normalizing Activations to Match Batch
@@ -88,13 +89,13 @@ class ProxyNorm(nn.Module):
         self.proxy_bias = nn.Parameter(torch.zeros(c))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalize *x*, activate it, and remove the activation's own mean and scale."""
+        """Normalize *x*, activate it, and remove the mean and scale of the activation."""
         if self._folds(x):
             scale, shift, floor = Folded.apply(*self._parameters_wide(), self.proxy_eps)
             y = self.norm.normalize_with(x.to(statistics_dtype(x)), scale, shift)
             return clamp_channels(y, floor).to(x.dtype)
-        # The gradients of a parameter, through the data and through the proxy, nearly cancel: what
-        # is between norm and output, and their sum, is not rounded to the input's 16 bits.
+        # A parameter's gradients through the data and through the proxy nearly cancel. So values
+        # between norm and output, and the gradients' sum, are not rounded to the input's 16 bits.
         return self._by_steps(x.to(statistics_dtype(x))).to(x.dtype)
 
     def _by_steps(self, x: Tensor) -> Tensor:
@@ -109,7 +110,7 @@ class ProxyNorm(nn.Module):
             y = self.norm.normalize_with(x, weight, bias)
             return self._finish(ACTIVATIONS[self.activation](y), mean, inverse_std)
         floor = -mean * inverse_std
-        # (relu(t) - m) s = max(s t - s m, -s m): the norm's own affine does all but the max
+        # (relu(t) - m) s = max(s t - s m, -s m): the norm's own affine does all except the max
         y = self.norm.normalize_with(x, weight * inverse_std, bias * inverse_std + floor)
         return clamp_channels(y, floor, self.norm.takes_plain(y))
 
@@ -132,7 +133,7 @@ class ProxyNorm(nn.Module):
         return mean, (var + self.proxy_eps).rsqrt()
 
     def _folds(self, x: Tensor) -> bool:
-        """Whether the norm's own affine and one clamp do it all, by a derivative by hand."""
+        """Return whether the norm's affine and a clamp suffice, with a hand-written derivative."""
         simple = self.activation == "relu" and self.quadrature == "exact" and not self.delay_scale
         return simple and self.norm.folds_affine and not self.norm.takes_plain(x)
 
@@ -155,7 +156,7 @@ class ProxyNorm(nn.Module):
         return scale_channels(phi, inverse_std, shift)
 
     def parameter_hints(self) -> Dict[nn.Parameter, ParameterHint]:
-        """Let the extra mean and scale have their own weight decay."""
+        """Give the extra mean and scale their own weight decay."""
         hint = ParameterHint(weight_decay=self.weight_decay)
         return {self.proxy_weight: hint, self.proxy_bias: hint}
 
@@ -168,7 +169,7 @@ class ProxyNorm(nn.Module):
 
 
 def _rule(quadrature: str, like: Tensor) -> Tuple[Tensor, Tensor]:
-    # Nodes and masses of a standard normal, (K, 1); in float64 until the end.
+    # Nodes and weights for a standard normal, (K, 1), computed in float64.
     if quadrature == "midpoint200":
         i = torch.arange(_MIDPOINTS, dtype=torch.float64)
         nodes = math.sqrt(2) * torch.erfinv(2 * (i + 0.5) / _MIDPOINTS - 1)
@@ -179,7 +180,7 @@ def _rule(quadrature: str, like: Tensor) -> Tuple[Tensor, Tensor]:
 
 
 def _gauss_hermite() -> Tuple[Tensor, Tensor]:
-    # Golub and Welsch: the nodes are the eigenvalues of the recurrence's matrix.
+    # Golub and Welsch: the nodes are the eigenvalues of the matrix of the recurrence.
     off = torch.arange(1, _NODES, dtype=torch.float64).sqrt()
     nodes, vectors = torch.linalg.eigh(torch.diag(off, 1) + torch.diag(off, -1))
     return nodes, vectors[0].square()

@@ -1,7 +1,7 @@
-"""Recomputed forwards: activation checkpoints run forwards again during the backward pass.
+"""Recomputed forwards, which activation checkpoints run during the backward pass.
 
-The second one must start from the state that the first one started from, and move nothing. Nobody
-tells a layer that it is recomputed, but it can be seen: the forward runs inside a backward pass.
+A second forward must start from the same state as the first one, and must not change the state. A
+layer is not told that it is recomputed, but it can detect this: the forward runs inside a backward.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from normlab.errors import Conflict
 
-_SAMPLE = 64  # values of an input that recognize it
+_SAMPLE = 64  # values by which an input is recognized
 
 # missing in PyTorch 2.0
 _saving_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
 
 
 class Forward:
-    """One training forward: what its input looked like, and the state that it started from."""
+    """One training forward: a sample of its input, and the state that it started from."""
 
     def __init__(self, x: Tensor, state: Dict[str, Tensor]) -> None:
         self.input = _Input.of(x)
@@ -30,7 +30,7 @@ class Forward:
         self.recomputed = False
 
     def reads_as(self, other: Forward, names: Iterable[str]) -> bool:
-        """Return whether both started from the same state, as far as *names* tell."""
+        """Return whether both started from the same state, in the buffers *names*."""
         return all(torch.equal(self.state[name], other.state[name]) for name in names)
 
 
@@ -54,13 +54,14 @@ class Recalled:
     """
     The last training forwards of one layer that a checkpoint may recompute.
 
-    Noted are those without a graph (reentrant checkpoints) and those whose saved tensors go
-    through hooks (the others); nothing else is ever recomputed. Copies and pickles start with none.
+    These are forwards without a graph (for reentrant checkpoints) and forwards whose saved tensors
+    go through hooks (for the others); no other forward is ever recomputed. Copies and pickles of
+    this object start empty.
 
     Args:
-        most: forwards that are kept.
-        reads: the state on which a forward's output depends, so that two forwards of the same
-            input must be told apart by it.
+        most: the largest number of forwards that are kept.
+        reads: the state on which a forward's output depends; it distinguishes two forwards of the
+            same input.
     """
 
     def __init__(self, most: int, reads: Tuple[str, ...]) -> None:
@@ -68,7 +69,7 @@ class Recalled:
         self._forwards: Deque[Forward] = deque(maxlen=most)
 
     def note(self, layer: Any, x: Tensor) -> None:
-        """Note that *layer* is about to compute *x* from the buffers that it moves and reads."""
+        """Record that *layer* will compute *x* from the buffers that it changes and reads."""
         if self._forwards:
             self.forget_recomputed()
         if not torch.is_grad_enabled() or hooks_save():
@@ -76,11 +77,11 @@ class Recalled:
             self.add(x, {name: _buffer(layer, name).clone() for name in names})
 
     def add(self, x: Tensor, state: Dict[str, Tensor]) -> None:
-        """Note a forward of *x* from *state*."""
+        """Record a forward of *x* from *state*."""
         self._forwards.append(Forward(x, state))
 
     def forget_recomputed(self) -> None:
-        """Keep only the forwards that wait to be recomputed."""
+        """Keep only the forwards that still wait to be recomputed."""
         if any(f.recomputed for f in self._forwards):
             waiting = [f for f in self._forwards if not f.recomputed]
             self._forwards = deque(waiting, maxlen=self._most)
@@ -88,10 +89,10 @@ class Recalled:
     @contextmanager
     def replay(self, layer: nn.Module, x: Tensor) -> Iterator[None]:
         """
-        Let *layer* have copies of the state that its forward of *x* started from.
+        Give *layer* copies of the state that its forward of *x* started from.
 
         Raises:
-            Conflict: if that forward cannot be told.
+            Conflict: that forward cannot be identified.
         """
         first = self.choose(type(layer).__name__, self.like(x))
         now = {name: _buffer(layer, name) for name in first.state}
@@ -104,9 +105,9 @@ class Recalled:
                 setattr(layer, name, value)
 
     def like(self, x: Tensor) -> List[Forward]:
-        """Return the forwards of the same input as *x*, those that still wait if there are some."""
+        """Return the forwards with the same input as *x*; only waiting ones, if there are some."""
         seen = _Input.of(x)
-        for tolerance in (0.0, 1e-2):  # kernels that add in any order repeat nothing exactly
+        for tolerance in (0.0, 1e-2):  # kernels with a random order of sums repeat nothing exactly
             found = [f for f in self._forwards if f.input.equals(seen, tolerance)]
             if found:
                 return [f for f in found if not f.recomputed] or found
@@ -114,10 +115,10 @@ class Recalled:
 
     def choose(self, layer: str, found: List[Forward]) -> Forward:
         """
-        Return the one of *found* that is recomputed now.
+        Return the forward of *found* that is recomputed now.
 
         Raises:
-            Conflict: if there is none, or it cannot be told.
+            Conflict: there is none, or it cannot be identified.
         """
         if not found:
             kept = "the last training forward"
@@ -145,16 +146,16 @@ class Recalled:
 
 
 def in_backward() -> bool:
-    """Return whether a backward pass is running: activation checkpoints recompute there."""
+    """Return whether a backward pass is running, in which activation checkpoints recompute."""
     return int(torch._C._current_graph_task_id()) != -1
 
 
 def hooks_save(traced: bool = False) -> bool:
     """
-    Return whether tensors that are saved for backward go through hooks, as a checkpoint's do.
+    Return whether tensors that are saved for backward go through hooks, as in a checkpoint.
 
     Args:
-        traced: also those of a compiler that traces a checkpoint.
+        traced: whether to include the hooks of a compiler that traces a checkpoint.
     """
     if _saving_hooks is None:
         return True

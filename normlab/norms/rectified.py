@@ -1,4 +1,4 @@
-"""The moments of a rectified normal variable, and what a proxy-normalized ReLU makes of them."""
+"""The moments of a rectified normal variable, and the proxy-normalized ReLU that uses them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from normlab.norms.typed_bases import Function
 
 def relu_moments(center: Tensor, spread: Tensor) -> Tuple[Tensor, Tensor]:
     """
-    Return mean and variance of relu(Z), Z ~ N(center, spread^2); *spread* may be 0.
+    Return mean and variance of relu(Z) for Z ~ N(center, spread^2); *spread* may be 0.
 
     With t = center / spread, P the normal distribution function and p its density:
     mean = center P(t) + spread p(t), var = spread^2 (P(t) + t^2 P(t) P(-t) + t p(t) (P(-t) - P(t))
@@ -30,7 +30,7 @@ def relu_moments(center: Tensor, spread: Tensor) -> Tuple[Tensor, Tensor]:
 def fold(
     weight: Tensor, bias: Tensor, proxy_weight: Tensor, proxy_bias: Tensor, eps: float
 ) -> Tuple[Tensor, Tensor, Tensor]:
-    """Return i w, i (b - m) and -i m, with i = 1 / sqrt(s2 + eps): the affine, and the floor."""
+    """Return the affine i w, i (b - m), and the floor -i m, with i = 1 / sqrt(s2 + eps)."""
     mean, var = relu_moments(weight * proxy_bias + bias, (weight * (1 + proxy_weight)).abs())
     inverse = (var + eps).rsqrt()
     floor = -mean * inverse
@@ -39,11 +39,11 @@ def fold(
 
 class Folded(Function):
     """
-    `fold`, with its derivative by hand: a hundred small operators less.
+    `fold` with a hand-written derivative, which saves about a hundred small operators.
 
-    With a = w b' + b, s = |w (1 + w')|, t = a / s, P and p as in `relu_moments`, and
-    d E f(a + s Z) / ds = s E f''(a + s Z): dm/da = P(t), dm/ds = p(t), ds2/da = 2 m P(-t),
-    ds2/ds = 2 (s P(t) - m p(t)).
+    Let a = w b' + b, s = |w (1 + w')|, t = a / s, and P and p as in `relu_moments`. From
+    d E f(a + s Z) / ds = s E f''(a + s Z) follow dm/da = P(t), dm/ds = p(t), ds2/da = 2 m P(-t)
+    and ds2/ds = 2 (s P(t) - m p(t)).
     """
 
     @staticmethod
@@ -70,7 +70,7 @@ class Folded(Function):
         below, inverse = half_erf + 0.5, (var + ctx.eps).rsqrt()
         g_floor = g_floor + g_shift
         g_inverse = g_scale * w + g_shift * b - g_floor * mean
-        g_mean, g_var = -g_floor * inverse, -g_inverse * inverse.pow(3)  # of var / 2
+        g_mean, g_var = -g_floor * inverse, -g_inverse * inverse.pow(3)  # g_var is of var / 2
         g_center = g_mean * below + g_var * mean * (1 - below)
         g_spread = g_mean * density + g_var * (spread * below - mean * density)
         g_signed = g_spread * signed.sign()
@@ -80,7 +80,7 @@ class Folded(Function):
 
 def _at_zero(center: Tensor, spread: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
     """Return t = center / spread, P(t) - 1/2 and p(t)."""
-    # Beyond 12 the density is 0 to the last digit, and the square of t stays finite.
+    # Beyond 12 the density is 0 in all digits; the limit keeps the square of t finite.
     t = (center / spread.clamp_min(1e-30)).clamp(-12.0, 12.0)
     half_erf = 0.5 * torch.erf(t * math.sqrt(0.5))
     return t, half_erf, torch.exp(-0.5 * t * t) / math.sqrt(2 * math.pi)

@@ -1,7 +1,7 @@
-"""Operators that move state in their backward, registered with torch.
+"""Operators, registered with torch, that change state in their backward.
 
-A compiler calls a registered operator without a look inside, and knows from its signature which of
-its arguments it moves. Registration needs PyTorch 2.4; eager autograd does without.
+A compiler calls a registered operator without tracing it, and knows from the signature which
+arguments it changes. Registration needs PyTorch 2.4; eager autograd does not need it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from normlab.norms import capture
 
 NAMESPACE = "normlab"
 
-_library: Any = torch.library  # functions that its annotations leave out
+_library: Any = torch.library  # for functions without annotations
 _POSSIBLE = hasattr(_library, "register_autograd")
 _HERE: Any = _library.Library(NAMESPACE, "FRAGMENT") if _POSSIBLE else None
-# a recorded CUDA graph repeats kernels, and not what Python does in these operators
+# a recorded CUDA graph repeats kernels, but not the Python code of these operators
 _UNRECORDED = getattr(torch._C.Tag, "cudagraph_unsafe", None)
 _TAGS = () if _UNRECORDED is None else (_UNRECORDED,)
 
@@ -28,8 +28,8 @@ def register(schema: str, kernel: Callable[..., Any], shapes: Callable[..., Any]
     Register *kernel* as an operator.
 
     Args:
-        schema: name, arguments and results, "(a!)" behind the type of those that it moves.
-        shapes: returns empty results for the same arguments.
+        schema: name, arguments and results; "(a!)" follows the type of arguments that it changes.
+        shapes: function that returns empty results for the same arguments.
     """
     if not is_possible():
         return
@@ -40,7 +40,7 @@ def register(schema: str, kernel: Callable[..., Any], shapes: Callable[..., Any]
 
 
 def compose(schema: str, function: Callable[..., Any]) -> None:
-    """Register *function*, made of operators, as one: dynamo does not look inside, AOT does."""
+    """Register *function*, composed of operators, as one; AOT traces it, but dynamo does not."""
     if is_possible():
         _HERE.define(schema, tags=_TAGS)
         for key in ("CompositeImplicitAutograd", "FuncTorchBatched"):
@@ -48,28 +48,28 @@ def compose(schema: str, function: Callable[..., Any]) -> None:
 
 
 def batch(name: str, rule: Callable[..., Any]) -> None:
-    """Register what operator *name* does under torch.func.vmap: *rule* (info, in_dims, *inputs)."""
+    """Register operator *name*'s rule for torch.func.vmap, *rule* (info, in_dims, *inputs)."""
     if is_possible() and hasattr(_library, "register_vmap"):
         _library.register_vmap(f"{NAMESPACE}::{name}", rule, lib=_HERE)
 
 
 def differentiate(name: str, backward: Callable[..., Any], keep: Callable[..., None]) -> None:
-    """Register *backward* of operator *name*; *keep* (ctx, inputs, output) is what it needs."""
+    """Register *backward* of operator *name*; *keep* (ctx, inputs, output) saves its values."""
     if is_possible():
         _library.register_autograd(f"{NAMESPACE}::{name}", backward, setup_context=keep, lib=_HERE)
 
 
 def is_possible() -> bool:
-    """Return whether this PyTorch can register operators with all that a compiler asks for."""
+    """Return whether this PyTorch can register operators with everything that a compiler needs."""
     return _POSSIBLE
 
 
 def check(layer: Any) -> None:
     """
-    Check that the operators may serve *layer* in what runs now.
+    Check that *layer* can use the operators in the present context.
 
     Raises:
-        InvalidSpec: in a transform of torch.func, an export, or a PyTorch before 2.4.
+        InvalidSpec: it runs in a transform of torch.func, in an export, or in PyTorch before 2.4.
     """
     name, reason = type(layer).__name__, None
     if capture.is_transformed() or capture.is_transform_traced():
@@ -88,12 +88,12 @@ def check(layer: Any) -> None:
 
 def check_first_forward(layer: Any) -> None:
     """
-    Check, where operators cannot be registered, that no checkpoint recomputes a compiled *layer*.
+    If operators cannot be registered, check that no checkpoint recomputes a compiled *layer*.
 
-    Seen is a recomputation that a compiler traces: the first one of a reentrant checkpoint.
+    This detects a recomputation that a compiler traces, the first one of a reentrant checkpoint.
 
     Raises:
-        InvalidSpec: its state would move a second time.
+        InvalidSpec: its state would change a second time.
     """
     if not is_possible() and capture.is_compiled() and capture.is_traced_in_backward():
         raise InvalidSpec(

@@ -1,8 +1,8 @@
-"""Compiled forwards that are computed a second time: `recomputation` for what `registered` runs.
+"""Recomputed forwards in compiled graphs: `recomputation` for the operators of `registered`.
 
-A graph is the same in a forward and in its recomputation, so an operator in it says, whenever it
-runs, which of the two this is, and from which state the forward started. A layer is known by the
-address of its count of statistics; where a graph uses it twice, or hands a copy on, by its input.
+A graph is the same in a forward and in its recomputation. So an operator in the graph decides at
+each run which of the two this is, and from which state the forward started. A layer is identified
+by the address of its count of statistics; if a graph uses it twice or passes a copy, by its input.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from torch import Tensor
 from normlab.norms import registered
 from normlab.norms.recomputation import Forward, Recalled, hooks_save, in_backward
 
-_LAYERS = 1024  # of which forwards are kept
+_LAYERS = 1024  # the number of layers whose forwards are kept
 
 _recalled: OrderedDict[Tuple[str, int], Recalled] = OrderedDict()
 
 
 def normalize(layer: Any, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
     """
-    Do a training step of *layer* in a compiled graph; its state moves in the first forward alone.
+    Run *layer* in training in a compiled graph; only the first forward changes its state.
 
     Raises:
-        Conflict: when it runs inside backward and the forward that it recomputes cannot be told.
+        Conflict: it runs inside backward, and the forward that it recomputes cannot be identified.
     """
     names = dict.fromkeys((*layer.moved, *layer.begun, *layer.reads))
     moving = [getattr(layer, name) for name in names]
@@ -52,7 +52,7 @@ def normalize(layer: Any, x: Tensor, weight: Optional[Tensor], bias: Optional[Te
 def _start(
     x: Tensor, mark: Tensor, read: List[Tensor], layer: str, most: int, graph: bool
 ) -> List[Tensor]:
-    # A compiler that traces a checkpoint inside its graph has the checkpoint's hooks here.
+    # If a compiler traces a checkpoint inside its graph, the checkpoint's hooks are active here.
     noted = not graph or hooks_save(traced=True)
     found: List[Tensor] = registered.operator("started")(x, mark, read, layer, most, noted)
     return found
@@ -61,7 +61,7 @@ def _start(
 def _started(
     x: Tensor, mark: Tensor, read: List[Tensor], layer: str, most: int, noted: bool
 ) -> List[Tensor]:
-    """Return whether this is a first forward, and the state *read* that it, or its first, has."""
+    """Return whether this is a first forward, and the state *read* of the first forward."""
     first = not in_backward()
     if read and not first:
         read = list(_find(x, mark, layer, most).state.values())

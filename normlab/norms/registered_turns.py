@@ -1,8 +1,8 @@
 """The order of backward passes in compiled graphs: `turns` for the operators of `registered`.
 
-A graph carries tensors alone, so a turn is a number in one, which lives as long as the graph that
-saved it for backward. The layer is known by the address of its control in the forward; in the
-backward a compiler may hand a copy on.
+A graph carries only tensors, so a turn is a number in a tensor, which lives as long as the graph
+that saved it for backward. The layer is identified by the address of its control in the forward,
+because in the backward a compiler may pass a copy.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _waiting: Dict[int, Tuple[int, Any]] = {}  # by number: the layer, and a weak re
 
 def open_turn(control: Tensor) -> Tensor:
     """
-    Note a forward of the layer with *control*; return its turn, to be saved for its backward.
+    Record a forward of the layer with *control*; return its turn, to be saved for its backward.
 
-    A checkpoint saves none in the first forward, so that only the recomputed one's lives on.
+    A checkpoint saves no turn in the first forward, so only the recomputed forward's lives on.
     """
     turn = torch.tensor(next(_numbers))
     weak: Any = torch.multiprocessing.reductions.StorageWeakRef
@@ -34,10 +34,10 @@ def open_turn(control: Tensor) -> Tensor:
 
 def take_turn(turn: Tensor) -> None:
     """
-    Let the backward of *turn* run.
+    Allow the backward of *turn*.
 
     Raises:
-        Conflict: if it ran before, or if another forward waits for its own.
+        Conflict: it ran before, or another forward waits for its own backward.
     """
     for number in [number for number, (_, kept) in _waiting.items() if kept.expired()]:
         del _waiting[number]

@@ -1,4 +1,4 @@
-"""Running statistics of batch-dependent normalizers, with torch's buffer names."""
+"""Running statistics of batch-dependent normalizers, under torch's buffer names."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _DEFAULTS = BatchStatisticsSpec()
 
 class BatchStatisticsNorm(ActivationNorm):
     """
-    A normalizer with statistics over the batch in training, and running ones in evaluation.
+    A normalizer that uses batch statistics in training and running statistics in evaluation.
 
-    running = (1 - momentum) * running + momentum * new, once for each training forward. With
-    virtual batches, new is the mean over the samples of their groups' statistics, so that a
-    momentum means the same for any size of the groups.
+    Each training forward sets running = (1 - momentum) * running + momentum * new. With virtual
+    batches, new is the mean of the groups' statistics over the samples, so that a momentum means
+    the same for any size of the groups.
 
-    Statistics that are not finite (of an overflow, which a gradient scaler skips) move nothing:
+    Non-finite statistics (from an overflow, which a gradient scaler skips) change nothing.
     `num_batches_tracked` counts the batches that are in the running statistics, and
-    `nonfinite_statistics` those that are not. The latter is in no state dict, so that those of
-    torch's layers fit.
+    `nonfinite_statistics` those that are not. The latter is not in state dicts, so that state dicts
+    of torch's layers fit.
 
     Args:
         num_features: C, the number of channels.
@@ -36,7 +36,7 @@ class BatchStatisticsNorm(ActivationNorm):
         affine: learn weight and bias.
         dims: 1, 2 or 3 dimensions of positions.
         momentum: weight of the new value; None averages all batches since the start.
-        virtual_batch_size: samples that share statistics; None is the whole batch.
+        virtual_batch_size: number of samples that share statistics; None is the whole batch.
     """
 
     running_mean: Tensor
@@ -69,7 +69,7 @@ class BatchStatisticsNorm(ActivationNorm):
         self.register_buffer("running_mean", torch.zeros(num_features))
         self.register_buffer("running_var", torch.ones(num_features))
         self.register_buffer("num_batches_tracked", torch.tensor(0, dtype=torch.long))
-        # a float, because IPUs compile integers as constants
+        # a float, because an IPU program holds integers as constants
         self.register_buffer("nonfinite_statistics", torch.tensor(0.0), persistent=False)
 
     def extra_repr(self) -> str:
@@ -101,7 +101,7 @@ class BatchStatisticsNorm(ActivationNorm):
         self.move({"running_mean": mean, "running_var": var}, step, finite)
 
     def move(self, new: Dict[str, Tensor], step: Any, finite: Truth) -> None:
-        """Move each buffer by *step* of its way to the new value, if that is *finite*."""
+        """Move each buffer by the share *step* of the way to its new value, if it is *finite*."""
         if finite is False:
             return
         for name, value in new.items():
@@ -110,7 +110,7 @@ class BatchStatisticsNorm(ActivationNorm):
                 running.lerp_(value.to(running.dtype), step)
                 continue
             moved = running * (1 - step) + value.to(running.dtype) * step  # IPUs have no lerp_
-            running.copy_(torch.where(finite, moved, running))  # IPUs keep what changes in place
+            running.copy_(torch.where(finite, moved, running))  # IPUs keep in-place changes only
 
     def normalize_by(
         self,
@@ -121,23 +121,23 @@ class BatchStatisticsNorm(ActivationNorm):
         bias: Optional[Tensor],
         eps: Optional[float] = None,
     ) -> Tensor:
-        """Normalize *x* by given statistics of each channel; *eps* None is the layer's."""
+        """Normalize *x* by given statistics of each channel; if *eps* is None, use the layer's."""
         dtype = statistics_dtype(x)
         weight = None if weight is None else weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
         eps = self.eps if eps is None else eps
         mean, var = mean.to(dtype), var.to(dtype)
-        # by torch.nn.functional, some versions refuse an eps of 0
+        # some versions of torch.nn.functional refuse an eps of 0
         y = torch.batch_norm(x.to(dtype), weight, bias, mean, var, False, 0.0, eps, False)
         return y.to(x.dtype)
 
     def samples_merged(self, samples: int) -> int:
-        """Return how many of a batch's *samples* share statistics, ignoring a smaller rest."""
+        """Return how many of a batch's *samples* share statistics; a smaller rest is ignored."""
         return min(samples, self.virtual_batch_size or samples)
 
     def _check_statistics(self, x: Tensor) -> None:
         if self.virtual_batch_size is None and x.numel() > x.shape[1]:
-            return  # most often: every forward asks
+            return  # the usual case comes first, because every forward checks
         samples = smallest_group(x.shape[0], self.virtual_batch_size)
         if self.training and samples * positions(x) == 1:
             group = "the batch" if self.virtual_batch_size is None else "a virtual batch"
@@ -149,5 +149,5 @@ class BatchStatisticsNorm(ActivationNorm):
 
 
 def per_channel(statistic: Tensor) -> Tensor:
-    """Return *statistic*, (C,), (1, C) or (N, C), as the mean over its samples."""
+    """Return the mean of *statistic*, which is (C,), (1, C) or (N, C), over its samples."""
     return statistic if statistic.dim() == 1 else statistic.mean(0)

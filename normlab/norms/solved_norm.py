@@ -1,6 +1,6 @@
-"""A layer on the engine from a function of moments: the shortest way to a normalizer of one's own.
+"""Make a layer on the engine from a function of moments, the shortest way to an own normalizer.
 
-The function is all that its author writes; passes, precision and gradients are the engine's.
+Its author writes only the function; the engine provides passes, precision and gradients.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _DEFAULTS = ActivationNormSpec()
 @lru_cache(maxsize=None)
 def solved_layer(function: Callable[..., Any]) -> Type[ActivationNorm]:
     """
-    Return the class of layers that normalize as *function* says.
+    Return a class of layers that normalize by *function*.
 
     Args:
-        function: (mean, var, *, options...) -> (scale, shift), differentiable; all four are
-            (N, C) or broadcast to it, and var is the biased variance. With an argument `eps` it
-            gets the layer's.
+        function: a differentiable function (mean, var, *, options...) -> (scale, shift). All four
+            are (N, C) or broadcast to it, and var is the biased variance. An argument `eps`
+            receives the layer's eps.
 
     Formula:
         y = weight * (scale * (x - mean) + shift) + bias
@@ -57,7 +57,7 @@ def solved_layer(function: Callable[..., Any]) -> Type[ActivationNorm]:
             return engine.normalize(x, solve, (weight, bias), self.plain)[0]
 
         def __reduce__(self) -> Any:
-            return _bare, (function,), vars(self)  # the class has no name of its own to be found by
+            return _bare, (function,), vars(self)  # pickle cannot find the class by name
 
         def extra_repr(self) -> str:
             said = "".join(f", {name}={value!r}" for name, value in self.options.items())

@@ -1,4 +1,4 @@
-"""Sparse switchable normalization: a mixture of statistics that becomes one of them."""
+"""Sparse switchable normalization: a mixture of statistics that turns into one of them."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ class SparseSwitchableNorm(SwitchableNorm):
     """
     Normalize by a SparsestMax mixture of instance, layer and batch statistics.
 
-    As SwitchableNorm, with p = SparsestMax(mean_weight; r) and q = SparsestMax(var_weight; r),
-    the nearest points of the simplex at least r from its centre. The radius r grows from 0 to
-    *radius_end* with the run's progress; from sqrt((K - 1) / K) on, K choices, p and q are
-    one-hot. A ratio that has become one-hot in training stays so: its logits become the ratio
-    and learn no more, and statistics that are not chosen are not computed.
+    This is SwitchableNorm with p = SparsestMax(mean_weight; r) and q = SparsestMax(var_weight; r),
+    the nearest points of the simplex with at least the distance r from its centre. The radius r
+    grows from 0 to *radius_end* with the run's progress. From sqrt((K - 1) / K) on, for K choices,
+    p and q are one-hot. Ratios that have become one-hot in training stay one-hot: their logits are
+    set to the ratios and learn no more, and statistics that are not chosen are not computed.
 
     Args:
         num_features: C, the number of channels.
         eps: added to the mixed variance.
         affine: learn weight and bias.
         dims: 1, 2 or 3 dimensions of positions.
-        momentum: weight of the new value in the running statistics; None averages all.
-        virtual_batch_size: samples that share the batch's statistics; None is all.
-        unbiased_reference: take the unbiased instance variance, as the authors' code.
+        momentum: weight of the new value in the running statistics; None averages all values.
+        virtual_batch_size: number of samples that share the batch's statistics; None is all.
+        unbiased_reference: whether to use the unbiased instance variance, like the authors' code.
         running: "moving" or "average", as in `SwitchableNorm`.
-        batch_statistics: without them, mix instance and layer only.
-        variant: "paper" for the projection that the paper defines, "reference" for what the
-            authors' code computes.
-        radius: a fixed radius; None lets it follow `set_progress`.
+        batch_statistics: whether to mix batch statistics too, or only instance and layer.
+        variant: "paper" for the projection that the paper defines, "reference" for the one that
+            the authors' code computes.
+        radius: a fixed radius; if None, it follows `set_progress`.
         radius_end: the radius at the end of the run.
 
     Shape:
         (N, C, positions...) -> the same, dtype kept.
 
     Raises:
-        InvalidSpec: if an option is out of range.
+        InvalidSpec: an option is out of range.
 
     Source:
         Shao et al., "SSN: Learning Sparse Switchable Normalization via SparsestMax", 2019,
@@ -99,12 +99,12 @@ class SparseSwitchableNorm(SwitchableNorm):
         self.register_buffer("var_fixed", torch.tensor(False))
 
     def set_progress(self, fraction: float) -> None:
-        """Let the radius grow with the run, unless it is fixed."""
+        """Increase the radius with the run's progress, unless it is fixed."""
         if self.follows_progress:
             self.radius.fill_(fraction * self.radius_end)
 
     def ratios(self, mean_weight: Tensor, var_weight: Tensor) -> Tuple[Tensor, Tensor]:
-        """Return the weight of each of `choices` in the mean, and in the variance."""
+        """Return the weights of `choices` in the mean and in the variance."""
         if capture.is_on(mean_weight):
             p, q = self._project([mean_weight, var_weight])
             p = torch.where(self.mean_fixed, mean_weight.detach(), p)
@@ -116,7 +116,7 @@ class SparseSwitchableNorm(SwitchableNorm):
         return p, var_weight.detach() if var_fixed else found[-1]
 
     def numbers(self) -> Tuple[Numbers, Numbers]:
-        """Return the ratios as plain numbers, and their derivatives; fixed ones have none."""
+        """Return the ratios as plain numbers, and their derivatives; fixed ratios have none."""
         of_mean = self._numbers(self.mean_weight, self.mean_fixed)
         return of_mean, self._numbers(self.var_weight, self.var_fixed)
 
@@ -125,7 +125,7 @@ class SparseSwitchableNorm(SwitchableNorm):
         return (values, ()) if bool(fixed) else _projected(values, float(self.radius), self.variant)
 
     def track(self, mean: Tensor, var: Tensor) -> None:
-        """Move the running statistics; where one captured graph is for all, only if chosen."""
+        """Update the running statistics; in a captured graph, only if they are chosen."""
         if not capture.is_on(mean):
             super().track(mean, var)
             return
@@ -169,15 +169,15 @@ class SparseSwitchableNorm(SwitchableNorm):
                 float(self.radius), self.variant, *logits
             )
             return ratios
-        # near the centre, float32 would cost the direction its digits
-        radius = self.radius.to(torch.float64, copy=True)  # it may be put back before backward
+        # near the centre, float32 would lose the digits of the direction
+        radius = self.radius.to(torch.float64, copy=True)  # it may be reset before backward
         return _project_plain(radius, self.variant, logits)
 
     def _in_numbers(self, logits: Tensor) -> bool:
         return logits.device.type == "cpu" and not self.takes_plain(logits)
 
     def parameter_hints(self) -> Dict[nn.Parameter, ParameterHint]:
-        """Let the logits learn ten times slower, and clip the gradient of all logits together."""
+        """Let the logits learn ten times slower, and clip the gradients of all logits together."""
         hint = ParameterHint(lr_factor=0.1, clipped_together=True)
         return {self.mean_weight: hint, self.var_weight: hint}
 
@@ -189,24 +189,24 @@ class SparseSwitchableNorm(SwitchableNorm):
         }
 
 
-# A forward asks twice: whether the ratio is one-hot, and for the ratio.
+# A forward needs it twice: to check whether the ratio is one-hot, and for the ratio.
 _projected = lru_cache(maxsize=256)(project)
 
 
 class _Projection(Function):
-    """`sparsestmax` for a few logits on a CPU, where plain numbers beat dozens of operators."""
+    """`sparsestmax` for a few logits on a CPU, where plain numbers are faster than operators."""
 
     @staticmethod
     def forward(ctx: Any, radius: float, variant: str, *logits: Tensor) -> Tuple[Tensor, ...]:
         found = [_projected(tuple(z.tolist()), radius, variant) for z in logits]
         ctx.radius, ctx.variant = radius, variant
-        ctx.jacobians = [f[1] for f in found]  # numbers: a later step of the logits is no matter
+        ctx.jacobians = [f[1] for f in found]  # numbers: later updates do not change them
         ctx.save_for_backward(*logits)
         return tuple(z.new_tensor(f[0]) for z, f in zip(logits, found))
 
     @staticmethod
     def backward(ctx: Any, *g: Tensor) -> Any:
-        if torch.is_grad_enabled():  # to be differentiated again: the Jacobian turns with a logit
+        if torch.is_grad_enabled():  # differentiated again: the Jacobian depends on the logits
             logits = ctx.saved_tensors
             ratios = _project_plain(ctx.radius, ctx.variant, logits)
             needed = ctx.needs_input_grad[2:]

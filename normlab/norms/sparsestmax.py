@@ -1,6 +1,7 @@
 """Sparsemax and SparsestMax: the ratios of sparse switchable normalization.
 
-K is the number of ratios, always the last dimension; u = (1/K, ..., 1/K) is the simplex's centre.
+K is the number of ratios, which are always the last dimension; u = (1/K, ..., 1/K) is the centre of
+the simplex.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ Variant = Literal["paper", "reference"]
 
 def sparsemax(z: Tensor) -> Tensor:
     """
-    Project *z* onto the simplex: the nearest p with p >= 0 and sum(p) = 1.
+    Project *z* onto the simplex, to the nearest p with p >= 0 and sum(p) = 1.
 
-    p = max(z - tau, 0), tau such that p sums to one.
+    p = max(z - tau, 0), with tau such that p sums to one.
 
     Shape:
         (..., K) -> (..., K)
@@ -29,44 +30,44 @@ def sparsemax(z: Tensor) -> Tensor:
         Martins and Astudillo, "From Softmax to Sparsemax", ICML 2016, arXiv:1602.02068,
         algorithm 1.
     """
-    z = z - z.detach().amax(-1, keepdim=True)  # the same p, and no large logit rounds it away
+    z = z - z.detach().amax(-1, keepdim=True)  # the same p; large logits lose no digits
     support, size = _sparsemax_support(z.detach())
-    tau = ((z * support).sum(-1, keepdim=True) - 1) / size  # differentiable, the support is not
+    tau = ((z * support).sum(-1, keepdim=True) - 1) / size  # the support is constant
     return torch.where(support > 0, z - tau, torch.zeros_like(z))
 
 
 def sparsestmax(z: Tensor, radius: Union[float, Tensor], variant: Variant = "paper") -> Tensor:
     """
-    Project *z* onto the part of the simplex at least *radius* away from its centre.
+    Project *z* onto the part of the simplex with at least the distance *radius* from its centre.
 
     p = argmin ||p - z||^2 over p >= 0, sum(p) = 1, ||p - u|| >= radius.
 
-    A radius of 0 is sparsemax; from sqrt((K - 1) / K) on, p is one-hot. Where logits tie, every
-    direction away from the centre is equally near: we take the one towards the first of the tied
-    ratios, and the gradient through that choice is zero. *radius* gets no gradient.
+    A radius of 0 is sparsemax; from sqrt((K - 1) / K) on, p is one-hot. If logits tie, all
+    directions away from the centre are equally near. We choose the one towards the first of the
+    tied ratios, and the gradient through that choice is zero. *radius* gets no gradient.
 
     Args:
         z: logits.
         radius: at least 0; a tensor broadcasts against z without its last dimension.
-        variant: "paper" is the projection above. "reference" is what the authors' code computes: it
-            starts from the centre of the support of sparsemax(z) instead of u, which is not the
-            projection when sparsemax(z) is sparse.
+        variant: "paper" is the projection above. "reference" is the algorithm of the authors' code:
+            it starts from the centre of the support of sparsemax(z) instead of u, which is not the
+            projection if sparsemax(z) is sparse.
 
     Shape:
         (..., K) -> (..., K)
 
     Raises:
-        InvalidSpec: if *variant* is unknown or a *radius* given as a number is negative.
+        InvalidSpec: *variant* is unknown, or a *radius* given as a number is negative.
 
     Source:
         Shao et al., "SSN: Learning Sparse Switchable Normalization via SparsestMax", CVPR 2019,
-        arXiv:1903.03793. The tie-break is ours; the authors' code leaves the simplex there.
+        arXiv:1903.03793. The rule for ties is ours; the authors' code leaves the simplex there.
     """
     _check(radius, variant)
     p = sparsemax(z)
     r = torch.as_tensor(radius, dtype=p.dtype, device=p.device).detach().unsqueeze(-1)
     face = torch.ones_like(p) if variant == "paper" else (p.detach() > 0).to(p.dtype)
-    for _ in range(p.shape[-1] - 1):  # each turn that matters loses at least one ratio
+    for _ in range(p.shape[-1] - 1):  # each turn with an effect sets at least one ratio to zero
         p, face, r = _push_out(p, face, r, single=variant == "reference")
     return p
 
@@ -79,7 +80,7 @@ def _check(radius: Union[float, Tensor], variant: str) -> None:
 
 
 def _sparsemax_support(z: Tensor) -> Tuple[Tensor, Tensor]:
-    """Which ratios of sparsemax(z) are above zero, and how many."""
+    """Return which ratios of sparsemax(z) are above zero, and how many."""
     sorted_z = z.sort(dim=-1, descending=True).values
     rank = torch.arange(1, z.shape[-1] + 1, dtype=z.dtype, device=z.device)
     sums = _running_sums(sorted_z)
@@ -100,9 +101,9 @@ def _running_sums(x: Tensor) -> Tensor:
 
 def _push_out(p: Tensor, face: Tensor, r: Tensor, single: bool) -> Tuple[Tensor, Tensor, Tensor]:
     """
-    Move *p* to distance *r* from the centre of *face*; return what is left to do on a smaller one.
+    Move *p* to distance *r* from the centre of *face*; return the rest to do on a smaller face.
 
-    Chosen by masks and not by branches: nothing waits for the device.
+    Cases are chosen by masks and not by branches, so that nothing waits for the device.
     """
     size = face.sum(-1, keepdim=True)
     centre = face / size
@@ -123,12 +124,12 @@ def _push_out(p: Tensor, face: Tensor, r: Tensor, single: bool) -> Tuple[Tensor,
 
 
 def _away_from(p: Tensor, centre: Tensor, face: Tensor) -> Tuple[Tensor, Tensor]:
-    """The unit vector from *centre* to *p*, and their distance."""
+    """Return the unit vector from *centre* to *p*, and their distance."""
     w = p - centre
     distance = w.detach().square().sum(-1, keepdim=True).sqrt()
     tied = distance <= 16 * torch.finfo(p.dtype).eps
     first = torch.zeros_like(face).scatter(-1, face.argmax(-1, keepdim=True), 1.0) - centre
     w = torch.where(tied, first, w)
-    # a face of one ratio has no direction at all; it is never pushed
+    # a face with one ratio has no direction, and is never moved
     norm = w.square().sum(-1, keepdim=True).clamp(min=torch.finfo(p.dtype).tiny).sqrt()
     return w / norm, distance

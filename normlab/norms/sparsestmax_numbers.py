@@ -1,6 +1,6 @@
 """SparsestMax and its Jacobian in plain numbers, for three logits at every step of a training.
 
-The definition is `sparsestmax`, which this follows step by step; K is the number of logits.
+`sparsestmax` is the definition, and this module follows its steps; K is the number of logits.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import List, Sequence, Tuple
 Vector = List[float]
 Matrix = List[Vector]
 
-_TIED = 16 * 2.0**-52  # no nearer to the centre than rounding
+_TIED = 16 * 2.0**-52  # a distance from the centre within rounding error
 
 
 def project(z: Sequence[float], radius: float, variant: str) -> Tuple[Vector, Matrix]:
@@ -20,12 +20,12 @@ def project(z: Sequence[float], radius: float, variant: str) -> Tuple[Vector, Ma
     Return p = SparsestMax(z; radius), (K,), and dp_i / dz_j, (K, K).
 
     Args:
-        z: logits; one that is not finite gives NaN.
+        z: logits; a non-finite one gives NaN.
         radius: from 0 on.
         variant: "paper" or "reference", as in `sparsestmax`.
     """
     k = len(z)
-    if not all(map(math.isfinite, z)):  # a diverged run: its loss says so, not we
+    if not all(map(math.isfinite, z)):  # a diverged run, which its loss reports
         return [math.nan] * k, [[math.nan] * k for _ in range(k)]
     p, jacobian = _sparsemax(z)
     face = [variant == "paper" or value > 0 for value in p]
@@ -38,7 +38,7 @@ def project(z: Sequence[float], radius: float, variant: str) -> Tuple[Vector, Ma
         distance = math.sqrt(sum(value * value for value in w))
         if distance >= radius or size == 1:
             break
-        if distance <= _TIED:  # towards the first of the tied, and no gradient
+        if distance <= _TIED:  # towards the first of the tied ratios, without gradient
             w = [float(i == face.index(True)) - value for i, value in enumerate(centre)]
             jacobian = [[0.0] * k for _ in range(k)]
         moved, jacobian = _push(centre, w, radius, jacobian)

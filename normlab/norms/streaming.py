@@ -1,4 +1,4 @@
-"""Streaming normalization: statistics, and their gradients, of the recent past and the long run."""
+"""Streaming normalization: short-term and long-term statistics and gradients of statistics."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ _PRESENT = -1  # the current version of the weight
 
 class StreamingNorm(BatchStatisticsNorm):
     """
-    Normalize by a weighted sum of a short-term and a long-term estimate of the statistics.
+    Normalize by a weighted sum of short-term and long-term estimates of the statistics.
 
-    y = weight * (x - M) / sqrt(V + eps) + bias, M and V = forward_short * short +
+    y = weight * (x - M) / sqrt(V + eps) + bias; M and V are forward_short * short +
     (1 - forward_short) * long. The short term is the mean over the batches since the last change
-    of the weights, this one included; when the weights change, long moves towards it by momentum.
-    In the backward pass the gradients of M and V are replaced by the same kind of sum of their
-    own short and long terms, and flow into the present batch alone. Until there is a long term,
-    the short one counts alone. Evaluation uses the long term: running_mean and running_var.
+    of the weights, including the present one. When the weights change, the long term moves towards
+    the short term by momentum. In the backward pass, the gradients of M and V are replaced by the
+    same kind of sum of their own short and long terms, and flow only into the present batch. Until
+    there is a long term, only the short one is used. Evaluation uses the long term, running_mean
+    and running_var.
 
-    A change of the weights is seen at the layer's own weight; in a compiled graph, at its values.
-    Without an affine (or under a proxy
-    activation), every forward after a backward counts as one.
+    The layer detects a change of the weights by the version of its own weight, or in a compiled
+    graph by its values. Without an affine (or under a proxy activation), every forward after a
+    backward counts as a change.
 
     Args:
         num_features: C, the number of channels.
@@ -46,17 +47,17 @@ class StreamingNorm(BatchStatisticsNorm):
         momentum: weight of the short term in the long one's next value.
         forward_short: share of the short term in the statistics.
         backward_short: share of the short term in their gradients.
-        virtual_batch_size: samples taken at a time, one group after the other as batches between
-            two changes of the weights; None is all.
+        virtual_batch_size: number of samples in a group; groups are used one after another, like
+            batches between two changes of the weights. None is all.
 
     Shape:
         (N, C, positions...) -> the same, dtype kept.
 
     Raises:
-        InvalidSpec: if an option is out of range, or a channel has one value in training.
+        InvalidSpec: an option is out of range, or a channel has only one value in training.
 
     Source:
-        Liao, Kawaguchi and Poggio, "Streaming Normalization", 2016, arXiv:1610.06160, from the
+        Liao, Kawaguchi and Poggio, "Streaming Normalization", 2016, arXiv:1610.06160. We follow the
         paper's description, with its mean and L2 statistic; no published code was compared.
     """
 
@@ -99,14 +100,14 @@ class StreamingNorm(BatchStatisticsNorm):
         self.forward_short = forward_short
         self.backward_short = backward_short
         for name in ("short", "gradient_long", "gradient_short"):
-            self.register_buffer(name, torch.zeros(2, num_features))  # of the mean, of the variance
+            self.register_buffer(name, torch.zeros(2, num_features))  # of mean and variance
         for name in ("short_count", "gradient_count"):
             self.register_buffer(name, torch.tensor(0, dtype=torch.long))
         self._seen_version: Optional[int] = None
         self.register_buffer("seen_weight", torch.full((num_features,), _UNSEEN), persistent=False)
 
     def begin(self, x: Tensor) -> None:
-        """Close the short term if the weights have changed since the last forward."""
+        """End the short term if the weights have changed since the last forward."""
         self._check_statistics(x)
         self._close_short_term(self._weights_changed())
 
@@ -127,7 +128,7 @@ class StreamingNorm(BatchStatisticsNorm):
         if nodes is not None:
             return self._normalize_fused(x, weight, bias, nodes)
         short, long = self.short.clone(), torch.stack([self.running_mean, self.running_var])
-        count = self.short_count.to(short.dtype)  # a new tensor: the buffer moves on
+        count = self.short_count.to(short.dtype)  # a new tensor, because the buffer changes later
         share = self._share(self.forward_short)
 
         def solve(mean: Tensor, var: Tensor, weight: Any, bias: Any) -> Solved:
@@ -167,16 +168,16 @@ class StreamingNorm(BatchStatisticsNorm):
         count_unless(finite, self.nonfinite_statistics)
 
     def _share(self, of_short: float) -> Any:
-        """Return the share of the short term, which is all until there is a long one."""
+        """Return the share of the short term, which is 1 until there is a long term."""
         return streaming_registered.share_of_short(self.num_batches_tracked, of_short, self.short)
 
     def __getstate__(self) -> Any:
-        # A copy's weight counts its versions anew: it keeps only whether a change is pending.
+        # A copy's weight counts versions from 0, so a copy keeps only whether a change is pending.
         unchanged = self.weight is not None and self.weight._version == self._seen_version
         return {**self.__dict__, "_seen_version": _PRESENT if unchanged else None}
 
     def gradient_state(self) -> Tuple[Tensor, Tensor, Tensor, Tensor, float]:
-        """Return what backward streams the gradient of the statistics with."""
+        """Return the state with which backward streams the gradient of the statistics."""
         return (
             self.gradient_short,
             self.gradient_long,
@@ -189,7 +190,7 @@ class StreamingNorm(BatchStatisticsNorm):
     def _weights_changed(self) -> Truth:
         if self.weight is None:
             return read(self.gradient_count > 0)
-        if capture.is_on(self.weight):  # which sees values, and no versions
+        if capture.is_on(self.weight):  # it sees values but no versions
             weight = self.weight.to(self.seen_weight)
             differs = (weight != self.seen_weight).any()
             self.seen_weight.copy_(weight)
@@ -204,7 +205,7 @@ class StreamingNorm(BatchStatisticsNorm):
         if changed is False:
             return
         closing = read(changed & (self.short_count > 0))
-        step = self._share(self.momentum)  # the first term is the long one
+        step = self._share(self.momentum)  # at first, the long term is set to the short one
         new = {
             "running_mean": self.short[0],
             "running_var": self.short[1],
@@ -228,10 +229,10 @@ def _stream(now: Tensor, used: Tensor, layer: StreamingNorm) -> Tuple[Tensor, Te
 
 
 class _Streamed(Function):
-    # Its value is *used*; its gradient goes to the present batch's statistics, streamed.
+    # Its value is *used*; its streamed gradient goes to the statistics of the present batch.
     @staticmethod
     def forward(ctx: Any, now: Tensor, used: Tensor, layer: StreamingNorm) -> Tensor:
-        ctx.state = layer.gradient_state()  # that of this forward, also in a functional call
+        ctx.state = layer.gradient_state()  # the state of this forward, also in a functional call
         ctx.save_for_backward(used)
         return used.clone()
 

@@ -1,4 +1,4 @@
-"""The gradient's streaming as a registered operator: see `registered`."""
+"""The streaming of gradients as a registered operator (see `registered`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from normlab.norms.finite import count_if, finiteness, keep, read
 
 
 def stream(layer: Any, now: Tensor, used: Tensor) -> Tensor:
-    """Return *used*; its gradient goes to *now*, streamed as *layer* does in training."""
+    """Return *used*; its gradient goes to *now*, streamed like *layer* in training."""
     registered.check(layer)
     found: Tensor = registered.operator("streamed")(now, used, *layer.gradient_state())
     return found
@@ -28,16 +28,16 @@ def take_in(
     share: float,
 ) -> Tensor:
     """
-    Take a gradient of the statistics into *short* and *count*, and return the one to use instead.
+    Add a gradient of the statistics to *short* and *count*; return the gradient to use instead.
 
-    One that is not finite is used, so that a gradient scaler sees it, and not kept; nor is one of
-    statistics that were not finite.
+    A non-finite gradient is used, so that a gradient scaler sees it, but it is not kept. A gradient
+    of non-finite statistics is not kept either.
 
     Args:
         now: the gradient, (2, C).
         used: the statistics, (2, C).
-        closed: short terms that are in the long one; before the first, *short* counts alone.
-        share: of the short term.
+        closed: the number of short terms in the long term; while it is 0, only *short* is used.
+        share: the share of the short term.
     """
     seen = count.to(short.dtype)
     recent = (short * seen + now) / (seen + 1)
@@ -50,7 +50,7 @@ def take_in(
 
 
 def share_of_short(closed: Tensor, share: float, like: Tensor) -> Any:
-    """Return the share of the short term: *share*, and 1 where no term is *closed* yet."""
+    """Return the share of the short term: *share*, or 1 if no term is *closed* yet."""
     begun = read(closed > 0)
     if isinstance(begun, bool):
         return share if begun else 1.0
@@ -59,7 +59,7 @@ def share_of_short(closed: Tensor, share: float, like: Tensor) -> Any:
 
 
 def _keep(ctx: Any, inputs: Any, output: Tensor) -> None:
-    _, used, *ctx.state = inputs  # as it will be then: other backward passes may come before
+    _, used, *ctx.state = inputs  # its value then: other backward passes may come before
     ctx.save_for_backward(used)
 
 

@@ -1,4 +1,4 @@
-"""Build the successors of norm layers: their options, and the form for their layout."""
+"""Build the successors of norm layers, with their options and in the form for their layout."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from normlab.specs.norms_over_batches import BatchNormSpec
 from normlab.specs.norms_over_samples import GroupNormSpec
 from normlab.specs.norms_with_activation import EvoNormS0Spec
 
-_IN_GROUPS = (GroupNormSpec, WeightStandardizedSpec, EvoNormS0Spec)  # variances, as group norm
+_IN_GROUPS = (GroupNormSpec, WeightStandardizedSpec, EvoNormS0Spec)  # variances over groups
 _CONV_DIMS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
 
 
@@ -36,7 +36,7 @@ def successor(
     model: nn.Module, place: Place, spec: NormSpec, dims: Optional[int] = None
 ) -> Successor:
     """
-    Build the successor of a known norm layer, according to *spec*.
+    Build the successor of a known norm layer from *spec*.
 
     Raises:
         InvalidSpec: the kind cannot be built for the layer's channels and options.
@@ -48,7 +48,7 @@ def successor(
     assert known is not None
     own = with_options_of(old, spec)
     channels, activation = channels_of(old), fused_activation(place, spec)
-    alone = spec.within_token  # as the old layer
+    alone = spec.within_token  # like the old layer
     tokens = known.layout is Layout.TOKENS or (known.layout is Layout.POSITIONS and alone)
     own_dims = 1 if tokens else known.dims or _guess_dims(model, dims)
     core = make(own, channels, activation, own_dims)
@@ -57,7 +57,7 @@ def successor(
         norm.any_dims = known.dims is None and not tokens
         biased = getattr(old, "bias", None) is not None or old.weight is None
         if not biased and not _asks(spec, "affine"):
-            norm.register_parameter("bias", None)  # as LayerNorm(bias=False)
+            norm.register_parameter("bias", None)  # like LayerNorm(bias=False)
     carried, notes = carrying.carry(model, old, core, norm)
     if isinstance(norm, ScaleAndShift):
         notes.append("no activation follows, where this kind is a scale and a shift alone")
@@ -83,10 +83,10 @@ def fused_activation(place: Place, spec: NormSpec) -> Optional[str]:
 
 def with_options_of(old: Any, spec: NormSpec) -> NormSpec:
     """
-    Return *spec* with what it leaves to its default taken from *old*.
+    Return *spec*, with options that it does not set taken from *old*.
 
-    eps and momentum unless the kind has a default of its own, which has its reasons; whether there
-    is an affine; the groups of a group norm; whether statistics are shared over replicas.
+    These are eps and momentum (unless the kind has its own default), whether there is an affine,
+    the groups of a group norm, and whether replicas share statistics.
     """
     mine: Dict[str, Any] = {}
     theirs = {"eps": foreign_norms.eps_of(old)} if foreign_norms.eps_of(old) is not None else {}
@@ -123,14 +123,14 @@ def _guess_dims(model: nn.Module, dims: Optional[int]) -> int:
 
 
 def _counts_samples_second(place: Place) -> bool:
-    # torch's attention is sequence first by default, and so is what stands beside it
+    # torch's attention has the sequence first by default, and so do the layers next to it
     return any(
         isinstance(m, nn.MultiheadAttention) and not m.batch_first for m in place.parent.modules()
     )
 
 
 def _with_held(old: nn.Module, core: nn.Module, fused: bool = False) -> nn.Module:
-    """Put the dropout and the activation of *old* behind *core*, one *fused* into it aside."""
+    """Put the dropout and the activation of *old* after *core*, except one *fused* into it."""
     parts = [("norm", core), ("drop", held(old, "drop"))]
     parts += [] if fused else [("act", held(old, "act"))]
     kept = OrderedDict((name, part) for name, part in parts if part is not None)

@@ -20,45 +20,45 @@ from normlab.specs.norms_mixed import SwitchableNormSpec
 _DEFAULTS = SwitchableNormSpec()
 
 Moments = Tuple[Tensor, Tensor]
-Numbers = Tuple[Sequence[float], Sequence[Sequence[float]]]  # (K,), and (K, K) or none
+Numbers = Tuple[Sequence[float], Sequence[Sequence[float]]]  # (K,), and (K, K) or empty
 
 
 class SwitchableNorm(BatchStatisticsNorm):
     """
     Normalize by a softmax mixture of instance, layer and batch statistics.
 
-    y = weight * (x - sum_k p_k M_k) / sqrt(sum_k q_k V_k + eps) + bias, where k runs over
-    instance, layer and batch, p = softmax(mean_weight) and q = softmax(var_weight) are shared by
-    all channels. In one dimension there is no instance: k is layer and batch. Evaluation takes
-    the batch's part from the running statistics, where running_var is the biased variance.
+    y = weight * (x - sum_k p_k M_k) / sqrt(sum_k q_k V_k + eps) + bias, where k is instance, layer
+    and batch. p = softmax(mean_weight) and q = softmax(var_weight) are the same for all channels.
+    In one dimension there is no instance, so k is layer and batch. In evaluation, the running
+    statistics replace those of the batch; running_var is the biased variance.
 
     Args:
         num_features: C, the number of channels.
         eps: added to the mixed variance.
         affine: learn weight and bias.
         dims: 1, 2 or 3 dimensions of positions.
-        momentum: weight of the new value in the running statistics; None averages all.
-        virtual_batch_size: samples that share the batch's statistics; None is all.
-        batch_statistics: without them, mix instance and layer only.
-        running: "moving" averages exponentially by *momentum*; "average" takes the moments of all
-            batches since the start as those of one, what the authors' code calls batch average.
-        unbiased_reference: take the unbiased instance variance (in one dimension, all variances
-            unbiased), as the authors' code; the paper's are biased.
+        momentum: weight of the new value in the running statistics; None averages all values.
+        virtual_batch_size: number of samples that share the batch's statistics; None is all.
+        batch_statistics: whether to mix batch statistics too, or only instance and layer.
+        running: "moving" averages exponentially by *momentum*; "average" computes the moments of
+            all batches since the start as of one batch (batch average in the authors' code).
+        unbiased_reference: whether to use the unbiased instance variance (in one dimension, all
+            variances unbiased), like the authors' code; those of the paper are biased.
 
     Shape:
         (N, C, positions...) -> the same, dtype kept.
 
     Raises:
-        InvalidSpec: if nothing would be mixed, or an unbiased variance has one value.
+        InvalidSpec: there would be nothing to mix, or an unbiased variance has only one value.
 
     Source:
         Luo et al., "Differentiable Learning-to-Normalize via Switchable Normalization", 2018,
-        arXiv:1806.10779, equations 3 to 5. Our momentum weighs the new value, theirs the old
-        one; our buffers start at 0 and 1, theirs at 0 and 0.
+        arXiv:1806.10779, equations 3 to 5. Our momentum is the weight of the new value, theirs
+        of the old one; our buffers start at 0 and 1, theirs at 0 and 0.
     """
 
     decisive = ("mean_weight", "var_weight")
-    has_node = True  # among the compiled ones
+    has_node = True  # there is a compiled node for it
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class SwitchableNorm(BatchStatisticsNorm):
 
     @torch.no_grad()
     def track(self, mean: Tensor, var: Tensor) -> None:
-        """Update the running statistics by this batch, by momentum or as an average."""
+        """Update the running statistics with this batch, by momentum or as an average."""
         if self.running == "moving":
             super().track(mean, var)
             return
@@ -97,19 +97,19 @@ class SwitchableNorm(BatchStatisticsNorm):
         finite = self.count_batch(mean, var)
         step = self.num_batches_tracked.to(self.running_mean.dtype).clamp_min(1).reciprocal()
         off = mean.to(self.running_mean) - self.running_mean
-        between = (1 - step) * off.square()  # the variance of the old mean and the new, over step
+        between = (1 - step) * off.square()  # the variance between old and new mean, over step
         self.move({"running_mean": mean, "running_var": var + between}, step, finite)
 
     def ratios(self, mean_weight: Tensor, var_weight: Tensor) -> Tuple[Tensor, Tensor]:
-        """Return the weight of each of `choices` in the mean, and in the variance."""
+        """Return the weights of `choices` in the mean and in the variance."""
         return mean_weight.softmax(0), var_weight.softmax(0)
 
     def numbers(self) -> Tuple[Numbers, Numbers]:
         """
-        Return what `ratios` returns as plain numbers, and the derivatives of each for each logit.
+        Return the result of `ratios` as plain numbers, and each ratio's derivatives for each logit.
 
-        On a CPU they are read at once, and cheaper than small operators. Constant ratios have no
-        derivatives.
+        On a CPU, numbers can be read without waiting, and are faster than small operators. Constant
+        ratios have no derivatives.
         """
         return softmax(self.mean_weight.tolist()), softmax(self.var_weight.tolist())
 
@@ -204,7 +204,7 @@ class SwitchableNorm(BatchStatisticsNorm):
             )
 
     def _mix(self, ratios: Tensor, candidates: Dict[str, Moments], which: int) -> Tensor:
-        # A choice that is not among the candidates has the ratio 0.
+        # A choice that is not a candidate has the ratio 0.
         terms = [
             ratio * candidates[name][which]
             for name, ratio in zip(self.choices, ratios.unbind())
@@ -214,7 +214,7 @@ class SwitchableNorm(BatchStatisticsNorm):
 
 
 def softmax(logits: Sequence[float]) -> Numbers:
-    """Return the softmax, and its derivative for each logit; of one not finite, NaN."""
+    """Return the softmax and its derivative for each logit; NaN if a logit is not finite."""
     most = max(logits)
     powers = [math.exp(value - most) for value in logits]
     total = sum(powers)

@@ -11,24 +11,24 @@ class TokenNorm(nn.Module):
     """
     Apply a normalizer to the channels of each token.
 
-    With *alone* every token is a sample of its own, (tokens, C): statistics lie within one token,
-    as in torch.nn.LayerNorm over the last dimension. Without it the tokens of a sample are its
-    positions, (N, C, tokens): batch statistics are over samples and tokens, those of instance
+    With *alone*, every token is a separate sample, (tokens, C), so statistics are within one token,
+    as in torch.nn.LayerNorm over the last dimension. Without it, the tokens of a sample are its
+    positions, (N, C, tokens). Batch statistics are then over samples and tokens, those of instance
     normalization over the tokens of a sample, and so on, so tokens see each other.
 
     Args:
         norm: a normalizer with dims=1, or a module that holds one.
         num_features: C.
-        alone: statistics within each token.
-        channels_last: the channels are the last dimension; otherwise the second one.
-        samples_second: the second dimension counts the samples, (tokens, N, ..., C); only where
-            the channels are last.
+        alone: whether statistics are within each token.
+        channels_last: whether the channels are the last dimension; otherwise they are the second.
+        samples_second: whether the second dimension counts the samples, (tokens, N, ..., C); only
+            possible if the channels are last.
 
     Shape:
         (N, ..., C) or, without *channels_last*, (N, C, ...) -> the same, dtype kept.
 
     Raises:
-        InvalidSpec: if the input has another number of channels, or no sample's dimension.
+        InvalidSpec: the input has another number of channels, or no dimension of samples.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class TokenNorm(nn.Module):
         y: Tensor = self.norm(images.flatten(2)).reshape(images.shape)
         back = y.movedim(1, -1) if self.channels_last else y
         back = back.transpose(0, 1) if self.samples_second else back
-        return back.contiguous() if x.is_contiguous() else back  # a view of it may follow
+        return back.contiguous() if x.is_contiguous() else back  # the next operator may be a view
 
     def _check_input(self, x: Tensor) -> None:
         channels = x.shape[-1 if self.channels_last else 1] if x.dim() > 1 else None

@@ -1,4 +1,4 @@
-"""The order of backward passes, for layers whose state changes in the backward pass."""
+"""Check the order of backward passes, for layers whose state changes in the backward pass."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from normlab.norms.recomputation import in_backward
 
 
 class Turn:
-    """One training forward, as long as its graph lives."""
+    """One training forward; it exists as long as the forward's graph."""
 
     __slots__ = ("__weakref__", "done")
 
@@ -20,30 +20,30 @@ class Turn:
 
 class Turns:
     """
-    The forwards of one layer that still may run their backward.
+    The forwards of one layer whose backward may still run.
 
-    Backward passes must follow their forwards one by one, or the state that they move would be
-    corrupted without a sign. A forward whose graph is gone does not count. Copies and pickles of
-    the layer start with none.
+    Each backward pass must come before the next training forward, or the state that it changes
+    would be silently wrong. A forward whose graph no longer exists does not count. Copies and
+    pickles of the layer start with none.
     """
 
     def __init__(self) -> None:
         self._waiting: List[weakref.ReferenceType[Turn]] = []
 
     def open(self) -> Turn:
-        """Note a forward; keep what is returned in its graph and nowhere else."""
+        """Record a forward; the caller keeps the result in its graph and nowhere else."""
         turn = Turn()
         self._waiting = [ref for ref in self._waiting if _waits(ref)]
-        if not in_backward():  # a recomputed forward has its turn by the first one
+        if not in_backward():  # a recomputed forward has the turn of the first one
             self._waiting.append(weakref.ref(turn))
         return turn
 
     def take(self, turn: Turn, layer: str) -> None:
         """
-        Let the backward of *turn* run.
+        Allow the backward of *turn*.
 
         Raises:
-            Conflict: if it ran before, or if another forward waits for its own.
+            Conflict: it ran before, or another forward waits for its own backward.
         """
         if turn.done:
             raise Conflict(

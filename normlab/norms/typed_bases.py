@@ -1,4 +1,4 @@
-"""Classes of torch to derive from, with the annotations that torch leaves out."""
+"""Base classes of torch, with the annotations that torch leaves out."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 if TYPE_CHECKING:
 
     class Function(torch.autograd.Function):
-        """An operator with a backward of its own."""
+        """An operator with its own backward."""
 
         @classmethod
         def apply(cls, *args: Any) -> Any:
-            """Call the forward, and keep what the backward needs."""
+            """Call the forward, and keep the values that the backward needs."""
 
     class _Mode:
         def __enter__(self) -> Any: ...
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
         def __exit__(self, *details: object) -> None: ...
 
     class DispatchMode(_Mode):
-        """What each operator passes through while it is active."""
+        """A mode that receives each operator while it is active."""
 
     class FunctionMode(_Mode):
-        """What each call of a function of torch passes through while it is active."""
+        """A mode that receives each call of a torch function while it is active."""
 
 else:
     Function, DispatchMode = torch.autograd.Function, TorchDispatchMode

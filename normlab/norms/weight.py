@@ -1,4 +1,4 @@
-"""Put a normalization of weights into the filters of a network, and remove it again."""
+"""Add a normalization of weights to the filters of a network, and remove it again."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def apply_weight_normalization(
     """
     Normalize the weights of every convolution of *model*, in place; return *model*.
 
-    A kind that acts on activations leaves the model as it is, so one call serves every kind. Do it
-    after initialization and before the optimizer is made: parameters are replaced.
+    A kind that acts on activations does not change the model, so one call works for every kind.
+    Call it after initialization and before making the optimizer, because parameters are replaced.
 
     Raises:
-        InvalidSpec: if nothing in *model* has such weights, if they are normalized already, or if
-            a channel has nothing to normalize: no direction, or, to be standardized, no spread.
+        InvalidSpec: *model* has no such weights, they are normalized already, or a channel cannot
+            be normalized because its weights are all zero (or, for standardization, all the same).
     """
     spec = parse_normalizer(normalizer)
     if not spec.acts_on_weights:
@@ -114,7 +114,7 @@ def _check_weight(name: str, module: nn.Module, spec: NormSpec) -> None:
             "normalized for groups=1 only"
         )
     assert isinstance(weight, Tensor)
-    if weight.is_meta:  # no numbers to look at
+    if weight.is_meta:  # there are no values to check
         return
     filters = weight.detach().transpose(0, _channel_dim(module)).flatten(1)
     if isinstance(spec, _STANDARDIZED):
@@ -143,7 +143,7 @@ def _refuse_constant(where: str, filters: Tensor) -> None:
 
 
 def _step(spec: NormSpec, weight: Tensor, dim: int) -> nn.Module:
-    """Return what computes the weights that are used, starting from *weight*."""
+    """Return the parametrization that computes the used weights, starting from *weight*."""
     if isinstance(spec, WeightNormSpec):
         return WeightNorm(dim)
     if isinstance(spec, BoundedWeightNormSpec) and spec.rho == "learned":
@@ -168,10 +168,10 @@ def _normalize(module: nn.Module, spec: NormSpec) -> None:
 
 def _renormalize(module: nn.Module, inputs: Any) -> None:
     """
-    Divide the stored v by its length, before a use in training.
+    Divide the stored v by its length before it is used in training.
 
-    The output does not change; the gradient, which is proportional to 1 / ||v||, then does not
-    shrink as steps lengthen v.
+    This does not change the output. The gradient is proportional to 1 / ||v||, so it then does not
+    shrink when updates lengthen v.
     """
     if module.training:
         _divide_by_length(module)
@@ -181,7 +181,7 @@ def _divide_by_length(module: nn.Module) -> None:
     chain = _chain(module)
     v = chain.original1 if hasattr(chain, "original1") else chain.original
     norm = channel_norm(wide(v.data), chain[0].dim, chain[0].p)
-    # through .data: an earlier forward that still waits for its backward keeps the same direction
+    # through .data, because earlier forwards may wait for backward, and their direction is the same
     v.data.div_(norm.to(v.dtype))
 
 

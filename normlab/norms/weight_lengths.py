@@ -1,4 +1,4 @@
-"""What stands in a layer for its weights: lengths times directions, as parametrizations of torch.
+"""Parametrizations of torch that compute a layer's weights as lengths times directions.
 
 v is the stored weight, ||v|| the norm of each output channel; g holds one length per channel.
 """
@@ -19,7 +19,7 @@ class WeightNorm(nn.Module):
 
     Source:
         Salimans and Kingma, "Weight Normalization", NeurIPS 2016, arXiv:1602.07868, eq. 2. g starts
-        as ||v||, so that applying it changes nothing; their data-dependent start is left out.
+        as ||v||, so that applying it changes nothing; ours has no data-dependent start.
     """
 
     def __init__(self, dim: int) -> None:
@@ -44,17 +44,17 @@ class BoundedWeightNorm(nn.Module):
     """
     Keep each output channel at the length rho: w = rho * v / ||v||.
 
-    rho is one number per layer, measured on the weights it starts with, and never changes.
+    rho is one number per layer. It is measured on the initial weights, and never changes.
 
     Args:
-        w: the weight at the start.
-        rho: "rms" is ||w||_F / sqrt(C_out) for p = 2, "mean" the mean of the channels' lengths.
-        p: the norm: 2, or infinity for the largest absolute weight.
+        w: the initial weight.
+        rho: "rms" is ||w||_F / sqrt(C_out) for p = 2; "mean" is the mean of the channels' lengths.
+        p: the order of the norm: 2, or infinity for the largest absolute weight.
 
     Source:
         Hoffer, Banner, Golan and Soudry, "Norm matters", NeurIPS 2018, arXiv:1803.01814, section on
-        bounded weight normalization. The authors' code takes "mean", and for p = inf forgets
-        the absolute value; "rms" is the paper's.
+        bounded weight normalization. The authors' code uses "mean", and for p = inf omits the
+        absolute value; "rms" is that of the paper.
     """
 
     rho: Tensor
@@ -77,7 +77,7 @@ class BoundedWeightNorm(nn.Module):
         return self.rho
 
     def right_inverse(self, w: Tensor) -> Tensor:
-        """Return a v: *w* itself, its lengths are replaced by rho."""
+        """Return *w* as v; rho replaces its lengths."""
         return w
 
     def extra_repr(self) -> str:
@@ -89,7 +89,7 @@ class BoundedTotalWeightNorm(nn.Module):
     """
     Learn the lengths of the channels, but keep their total: w = g * (G / ||g||) * v / ||v||.
 
-    G is ||g|| at the start. A parametrization: g is `original0`, v is `original1`.
+    G is the initial ||g||. A parametrization: g is `original0`, v is `original1`.
 
     Source:
         The form of the ImageNet models in the code of Hoffer et al. (see `BoundedWeightNorm`).
@@ -124,7 +124,7 @@ class BoundedTotalWeightNorm(nn.Module):
 
 
 def channel_norm(v: Tensor, dim: int, p: Optional[float] = 2.0) -> Tensor:
-    """Return the norms of the output channels, which *dim* counts: (C_out, 1, 1, 1)."""
+    """Return the norms of the output channels, which are dimension *dim*: (C_out, 1, 1, 1)."""
     dims = [d for d in range(v.dim()) if d != dim]
     norm: Tensor = torch.linalg.vector_norm(v, p, dim=dims, keepdim=True)
     return norm

@@ -1,7 +1,7 @@
-"""Weight standardization, plain and scaled: each filter without its mean, at a fixed spread.
+"""Weight standardization, plain and scaled: give each filter mean 0 and a fixed variance.
 
-v is the stored weight, mu and s2 mean and biased variance of the N weights of a filter, N being
-its fan-in: input channels (of its group) times kernel positions.
+v is the stored weight; mu and s2 are the mean and the biased variance of the N weights of a filter.
+N is the fan-in: input channels (of its group) times kernel positions.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class WeightStandardization(nn.Module):
     A parametrization: the module keeps v as `original`.
 
     Args:
-        dim: which dimension counts the output channels.
+        dim: the dimension of the output channels.
         eps: added to s2.
 
     Source:
@@ -56,7 +56,7 @@ class WeightStandardization(nn.Module):
         return (centred * (variance + self.eps).rsqrt()).to(v.dtype)
 
     def right_inverse(self, w: Tensor) -> Tensor:
-        """Return a v: *w* itself, whose means and spreads are not used."""
+        """Return *w* as v; its means and variances have no effect."""
         return w
 
     def extra_repr(self) -> str:
@@ -66,17 +66,17 @@ class WeightStandardization(nn.Module):
 
 class ScaledWeightStandardization(nn.Module):
     """
-    Let each filter keep the variance of what it sees: w = gain gamma (v - mu) / sqrt(N s2).
+    Let each filter keep the variance of its input: w = gain gamma (v - mu) / sqrt(N s2).
 
-    N s2 is at least eps. With gain 1, an input of independent values phi(Z), Z ~ N(0, 1), comes out
-    with variance 1, because gamma makes up for what the activation phi takes off. A
-    parametrization: the module keeps the gain, one number for each output channel, as `original0`
-    and v as `original1`.
+    N s2 is at least eps. With gain 1, the output for independent values phi(Z), Z ~ N(0, 1), has
+    variance 1, because gamma compensates the reduction by the activation phi. A parametrization:
+    the module keeps the gain, one number for each output channel, as `original0`, and v as
+    `original1`.
 
     Args:
-        dim: which dimension counts the output channels.
+        dim: the dimension of the output channels.
         nonlinearity: phi, a key of `GAMMAS`.
-        eps: least value of N s2.
+        eps: the least value of N s2.
 
     Source:
         Brock, De and Smith, "Characterizing Signal Propagation to Close the Performance Gap in

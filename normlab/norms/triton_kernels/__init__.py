@@ -1,7 +1,7 @@
-"""Triton kernels for the engine's passes: see `engine_triton`, which alone imports this package.
+"""Triton kernels for the engine's passes; only `engine_triton` imports this package.
 
-Each pass is one launch. It reads data in their own precision and layout, and adds up in that of
-the statistics: float64 for float64, and float32 for all others.
+Each pass is one launch. It reads data in their own precision and layout, and adds in the precision
+of the statistics: float64 for float64, and float32 for all others.
 """
 
 from normlab.norms.triton_kernels.compiling import is_interpreted

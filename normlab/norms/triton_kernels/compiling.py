@@ -1,4 +1,4 @@
-"""How kernels are made and launched, and in which of Triton's two modes."""
+"""Make and launch kernels, in one of Triton's two modes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ jit: Callable[[Callable[..., Any]], Any] = triton.jit
 
 
 def is_interpreted() -> bool:
-    """Return whether Triton interprets kernels in numpy, on a CPU, and does not compile them."""
+    """Return whether Triton interprets kernels in numpy on a CPU instead of compiling them."""
     return not isinstance(_nothing, triton.JITFunction)
 
 
 def launch(kernel: Any, programs: int, x: Tensor, *given: Any) -> None:
-    """Run *programs* of *kernel* on *x* and the other arguments, on the GPU that *x* is on."""
-    # Triton takes the current GPU, which need not be the replica's; -1, of a CPU, changes nothing.
+    """Run *programs* programs of *kernel* on *x* and the other arguments, on the GPU of *x*."""
+    # Triton uses the current GPU, perhaps not the replica's; -1, for a CPU, changes nothing.
     with torch.cuda.device(x.get_device()):
         kernel[(programs,)](x, *given)
 

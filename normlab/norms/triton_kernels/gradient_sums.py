@@ -63,7 +63,7 @@ def sums_kernel(
         slope = tl.load(g + place, mask=inside, other=0.0).to(mean.dtype.element_ty)
         values = tl.load(x + place, mask=inside, other=0.0).to(mean.dtype.element_ty)
         total += slope
-        # outside the data a mean that is not finite would make NaN of 0 * (0 - mean)
+        # outside the data, a non-finite mean would give NaN for 0 * (0 - mean)
         dots += tl.where(inside, slope * (values - m), 0.0)
     tl.store(s0 + n * channels + c, tl.sum(total, 1, keep_dims=True), mask=c < channels)
     tl.store(s1 + n * channels + c, tl.sum(dots, 1, keep_dims=True), mask=c < channels)

@@ -1,8 +1,8 @@
-"""How the kernels see data: (N, C, D) in one of two layouts, cut into tiles.
+"""The data layout for kernels: (N, C, D) in one of two memory formats, cut into tiles.
 
-In the usual layout the positions of a channel lie side by side, in channels last the channels of a
-position. A tile is longer in the direction that lies side by side, so that a warp reads whole
-lines.
+In the usual format, the positions of a channel are adjacent in memory; in channels last, the
+channels of a position are. A tile is longer in the adjacent direction, so that a warp reads whole
+cache lines.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from torch import Tensor
 
 from normlab.norms.triton_kernels.compiling import jit
 
-_TILE = 1024  # values of a program at a time: eight for each of 128 threads
-_LINE = 64  # channels of a tile in channels last: a line of 128 bytes in 16 bits
+_TILE = 1024  # values that a program handles at a time: eight for each of 128 threads
+_LINE = 64  # channels of a tile in channels last: a cache line of 128 bytes in 16 bits
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class Tiles(NamedTuple):
-    """The numbers that every kernel takes after its tensors, and its tiles."""
+    """The numbers that every kernel takes after its tensors, and the tiles of the data."""
 
     sizes: Tuple[int, int, int, int]  # C, D, and the strides of a channel and of a position
-    blocks: Tuple[int, int]  # channels and positions of a tile, for which it is compiled
-    rows: int  # tiles without regard to positions: of programs that run along a row
-    all: int  # tiles of the data: of programs that take one each
+    blocks: Tuple[int, int]  # channels and positions of a tile, fixed at compile time
+    rows: int  # the number of rows of tiles, for programs that run along a row
+    all: int  # the number of tiles, for programs that take one each
 
 
 def dense_format(x: Tensor) -> torch.memory_format:
-    """Return channels last for *x* that is so and not contiguous, and else the usual format."""
+    """Return channels last if *x* has it and is not contiguous, or else the usual format."""
     last = _CHANNELS_LAST.get(x.dim())
     if last is None or x.is_contiguous() or not x.is_contiguous(memory_format=last):
         return torch.contiguous_format
@@ -39,7 +39,7 @@ def dense_format(x: Tensor) -> torch.memory_format:
 
 
 def dense(x: Tensor) -> Tensor:
-    """Return *x* itself where it lies in one of the two layouts, and else a contiguous copy."""
+    """Return *x* itself if it has one of the two formats, or else a contiguous copy."""
     return x.contiguous(memory_format=dense_format(x))
 
 
@@ -60,7 +60,7 @@ def tiles_of(x: Tensor) -> Tiles:
 
 
 def strides_of(t: Tensor) -> Tuple[int, int]:
-    """Return both strides of *t*, (N, C), which are 0 where it was expanded."""
+    """Return both strides of *t*, (N, C), which are 0 in expanded dimensions."""
     return t.stride(0), t.stride(1)
 
 
@@ -77,5 +77,5 @@ def channels_of(program: tl.tensor, channels: tl.tensor, BLOCK_C: tl.constexpr) 
 def row_start(
     n: tl.tensor, c: tl.tensor, channels: tl.tensor, positions: tl.tensor, stride_c: tl.tensor
 ) -> tl.tensor:
-    """Return where channels *c* of sample *n* begin."""
+    """Return the offsets at which channels *c* of sample *n* begin."""
     return n * channels * positions + c * stride_c

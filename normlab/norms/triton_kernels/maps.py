@@ -1,4 +1,4 @@
-"""The maps that write data: y from x in the forward pass, and the gradient of x in the backward."""
+"""The maps that write data: y in the forward pass, and the gradient of x in the backward pass."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def affine(x: Tensor, scale: Tensor, shift: Tensor, center: Optional[Tensor] = N
     """
     tiles = tiles_of(x)
     y = torch.empty_like(x, memory_format=dense_format(x))
-    middle = scale if center is None else center  # not read without one
+    middle = scale if center is None else center  # not read if there is no center
     launch(
         affine_kernel, tiles.all, x, y, scale, shift, middle,
         *strides_of(scale), *strides_of(shift), *strides_of(middle),
@@ -42,7 +42,7 @@ def combine(
     """
     Return of_x * x + of_g * g + shift or, with a *mean*, the gradient of normalized data.
 
-    That is 2 of_x / D * (x - mean) + of_g * g + shift / D: *of_x* and *shift* are then the
+    The latter is 2 of_x / D * (x - mean) + of_g * g + shift / D, where *of_x* and *shift* are the
     gradients of the variance and of the mean over D positions.
 
     Shape:
@@ -125,7 +125,7 @@ def combine_kernel(
     slope = tl.load(g + place, mask=inside, other=0.0).to(of_x.dtype.element_ty)
     by_x = _numbers(of_x, n, c, x_n, x_c, channels)
     rest = _numbers(shift, n, c, shift_n, shift_c, channels)
-    if CENTRED:  # the numbers are gradients of moments
+    if CENTRED:  # the coefficients are gradients of moments
         values -= _numbers(center, n, c, center_n, center_c, channels)
         by_x = 2 * by_x / positions
         rest = rest / positions
@@ -137,7 +137,7 @@ def combine_kernel(
 def _tile(
     channels: tl.tensor, positions: tl.tensor, BLOCK_C: tl.constexpr, BLOCK_D: tl.constexpr
 ) -> tl.tensor:
-    """Return sample, channels and positions of this program, and which of them are data."""
+    """Return the sample, channels and positions of this program, and a mask of the data."""
     along = tl.cdiv(positions, BLOCK_D)
     n, c = channels_of(tl.program_id(0) // along, channels, BLOCK_C)
     d = (tl.program_id(0) % along) * BLOCK_D + tl.arange(0, BLOCK_D)[None, :]
@@ -153,5 +153,5 @@ def _numbers(
     stride_c: tl.tensor,
     channels: tl.tensor,
 ) -> tl.tensor:
-    """Return the numbers of *t*, (N, C), for channels *c* of sample *n*, as a column."""
+    """Return the values of *t*, (N, C), for channels *c* of sample *n*, as a column."""
     return tl.load(t + n * stride_n + c * stride_c, mask=c < channels, other=0.0)

@@ -38,7 +38,7 @@ def moments_kernel(
     BLOCK_C: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ) -> None:
-    """Sum the values of a row of tiles and then, from the cache, the squares about their mean."""
+    """Sum a row of tiles, and then, from the cache, the squared distances from the mean."""
     n, c = channels_of(tl.program_id(0), channels, BLOCK_C)
     x += row_start(n, c, channels, positions, stride_c)
     d = tl.arange(0, BLOCK_D)[None, :].to(tl.int64)
