@@ -307,9 +307,10 @@ def test_results_that_cannot_be_stored_end_the_job_and_not_the_slot(
 
 def test_a_job_learns_under_the_norms_of_another(bench: Bench) -> None:
     fields = {"epochs": 2, "max_steps": 100, "diagnostics": ["weight_norms"]}
-    free = bench.submit(SHORT, **fields, optimizer={"weight_decay": 0.01})
+    slow = {"lr": 0.01, "weight_decay": 0.01}  # at usual rates, some processors' rounding diverges
+    free = bench.submit(SHORT, **fields, optimizer=slow)
     bench.work()
-    steered = bench.submit(SHORT, **fields, optimizer={"weight_decay": 0.01, "norms_of": "twin"})
+    steered = bench.submit(SHORT, **fields, optimizer={**slow, "norms_of": "twin"})
     bench.work()
     assert [bench.job(job).state for job in (free, steered)] == ["succeeded"] * 2
     assert bench.losses(steered)[1] != bench.losses(free)[1]
