@@ -1,6 +1,6 @@
 // The table of a study: each row with its interval, its cells without a value, and its jobs.
 import { at } from "./app.js";
-import { readable } from "./charts.js";
+import { marks, readable } from "./charts.js";
 
 const MOST_ROWS = 500;
 
@@ -20,16 +20,24 @@ export function make(name, text = "", kind = "") {
   return element;
 }
 
+/** The numbers of a path with as many digits as tell them apart: from the label to its text. */
+export function shorter(rows, path) {
+  const numbers = new Map(rows.filter((row) => typeof row.coordinates[path] === "number").map((row) => [row.labels[path], row.coordinates[path]]));
+  const texts = marks([...numbers.values()]);
+  return new Map(new Set(texts).size < texts.length ? [] : [...numbers.keys()].map((label, i) => [label, texts[i]]));
+}
+
 export function fill(table) {
   const head = make("tr");
   const shown = table.group_by;
+  const texts = new Map(shown.map((path) => [path, shorter(table.rows, path)]));
   for (const name of [...shown, "mean", "low", "high", "sd", "n", "without a value", "jobs by seed"]) {
     const th = make("th", name, shown.includes(name) || /^(jobs|without)/.test(name) ? "" : "number");
     th.scope = "col";
     head.append(th);
   }
   const body = make("tbody");
-  body.append(...table.rows.slice(0, MOST_ROWS).map((row) => tableRow(row, shown)));
+  body.append(...table.rows.slice(0, MOST_ROWS).map((row) => tableRow(row, texts)));
   const thead = make("thead");
   thead.append(head);
   document.getElementById("table").replaceChildren(thead, body);
@@ -37,9 +45,10 @@ export function fill(table) {
   document.getElementById("table-left").textContent = left > 0 ? `The first ${MOST_ROWS} of ${table.rows.length} rows. The exports contain all rows.` : "";
 }
 
-function tableRow(row, shown) {
+function tableRow(row, texts) {
   const tr = make("tr");
-  tr.append(...shown.map((path) => make("td", row.labels[path])), make("td", mean(row), "number"));
+  const named = [...texts].map(([path, short]) => make("td", short.get(row.labels[path]) ?? row.labels[path]));
+  tr.append(...named, make("td", mean(row), "number"));
   for (const name of ["low", "high"]) tr.append(make("td", like(row, row[name]), "number"));
   tr.append(make("td", readable(row.sd), "number"));
   tr.append(make("td", row.n, "number"), make("td", without(row)));

@@ -33,6 +33,9 @@ def test_a_search_shows_its_history_its_best_trial_and_which_parameters_matter(
     expect(shares.first).to_contain_text("optimizer.lr")
     expect(page.locator("#trials polyline")).to_have_count(12)
     expect(page.locator("#table tbody tr")).to_have_count(12)
+    rates = page.locator("#table tbody td:first-child").all_inner_texts()
+    assert len(set(rates)) == 12
+    assert max(map(len, rates)) <= 9  # such as 6.123e-4: the digits that tell them apart
     expect(page.locator("#results figure:visible")).to_have_count(0)  # a map of one trial a row
     page.set_viewport_size({"width": 390, "height": 844})
     page.wait_for_function("() => document.documentElement.scrollWidth <= 390")
