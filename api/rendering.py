@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -67,8 +68,14 @@ def _compress(response: HTMLResponse) -> None:
 
 
 def error_page(request: Request, status: int, title: str, detail: str) -> Response:
-    """Answer a browser: with the login if a token is missing, otherwise with an error page."""
+    """
+    Answer a browser: with the login if a token is missing, otherwise with an error page.
+
+    That of a server that is busy asks again by itself.
+    """
     if status == 401:
         here = inner_path(request.scope) + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"/login?next={quote(here)}", status_code=303)
-    return render(request, "error.html", status=status, title=title, detail=detail)
+    busy = status == HTTPStatus.TOO_MANY_REQUESTS and request.method == "GET"
+    said: dict[str, Any] = {"title": "The server is busy" if busy else title, "busy": busy}
+    return render(request, "error.html", status=status, detail=detail, **said)

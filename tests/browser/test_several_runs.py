@@ -1,11 +1,13 @@
-"""What happens to several runs at once."""
+"""What happens to several runs at once, and to a page while the server is busy."""
 
 from __future__ import annotations
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from api import pages
 from service.store.database import Database
+from service.store.patience import Patience
 from tests.browser import seeding
 
 pytestmark = pytest.mark.browser
@@ -31,3 +33,20 @@ def test_selected_runs_are_tagged_and_archived_together(page: Page, database: Da
     page.get_by_label("Filter").fill('tag = "of the paper" and archived = true')
     page.get_by_role("button", name="Apply").click()
     expect(page.locator("#count")).to_have_text("2 runs")
+
+
+def test_a_page_that_a_busy_server_refuses_is_loaded_again_automatically(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latest, refusals = pages.events.latest, [1]
+
+    def slow(database: Database) -> int:
+        if refusals and refusals.pop():
+            raise Patience(5).over()
+        return latest(database)
+
+    monkeypatch.setattr(pages.events, "latest", slow)
+    page.goto("/runs")
+    expect(page.get_by_role("heading", name="The server is busy")).to_be_visible()
+    expect(page.locator("#busy")).to_contain_text("loaded again automatically")
+    expect(page.locator("#count")).to_have_text("0 runs")

@@ -1,0 +1,12 @@
+// The page of a server that is busy: it loads the page that was asked for again, for about a minute.
+const WAIT_MS = 5000;
+const MOST_TRIES = 12;
+
+const tries = (history.state?.tries ?? 0) + 1; // of this entry of the history, over reloads
+if (tries <= MOST_TRIES) {
+  history.replaceState({ tries }, "");
+  document.getElementById("busy").textContent = "This page is loaded again automatically in a few seconds.";
+  setTimeout(() => location.reload(), WAIT_MS);
+} else {
+  history.replaceState(null, "");
+}
