@@ -1,5 +1,6 @@
 // The page that compares runs: what differs, by how much, their curves, and any two columns.
 import { ask, computed, fail, post, throttled } from "./app.js";
+import { colour } from "./charts.js";
 import { clear, drawCurves, resize } from "./compare_charts.js";
 import { BY_GROUP, isWide, palette, parts, valueOf, valuesBy } from "./compare_colours.js";
 import { aligned, along, joined, smoothed, withoutOutliers } from "./compare_curves.js";
@@ -174,6 +175,8 @@ async function scatter() {
   await drawScatter(found, { by: values.by, scale, of: (id) => of(values.of.get(id)) }, gone, turn("scatter"));
 }
 
+const inkOf = ({ hue, ink }) => ink ?? colour(hue);
+
 /** Draw a line for each run through the fields that differ, and the number that is compared. */
 async function parallel() {
   const fields = Object.keys(found.differing).slice(0, MOST_AXES);
@@ -181,13 +184,15 @@ async function parallel() {
   const wanted = turn("parallel");
   const page = await computed(() => post("/v1/jobs:table", { jobs, columns, limit: 1000 }));
   if (!wanted()) return;
+  const colours = values.by === asked() ? columnColours() : null; // one colour for one value of a column
   const rows = page.rows.map((row) => ({
+    ink: colours && inkOf(colours.of(values.of.get(row.id))),
     label: `${labelOf(found.runs.find((run) => run.id === row.id))}: ${asked()} ${said(row.values[columns.length - 1])}`,
     values: row.values.map((v, i) => (i < fields.length && typeof v !== "number" ? said(v) : v)),
   }));
   const left = drawParallel(element("parallel"), columns.map((name) => ({ name, logarithmic: isWide(rows.map((row) => row.values[columns.indexOf(name)])) })), rows);
   const more = Object.keys(found.differing).length - fields.length;
-  element("parallel-note").textContent = `A line is a run, lighter where ${asked()} is larger.${left ? ` ${left} runs have no value yet, and are left out.` : ""}${more > 0 ? ` The first ${fields.length} of ${fields.length + more} fields.` : ""}`;
+  element("parallel-note").textContent = `A line is a run, ${colours ? "coloured as the curves are" : `lighter where ${asked()} is larger`}.${left ? ` ${left} runs have no value yet, and are left out.` : ""}${more > 0 ? ` The first ${fields.length} of ${fields.length + more} fields.` : ""}`;
 }
 
 function remember() {
@@ -217,7 +222,7 @@ const again = throttled(async () => { remember(); if (values && series.size) { a
 for (const form of ["question", "drawing"]) element(form).addEventListener("submit", (event) => event.preventDefault());
 for (const id of ["metric", "reduction"]) element(id).addEventListener("change", () => { query.set("metric", metricName()); remember(); load().catch(failed); });
 for (const id of DRAWN.filter((name) => name !== "colour")) element(id).addEventListener("input", again);
-element("colour").addEventListener("change", () => recolour().then(async (isNew) => { if (isNew) { again(); await scatter(); } }).catch(failed));
+element("colour").addEventListener("change", () => recolour().then(async (isNew) => { if (isNew) { again(); await Promise.all([scatter(), parallel()]); } }).catch(failed));
 onChoice(() => { gone = []; remember(); scatter().catch(failed); });
 document.addEventListener("themechange", () => values && (again(), scatter().catch(failed), parallel().catch(failed)));
 addEventListener("resize", throttled(resize, 300));

@@ -37,7 +37,7 @@ export function shade(share) {
 }
 
 /**
- * Draw into *box* the *rows*, {label, values}, along *axes*, {name, logarithmic}; return how many lack a value.
+ * Draw into *box* the *rows*, {label, values, ink}, along *axes*, {name, logarithmic}; return how many lack a value.
  *
  * A line of a run that lacks a value would join what is not beside each other, so it is left out.
  */
@@ -52,7 +52,7 @@ export function drawParallel(box, axes, rows) {
   const sorted = [...whole].sort((a, b) => scales[last].place(a.values[last]) - scales[last].place(b.values[last]));
   for (const row of sorted) {
     const points = row.values.map((value, i) => `${x(i)},${y(scales[i].place(value))}`).join(" ");
-    const line = make("polyline", { points, class: "run", stroke: shade(scales[last].place(row.values[last])) });
+    const line = make("polyline", { points, class: "run", stroke: row.ink ?? shade(scales[last].place(row.values[last])) });
     line.append(make("title", {}, row.label));
     svg.append(line);
   }

@@ -75,6 +75,17 @@ def test_curves_are_coloured_by_any_column_and_their_seeds_stay_bands(
     expect(legend.filter(has_text="momentum")).to_have_text(texts)
 
 
+def test_a_value_has_one_colour_in_curves_and_parallel_coordinates(page: Page, runs: str) -> None:
+    page.goto(f"/compare?{runs}&metric=val/loss&reduction=mean&colour=val/loss:mean")
+    expect(page.locator("#parallel-note")).to_contain_text("coloured as the curves are")
+    lines, of_curves = page.locator("#parallel polyline"), page.locator("#chart .u-marker")
+    expect(lines).to_have_count(4)
+    inks = "(all, name) => all.map((one) => getComputedStyle(one)[name])"
+    strokes = set(lines.evaluate_all(inks, "stroke"))
+    assert len(strokes) == 2
+    assert strokes <= set(of_curves.evaluate_all(inks, "borderTopColor"))
+
+
 def test_many_numbers_colour_curves_by_a_scale_and_bands_by_their_mean(page: Page) -> None:
     page.goto("/compare")
     found = page.evaluate(
