@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from service.store.database import Database
 from tests.browser import seeding
+from tests.service.studies.test_decider import better, create, decider, work
 
 pytestmark = pytest.mark.browser
 
@@ -30,6 +31,7 @@ def addresses(page: Page, database: Database, tmp_path: Path) -> list[str]:
         "/jobs/nothing",
         "/studies",
         f"/studies/{study.id}",
+        f"/studies/{decided(database)}",
         "/studies/new",
         "/devices",
         "/normalizers",
@@ -39,6 +41,16 @@ def addresses(page: Page, database: Database, tmp_path: Path) -> list[str]:
         "/audit",
         "/login",
     ]
+
+
+def decided(database: Database) -> str:
+    """Make a study that decides, after its first looks."""
+    study = create(database, {"at_most": 64}, seeds=6)
+    work(database, better(0.03))
+    for _ in range(3):
+        decider(database).round()
+        work(database, better(0.03))
+    return study.id
 
 
 def settle(page: Page, address: str) -> None:
