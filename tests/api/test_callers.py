@@ -47,7 +47,7 @@ def test_the_streams_of_a_token_share_one_look_up(
     assert seen == [secret]
 
 
-def test_who_asks_after_a_token_has_ended_does_not_get_an_answer_from_before(
+def test_whoever_asks_after_a_token_has_ended_does_not_get_an_earlier_answer(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = create_token(database, "ada", ["read"])

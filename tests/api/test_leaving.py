@@ -78,7 +78,7 @@ def test_interrupting_a_download_is_not_an_error(
         changes.cancel(database, job)
 
 
-def test_an_error_s_traceback_shows_no_variable_and_no_token(
+def test_the_traceback_of_an_error_shows_no_variable_and_no_token(
     database_url: str, database: Database, tmp_path: Path
 ) -> None:
     from sqlalchemy import text

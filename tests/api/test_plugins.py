@@ -127,7 +127,7 @@ def test_an_upload_that_is_no_plugin_is_422_with_the_field(
     assert answer.json()["errors"][0]["field"].startswith(field)
 
 
-def test_code_of_who_may_not_upload_is_refused_with_the_way_out(
+def test_code_of_a_person_who_may_not_upload_is_refused_with_the_way_out(
     settings: Settings, database: Database
 ) -> None:
     asked = settings.model_copy(update={"allow_code": "ada, eve"})

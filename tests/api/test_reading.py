@@ -170,7 +170,7 @@ def test_the_records_of_a_diagnostic_are_read_back(
     assert client.get(path, params={"name": "other"}).json() == []
 
 
-def test_curves_that_take_longer_than_a_read_may_are_there_for_who_asks_again(
+def test_curves_that_take_longer_than_a_read_may_are_there_for_whoever_asks_again(
     settings: Settings, database: Database, claim: Lease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report(database, claim, "train/loss", [3.0, 1.0])

@@ -12,7 +12,7 @@ from normlab.errors import ServiceUnavailable
 from tests.coroutines import result_of
 
 
-def test_who_asks_at_the_same_time_shares_one_answer() -> None:
+def test_those_who_ask_at_the_same_time_share_one_answer() -> None:
     asked: list[str] = []
 
     def look() -> int:
@@ -27,7 +27,7 @@ def test_who_asks_at_the_same_time_shares_one_answer() -> None:
     assert asked == ["the database"]
 
 
-def test_who_knows_of_newer_news_gets_a_newer_answer() -> None:
+def test_whoever_knows_of_newer_news_gets_a_newer_answer() -> None:
     begun, go_on = threading.Event(), threading.Event()
     news = ["old"]
 
@@ -50,7 +50,7 @@ def test_who_knows_of_newer_news_gets_a_newer_answer() -> None:
     assert result_of(ask()) == ("old", "new")
 
 
-def test_who_asks_later_with_the_same_knowledge_gets_the_same_answer() -> None:
+def test_whoever_asks_later_with_the_same_knowledge_gets_the_same_answer() -> None:
     asked: list[str] = []
 
     def look() -> int:

@@ -307,7 +307,7 @@ def test_the_client_waits_until_a_large_study_is_cancelled_whole(
     assert (ended.state, ended.counts) == ("cancelled", {"cancelled": CELLS})
 
 
-def test_a_table_that_takes_long_goes_on_for_who_asks_again(
+def test_a_table_that_takes_long_goes_on_for_whoever_asks_again(
     settings: Settings, doorbell: SilentDoorbell, database: Database
 ) -> None:
     hasty = create_app(settings.model_copy(update={"read_timeout_s": 0.05}), doorbell)

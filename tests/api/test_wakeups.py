@@ -54,7 +54,7 @@ def test_all_who_watch_a_job_know_the_same_news() -> None:
     result_of(watch())
 
 
-def test_who_watches_a_job_anew_is_not_taken_for_one_who_watched_it_before() -> None:
+def test_a_new_reader_of_a_job_is_not_taken_for_an_earlier_one() -> None:
     async def watch() -> list[int]:
         wakeups, known = Wakeups(), []
         for _ in range(2):

@@ -33,7 +33,7 @@ def wait_for_nothing_watched(page: Page, found: list[tuple[str, str]]) -> None:
         page.wait_for_timeout(20)
 
 
-def test_who_asks_is_told_once_that_a_job_has_ended_on_whatever_page_is_open(
+def test_a_person_who_wants_it_is_told_once_that_a_job_has_ended_on_whatever_page_is_open(
     page: Page, database: Database, tmp_path: Path
 ) -> None:
     found = stand_in(page, "granted")

@@ -70,7 +70,7 @@ def test_a_layer_built_by_hand_says_what_make_says(
 
 
 @pytest.mark.parametrize("name", NOT_THE_LAYERS)
-def test_a_proxy_built_by_hand_refuses_it_too(name: str) -> None:
+def test_a_proxy_that_is_built_by_hand_refuses_it_too(name: str) -> None:
     norm = norms.LAYERS["group"](8, affine=False)
     argument = {"proxy_weight_decay": "weight_decay"}.get(name, name)
     with pytest.raises(InvalidSpec, match=name):

@@ -147,7 +147,7 @@ def test_skip_takes_paths_patterns_and_classes(skip: Any, left: Any) -> None:
         ([3], "skip takes paths, patterns"),
     ],
 )
-def test_a_skip_that_skips_nothing_is_refused_with_near_names(skip: Any, words: str) -> None:
+def test_a_skip_that_skips_nothing_is_refused_with_similar_names(skip: Any, words: str) -> None:
     net = _net()
     with pytest.raises(InvalidSpec, match=r"^skip") as caught:
         convert(net, "group", skip=skip)

@@ -97,7 +97,7 @@ def test_half_precision_does_not_overflow(kind: str) -> None:
 
 @every_kind
 @pytest.mark.parametrize("dims", [2, 3])
-def test_channels_last_stays_so_and_computes_the_same(kind: str, dims: int) -> None:
+def test_channels_last_is_kept_and_computes_the_same(kind: str, dims: int) -> None:
     fmt = torch.channels_last if dims == 2 else torch.channels_last_3d
     layer = layer_of(kind, dims=dims)
     other = copy.deepcopy(layer)

@@ -30,5 +30,5 @@ def test_older_gpus_are_compiled_for_too(run: Run) -> None:
     )
 
 
-def test_a_gpu_s_kernels_are_loaded_inside_the_switch_alone(run: Run) -> None:
+def test_the_kernels_of_a_gpu_are_loaded_only_inside_the_switch(run: Run) -> None:
     assert run(compiled_kernels.load_for_a_gpu) == (True, False)

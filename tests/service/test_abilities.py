@@ -130,7 +130,9 @@ def test_a_waiting_job_names_what_no_live_worker_has(database: Database) -> None
 
 
 @pytest.mark.usefixtures("needy")
-def test_the_door_says_that_a_job_will_wait_and_auto_takes_who_can(database: Database) -> None:
+def test_admission_says_that_a_job_will_wait_and_auto_takes_a_device_that_can_run_it(
+    database: Database,
+) -> None:
     live(database, "node1", {})
     admission = Admission(database, Settings(), Inspector(Settings()))
     wanted = spec(normalizer="needy", device="cpu")

@@ -52,7 +52,7 @@ def test_a_broken_plugin_is_named_with_its_reason(socket: Path, name: str) -> No
     assert reason in trouble.reason
 
 
-def test_a_good_one_is_described_after_all_of_these(socket: Path) -> None:
+def test_a_good_plugin_is_described_after_all_of_these(socket: Path) -> None:
     found = inspector(socket).describe(mine())
     assert isinstance(found, PluginDescription)
     assert found.digest == mine().digest

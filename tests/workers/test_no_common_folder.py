@@ -125,7 +125,7 @@ def test_an_interrupted_download_is_continued(
         assert (another.status_code, another.content) == (200, content)
 
 
-def test_a_part_that_is_not_there_or_not_understood(
+def test_a_part_that_is_absent_or_not_understood_is_answered_with_its_error(
     client: httpx.Client, file: tuple[str, bytes]
 ) -> None:
     path = f"/jobs/{file[0]}/artifacts/a.csv"

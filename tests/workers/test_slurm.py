@@ -183,7 +183,7 @@ def test_workers_for_no_database_are_not_submitted(
     assert "NORMLAB_DATABASE_URL names no database" in capsys.readouterr().err
 
 
-def test_what_slurm_says_against_it_is_told(
+def test_the_reasons_of_slurm_for_a_refusal_are_told(
     submit: Submit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _fake_slurm(tmp_path, "echo 'invalid partition: long' >&2; exit 1")

@@ -85,7 +85,7 @@ def test_cancel_stops_a_running_job(bench: Bench) -> None:
     assert bench.nothing_is_left()
 
 
-def test_cancel_right_after_the_claim_is_seen(bench: Bench) -> None:
+def test_a_cancellation_right_after_the_claim_is_seen(bench: Bench) -> None:
     job = bench.submit(LONG)
     claim = bench.claim()
     changes.cancel(bench.database, job)

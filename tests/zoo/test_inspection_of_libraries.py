@@ -63,7 +63,7 @@ def test_networks_from_a_configuration_are_inspected_too(
     ],
 )
 @pytest.mark.filterwarnings("ignore:The default weight initialization:FutureWarning")
-def test_what_cannot_be_trained_is_said_with_its_field(
+def test_what_cannot_be_trained_is_refused_with_its_field(
     name: str, kind: Any, options: dict[str, Any], field: str, says: str
 ) -> None:
     ((found, rule),) = asked(name, kind, options=options)["problems"]

@@ -76,7 +76,7 @@ def test_detaching_twice_is_an_error(pop: Any) -> None:
         program.detachFromDevice()
 
 
-def test_wrapping_twice_needs_destroy_between(pop: Any) -> None:
+def test_wrapping_twice_needs_a_destroy_in_between(pop: Any) -> None:
     model = Regression()
     program = program_of(pop, model)
     with pytest.raises(RuntimeError, match="already been wrapped"):

@@ -43,7 +43,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return line
 
 
-def test_the_life_of_a_token_on_the_host(
+def test_a_token_is_created_rotated_and_revoked_on_the_host(
     database: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["token", "create", "ada", "--scope", "submit", "--expires", "2h"]) == 0

@@ -163,7 +163,7 @@ def test_compressed_arrays_cannot_be_streamed(
         pass
 
 
-def test_torch_own_random_numbers_are_left_to_the_training(tmp_path: Path) -> None:
+def test_the_random_numbers_of_torch_are_left_to_the_training(tmp_path: Path) -> None:
     write(tmp_path, "image_folder")
     torch.manual_seed(3)
     before = torch.get_rng_state()

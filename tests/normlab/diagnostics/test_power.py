@@ -17,7 +17,7 @@ def power_of(y: torch.Tensor) -> dict[str, float]:
     return meter.power().shares()
 
 
-def test_a_tensor_by_hand() -> None:
+def test_the_power_of_a_tensor_agrees_with_one_by_hand() -> None:
     y = torch.tensor([[[1.0, 3.0]], [[4.0, 8.0]]])  # m = 2, 6; s = 1, 2
     meter = PowerMeter()
     meter.update(y)

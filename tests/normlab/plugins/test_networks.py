@@ -81,7 +81,7 @@ def test_kinds_that_act_on_weights_reach_its_convolutions(mine: PluginDescriptio
     assert any("parametrizations" in name for name, _ in net.named_parameters())
 
 
-def test_without_norm_its_norm_layers_are_exchanged_and_said(mine: PluginDescription) -> None:
+def test_without_norm_the_norm_layers_are_replaced_and_reported(mine: PluginDescription) -> None:
     reports: list[ConversionReport] = []
     spec = job(model={"name": "torches_of_mine"}, normalizer="layer")
     net = build(spec.model, spec.normalizer, 1, 2, 16, report=reports.append)

@@ -24,7 +24,9 @@ def test_at_most_5_percent_of_verdicts_are_false_on_either_side(shape: str, at_m
 
 @pytest.mark.parametrize("rarest", [0.3, 0.5])
 @pytest.mark.parametrize("at_most", [12, 32])
-def test_a_sooner_first_look_holds_for_what_strikes_more_often(rarest: float, at_most: int) -> None:
+def test_an_earlier_first_look_is_enough_for_what_strikes_more_often(
+    rarest: float, at_most: int
+) -> None:
     first = Decide(by=1, at_most=at_most, rarest=rarest).first_look
     shapes = {**RARE[rarest], "skewed": SHAPES["skewness -2, exponential"]}
     for draw in shapes.values():

@@ -9,7 +9,7 @@ from normlab.errors import InvalidSpec
 from normlab.presentation.intervals import Method, estimate, paired_difference
 
 
-def test_the_t_interval_by_hand() -> None:
+def test_the_t_interval_agrees_with_one_by_hand() -> None:
     found = estimate([1.0, 2.0, 3.0])  # sd 1, t(2, .975) = 4.302653
     assert (found.n, found.mean, found.sd) == (3, 2.0, 1.0)
     assert found.low == pytest.approx(2 - 4.302653 / 3**0.5, abs=1e-6)

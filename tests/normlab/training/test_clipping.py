@@ -103,7 +103,7 @@ def test_an_ipu_refuses_it_at_the_door() -> None:
     assert "optimizer.clip_ratio" in [problem.field for problem in check(spec, None)]
 
 
-def test_jobs_that_do_not_clip_so_keep_their_fingerprints() -> None:
+def test_jobs_without_this_clipping_keep_their_fingerprints() -> None:
     plain = JobSpec.model_validate({"normalizer": "group"})
     before = "5eb8372711f29337ad8e04e2f604382c0d607cfade89047edcd168af3addc0b7"
     assert plain.fingerprint() == before  # before there was such a field

@@ -32,7 +32,7 @@ REPORTS = {
 }  # fmt: skip
 
 
-def test_one_enum_one_table() -> None:
+def test_every_diagnostic_has_its_observer() -> None:
     assert set(OBSERVERS) == set(DIAGNOSTICS)
 
 

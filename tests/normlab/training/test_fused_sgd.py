@@ -106,6 +106,6 @@ def test_a_closure_is_evaluated_with_gradients() -> None:
     assert losses[2] < losses[0]
 
 
-def test_jobs_on_a_cpu_update_so() -> None:
+def test_jobs_on_a_cpu_use_the_lean_update() -> None:
     parameters = [{"params": [nn.Parameter(torch.ones(2))]}]
     assert type(sgd(parameters, 0.1, 0.9, False)) is FusedSGD

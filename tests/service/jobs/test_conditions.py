@@ -139,7 +139,7 @@ def test_a_condition_that_no_job_can_meet_is_refused(
         found(database, where)
 
 
-def test_a_metric_that_is_nan_is_above_nothing(three: Database) -> None:
+def test_a_metric_that_is_nan_is_greater_than_no_number(three: Database) -> None:
     submit(three, "d", float("nan"))
     assert found(three, "val/accuracy > 0.9") == ["a"]
 

@@ -187,7 +187,7 @@ def full(database: Database, subject: str, name: str) -> Lease:
 
 
 @pytest.mark.parametrize(("subject", "name"), [("owner", "ada"), ("project", "default")])
-def test_who_has_no_storage_left_may_add_nothing_and_is_told_how_to_make_room(
+def test_an_owner_without_storage_may_add_nothing_and_is_told_how_to_make_room(
     database: Database, subject: str, name: str
 ) -> None:
     finish(database, full(database, subject, name))

@@ -77,7 +77,7 @@ def test_any_number_may_add_up_at_the_same_time(database: Database) -> None:
     assert gauges.add_up(database) == 0
 
 
-def test_who_moves_a_job_does_not_wait_for_who_adds_up(
+def test_moving_a_job_does_not_wait_while_counts_are_added_up(
     database: Database, database_url: str
 ) -> None:
     submit(database)

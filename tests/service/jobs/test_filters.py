@@ -9,7 +9,7 @@ from normlab.errors import InvalidSpec
 from service.jobs.filters import All, Either, FieldComparison, Not, parse
 
 
-def test_the_example_of_the_documentation() -> None:
+def test_the_example_of_the_documentation_is_parsed() -> None:
     assert parse("normalizer = online and batch_size <= 4 and val/accuracy > 0.9") == All(
         (
             FieldComparison("normalizer", "=", "online"),
@@ -25,7 +25,7 @@ def test_and_binds_tighter_than_or() -> None:
     assert parse("(a=1 or b=1) and c=1") == All((Either((a, b)), c))
 
 
-def test_not_in_and_contains() -> None:
+def test_a_filter_understands_not_in_and_contains() -> None:
     assert parse("not state in (failed, cancelled)") == Not(
         FieldComparison("state", "in", ("failed", "cancelled"))
     )

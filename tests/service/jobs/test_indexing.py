@@ -69,7 +69,7 @@ def test_a_job_that_is_renamed_meanwhile_is_found_by_its_new_name(earlier: Datab
     assert words_of(earlier) == right_words_of(earlier)
 
 
-def test_several_at_once_write_each_word_once(earlier: Database) -> None:
+def test_several_indexers_at_once_write_each_word_once(earlier: Database) -> None:
     rounds = [threading.Thread(target=Indexer(earlier).round) for _ in range(3)]
     for one in rounds:
         one.start()

@@ -58,7 +58,7 @@ def test_only_studies_that_fit_are_queued_when_several_arrive_at_once(database: 
     assert (refused, queued(database)) == (3, 8)
 
 
-def test_single_jobs_at_once_stop_at_the_limit(database: Database) -> None:
+def test_single_jobs_that_arrive_at_once_stop_at_the_limit(database: Database) -> None:
     assert at_once(*[lambda: one(database)] * 14) == 4
     assert queued(database) == MOST
 

@@ -61,7 +61,7 @@ def test_every_kind_of_device_is_listed_with_its_load_and_a_reason(database: Dat
     assert "python -m workers --device ipu" in ipu.reason
 
 
-def test_who_asks_for_live_workers_asks_the_database_once(database: Database) -> None:
+def test_live_workers_are_read_from_the_database_once_for_all_who_ask(database: Database) -> None:
     workers.live(database)  # the connection exists now
     said: list[str] = []
     event.listen(database.engine, "before_cursor_execute", lambda *about: said.append(about[2]))

@@ -105,7 +105,7 @@ def test_a_retried_job_keeps_all_its_points(database: Database) -> None:
     assert stored(database, job.id, "train/loss").steps.tolist() == list(range(1, 31))
 
 
-def test_several_at_once_change_nothing_but_the_chunks(database: Database) -> None:
+def test_several_compactors_at_once_change_nothing_but_the_chunks(database: Database) -> None:
     job = _ended(database, 2000, a_chunk=20)
     before = stored(database, job, "train/loss")
     rounds = [threading.Thread(target=compact, args=(database, UUID(job))) for _ in range(4)]

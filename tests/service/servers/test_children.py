@@ -81,7 +81,7 @@ def test_a_program_that_is_missing_is_refused_by_its_name(tmp_path: Path) -> Non
         Child("thing", [str(no_program)], os.environ, tmp_path / "thing.log")
 
 
-def test_who_ends_at_once_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
+def test_a_process_that_ends_at_once_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
     one = child(tmp_path, "import sys; sys.exit('this port is taken')")
     with pytest.raises(
         ServiceUnavailable, match=r"thing ended while starting.*\nthis port is taken"

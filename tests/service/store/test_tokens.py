@@ -48,6 +48,6 @@ def test_a_token_that_an_operator_chose_can_be_accepted_twice(database: Database
 
 
 @pytest.mark.parametrize("owner", ["", "a\u202eb", "a\nb", "\x1b[31mred"])
-def test_an_owner_s_name_is_plain_text(database: Database, owner: str) -> None:
+def test_the_name_of_an_owner_is_plain_text(database: Database, owner: str) -> None:
     with pytest.raises(InvalidSpec, match="cannot be shown"):
         create_token(database, owner, ["read"])

@@ -186,7 +186,7 @@ def test_an_unknown_study_is_not_found(database: Database) -> None:
             verb(database, "nope")
 
 
-def test_pages_of_studies_go_back_in_time(database: Database) -> None:
+def test_the_pages_of_studies_go_back_in_time(database: Database) -> None:
     made = [study(database, axes={"normalizer": ["batch"]}, name=n).id for n in "abc"]
     first = list_studies(database, limit=2)
     second = list_studies(database, first.next_cursor, limit=2)
