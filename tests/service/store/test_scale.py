@@ -50,7 +50,6 @@ def rows_read(database: Database) -> int:
     [
         pytest.param(list_jobs, id="list"),
         pytest.param(lambda d: list_jobs(d, JobFilters(state=("queued",))), id="queued"),
-        pytest.param(lambda d: table.read(d, A_TABLE), id="table"),
         pytest.param(workers.devices, id="devices"),
         pytest.param(gauges.by_device, id="gauges"),
         pytest.param(lambda d: Compactor(d).round(), id="compactor"),
@@ -63,6 +62,14 @@ def test_a_question_that_is_asked_all_the_time_does_not_read_every_job(
 ) -> None:
     before = rows_read(alone)
     asked(alone)
+    assert rows_read(alone) - before < JOBS
+
+
+def test_the_jobs_of_a_table_are_counted_by_an_index_where_scans_are_dear(alone: Database) -> None:
+    with alone.autocommit() as connection:  # a table this small is read as fast as its index
+        connection.execute(text("set enable_seqscan = off"))
+    before = rows_read(alone)
+    table.read(alone, A_TABLE)
     assert rows_read(alone) - before < JOBS
 
 
