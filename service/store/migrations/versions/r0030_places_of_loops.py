@@ -79,8 +79,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("loop", name="loop_place_pkey"),
     )
     # A new name, because an API of the code before would take missing words for missing jobs. Who
-    # adds a job waits here, and not inside of a function that is replaced.
-    op.execute("lock table job in share row exclusive mode")
+    # adds a job waits here, and not inside of a function that is replaced. Dropping a table that
+    # refers to jobs takes this lock anyway: later, it could deadlock.
+    op.execute("lock table job in access exclusive mode")
     op.drop_table("job_words")
     _make("job_index", "job_index_by_word")
     for statement in (_PIECES, _PARTS, _NOTE, _CHANGE, _BEGIN):
@@ -94,7 +95,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Take back; a million jobs take some minutes."""
-    op.execute("lock table job in share row exclusive mode")
+    op.execute("lock table job in access exclusive mode")
     for function in _OF_TRIGGERS:
         op.execute(f"alter function {function}() security invoker reset search_path")
     for statement in (_PARTS_BEFORE, _NOTE_BEFORE, _CHANGE_BEFORE):
