@@ -28,8 +28,7 @@ class Static(StaticFiles):
         """Return the file at *path*."""
         found = _VERSIONED.fullmatch(path)
         response = await super().get_response(found[2] if found else path, scope)
-        # a page of another version, which asks here too, gets the file but does not keep it
-        kept = found is not None and found[1] == version()
+        kept = found is not None and found[1] == version() and _is_of_version(found[2])
         response.headers["Cache-Control"] = _KEPT if kept else _CHECKED
         return response
 
@@ -37,11 +36,24 @@ class Static(StaticFiles):
 @cache
 def version() -> str:
     """Return what changes with any file: a module imports others, at addresses beside its own."""
-    found = hashlib.sha256()
-    for path in sorted(path for path in _FOLDER.rglob("*") if path.is_file()):
-        content = path.read_bytes()
-        found.update(f"{path.relative_to(_FOLDER)} {len(content)} ".encode() + content)
-    return found.hexdigest()[:12]
+    return hashlib.sha256(repr(sorted(_digests().items())).encode()).hexdigest()[:12]
+
+
+@cache
+def _digests() -> dict[str, str]:
+    """Return the digest of each file, by its path, as of the first time that this is asked."""
+    files = (path for path in _FOLDER.rglob("*") if path.is_file())
+    return {path.relative_to(_FOLDER).as_posix(): _digest_of(path) for path in files}
+
+
+def _digest_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _is_of_version(name: str) -> bool:
+    """Return whether a file is still what it was: an upgrade replaces it below a running server."""
+    path = _FOLDER / name
+    return name in _digests() and path.is_file() and _digest_of(path) == _digests()[name]
 
 
 @cache

@@ -35,6 +35,7 @@ function turn(kind) {
 
 async function load() {
   const wanted = turn("load");
+  asking.key = null; // curves of running jobs have grown, as the numbers beside them have
   curvesOf(jobs); // this and the columns are read beside the comparison
   knownColumns();
   const reference = query.get("reference");

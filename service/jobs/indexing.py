@@ -29,6 +29,8 @@ _NEXT = text("""
     )
     order by created_at, id limit :limit
 """)
+# Who renames a job locks it before its words: so does this, or they could wait for each other.
+_HOLD = text("select id from job where id = any(:jobs) order by id for key share")
 _WRITE = text("""
     insert into job_index (job, words)
     select job.id, job_words_of(job) from job where id = any(:jobs)
@@ -68,6 +70,8 @@ class Indexer:
             if not jobs:
                 places.leave(connection, _LOOP)
                 return 0
-            connection.execute(_WRITE, {"jobs": [row.id for row in jobs]})
+            ids = {"jobs": [row.id for row in jobs]}
+            connection.execute(_HOLD, ids)
+            connection.execute(_WRITE, ids)
             places.advance(connection, _LOOP, Place(jobs[-1].created_at, jobs[-1].id))
         return len(jobs)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
 import psycopg
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from service.one_by_one import OneByOne
 from service.results.chunks import MAX_POINTS, PACKED, pack, unpack
@@ -41,7 +41,7 @@ _OF_MANY_CHUNKS = text(f"""
 # compacts a job, that job is skipped here.
 _LOCK = (
     "select 1 from job where id = %s and state in ('succeeded', 'failed', 'cancelled')"
-    " for update skip locked"
+    " for no key update skip locked"
 )
 _SCATTERED = (
     "select key, attempt from metric_chunk where job = %s group by key, attempt"
@@ -58,8 +58,8 @@ class Compactor:
     """
     Compacts each job once after it has ended; any number of compactors may run.
 
-    How far it came is stored, so that it goes on there after a restart. A job that cannot be
-    compacted keeps its small chunks.
+    How far it came is stored, so that it goes on there after a restart. A job that is locked or
+    fails is tried again, and the stored place stays before it until it is compact.
 
     Args:
         settled_s: the wait after a job's end, because its watchers may still read its curves.
@@ -77,6 +77,8 @@ class Compactor:
         self._settled_s = settled_s
         self._clock = clock
         self._jobs = OneByOne("ended jobs", self._compact_one, lambda *_: failed())
+        self._place: Place | None = None  # how far this compactor has looked
+        self._left: list[Place] = []  # of jobs that are to be tried again
 
     def round(self) -> int:
         """
@@ -94,19 +96,32 @@ class Compactor:
     def _examine(self) -> tuple[int, int]:
         """Examine the next ended jobs; return how many there were, and how many were compacted."""
         with self._database.autocommit() as connection:
-            place = places.read(connection, _LOOP)
-            values = {"settled_s": self._settled_s, "limit": _JOBS_A_ROUND, **vars(place)}
-            ended = connection.execute(_ENDED, values).all()
-            jobs = {"jobs": [row.id for row in ended]}
-            scattered = connection.execute(_OF_MANY_CHUNKS, jobs).scalars().all() if ended else []
-        changed = self._jobs.round(scattered)
-        if ended:
-            with self._database.autocommit() as connection:
-                places.advance(connection, _LOOP, Place(ended[-1].finished_at, ended[-1].id))
+            self._place = self._place or places.read(connection, _LOOP)
+            values = {"settled_s": self._settled_s, "limit": _JOBS_A_ROUND, **vars(self._place)}
+            rows = connection.execute(_ENDED, values).all()
+            ended = [Place(row.finished_at, row.id) for row in rows]
+            looked_at = [*self._left, *ended]
+            scattered = _scattered(connection, looked_at)
+        changed = self._jobs.round(place.job for place in scattered if place.job is not None)
+        with self._database.autocommit() as connection:
+            self._left = _scattered(connection, scattered)
+            self._place = ended[-1] if ended else self._place
+            done = [p for p in looked_at if not self._left or p < min(self._left)]
+            if done:
+                places.advance(connection, _LOOP, max(done))
         return len(ended), changed
 
     def _compact_one(self, job: UUID) -> int:
         return compact(self._database, job) > 0
+
+
+def _scattered(connection: Connection, looked_at: Sequence[Place]) -> list[Place]:
+    """Return those of *looked_at* whose jobs have chunks that could be fewer."""
+    if not looked_at:
+        return []
+    jobs = {"jobs": [place.job for place in looked_at]}
+    found = set(connection.execute(_OF_MANY_CHUNKS, jobs).scalars())
+    return [place for place in looked_at if place.job in found]
 
 
 def compact(database: Database, job: UUID) -> int:

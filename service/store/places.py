@@ -19,7 +19,7 @@ _ADVANCE = text("""
 _LEAVE = text("delete from loop_place where loop = :loop")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Place:
     """The last job that was examined, in order of these fields; None: there was none yet."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import httpx
 import pytest
@@ -17,6 +18,16 @@ def test_a_browser_keeps_the_files_that_pages_name(client: httpx.Client) -> None
     assert {name.rpartition("/")[2] for name in named} >= {"compare.js", "charts.js", "app.css"}
     kept = {client.get(name).headers["cache-control"] for name in named}
     assert kept == {"max-age=31536000, immutable"}
+
+
+def test_a_file_that_an_upgrade_has_replaced_is_not_kept_at_the_address_of_the_one_before(
+    client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = f"/static/{static_files.version()}"
+    (tmp_path / "app.js").write_text("// of the release after")
+    monkeypatch.setattr(static_files, "_FOLDER", tmp_path)
+    for name in ("app.js", "charts.js"):
+        assert client.get(f"{before}/{name}").headers["cache-control"] == "no-cache"
 
 
 @pytest.mark.parametrize("place", ["", "0123456789ab/"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import text
@@ -66,6 +67,23 @@ def test_a_job_that_is_renamed_meanwhile_is_found_by_its_new_name(earlier: Datab
     submit(earlier, name="one more")
     assert len(words_of(earlier)) == 2
     assert Indexer(earlier, clock=lambda: 0.0).round() == JOBS + 2
+    assert words_of(earlier) == right_words_of(earlier)
+
+
+_WAITING = text("select count(*) from pg_locks where not granted and pid <> pg_backend_pid()")
+
+
+def test_a_renaming_and_the_indexer_do_not_wait_for_each_other(earlier: Database) -> None:
+    with ThreadPoolExecutor() as pool, earlier.begin() as connection:
+        lock = text("select id from job where name = 'job 7' for update")
+        job = connection.execute(lock).scalar_one()
+        written = pool.submit(Indexer(earlier, clock=lambda: 0.0).round)
+        while not connection.execute(_WAITING).scalar_one():
+            assert not written.done()
+        rename = text("update job set name = 'something new' where id = :job")
+        connection.execute(rename, {"job": job})
+        connection.commit()
+        assert written.result() == JOBS + 1
     assert words_of(earlier) == right_words_of(earlier)
 
 

@@ -6,6 +6,7 @@ import threading
 from uuid import UUID
 
 import numpy as np
+import pytest
 from sqlalchemy import text
 
 from normlab.events import Failed, Finished, Metrics, Series
@@ -203,6 +204,27 @@ def test_jobs_that_ended_at_the_same_moment_are_all_examined(database: Database)
         same = "update job set finished_at = clock_timestamp() - interval '1 hour'"
         connection.execute(text(same))
     assert Compactor(database, settled_s=0.0, clock=lambda: 0.0).round() == 1
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_job_that_was_locked_is_tried_again_by_this_compactor_and_by_the_next(
+    database: Database, restarted: bool
+) -> None:
+    locked, _ = (UUID(_ended(database, 200)) for _ in range(2))
+    compactor = Compactor(database, settled_s=0)
+    with database.begin() as other:
+        other.execute(text("select 1 from job where id = :id for update"), {"id": locked})
+        assert [compactor.round(), compactor.round()] == [1, 0]
+    after = Compactor(database, settled_s=0) if restarted else compactor
+    assert [after.round(), after.round()] == [1, 0]
+    assert compact(database, locked) == 0
+
+
+def test_a_job_to_whose_rows_others_refer_just_now_is_compacted(database: Database) -> None:
+    job = _ended(database, 200)
+    with database.begin() as other:
+        other.execute(text("select 1 from job for key share"))
+        assert compact(database, UUID(job)) == 1
 
 
 def test_a_job_that_has_just_ended_waits(database: Database) -> None:
