@@ -155,7 +155,9 @@ class Transport:
 
     def unreachable(self, cause: Exception) -> ServiceUnavailable:
         """Return the error for a server that does not answer."""
-        reason = _ERRNO.sub("", str(cause)) or "the connection broke off"
+        late = isinstance(cause, httpx.TimeoutException)
+        silent = "it took too long" if late else "the connection broke off"
+        reason = _ERRNO.sub("", str(cause)) or silent
         return ServiceUnavailable(
             f"no answer from {self.url} ({reason}); "
             "is it running? `normlab up` starts a stack here, `normlab doctor` finds the problem"

@@ -193,9 +193,17 @@ def test_an_answer_that_is_not_json_raises_our_own_error(
         client_of(script, seen, slept).get("j1")
 
 
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (httpx.ConnectError("[Errno 111] Connection refused"), "Connection refused"),
+        (httpx.ReadError(""), "the connection broke off"),
+        (httpx.ReadTimeout(""), "it took too long"),
+    ],
+)
 def test_an_unreachable_server_is_told_of_without_the_words_of_libraries(
-    seen: List[httpx.Request], slept: List[float]
+    cause: Exception, words: str, seen: List[httpx.Request], slept: List[float]
 ) -> None:
-    script: Script = [httpx.ConnectError("[Errno 111] Connection refused") for _ in range(4)]
-    with pytest.raises(ServiceUnavailable, match=r"http://stack \(Connection refused\); is it"):
+    script: Script = [cause] * 4
+    with pytest.raises(ServiceUnavailable, match=rf"http://stack \({words}\); is it"):
         client_of(script, seen, slept).get("j1")
