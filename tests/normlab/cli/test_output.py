@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from normlab.cli.application import run
 from normlab.cli.output import device_of
 from normlab.records import JobRecord
 
@@ -21,3 +24,21 @@ def test_a_job_that_shared_its_device_with_others_says_with_how_many() -> None:
     went_on_alone = a_job(device="cpu", runtime="cpu", timing_valid=False, packed=4)
     assert device_of(packed) == "cpu (packed: 8)"
     assert device_of(went_on_alone) == "cpu (packed: 4)"
+
+
+@pytest.mark.parametrize(
+    ("pair", "ignored"),
+    [
+        (["--against", "normalizer:batch", "--json"], "--compare AXIS:A:B"),
+        (["--against", "normalizer:batch", "-f", "latex"], "--compare AXIS:A:B"),
+        (["--format", "latex", "-o", "yaml"], "only one form"),
+        (["--plot", "figure.svg", "-o", "csv"], "leave out -o"),
+    ],
+)
+def test_options_of_which_one_would_be_ignored_are_refused(
+    pair: list[str], ignored: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["results", "a study", *pair]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert ignored in said.err

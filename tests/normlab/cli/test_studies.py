@@ -177,23 +177,6 @@ def test_differences_from_a_reference_are_shown_and_drawn_with_their_numbers(
     assert (code, "write AXIS:VALUE" in err) == (2, True)
 
 
-@pytest.mark.parametrize(
-    ("pair", "ignored"),
-    [
-        (["--against", "normalizer:batch", "--json"], "--compare AXIS:A:B"),
-        (["--against", "normalizer:batch", "-f", "latex"], "--compare AXIS:A:B"),
-        (["--format", "latex", "-o", "yaml"], "only one form"),
-        (["--plot", "figure.svg", "-o", "csv"], "leave out -o"),
-    ],
-)
-def test_options_of_which_one_would_be_ignored_are_refused(
-    cli: Run, pair: List[str], ignored: str
-) -> None:
-    code, out, err = cli("results", "a study", *pair)
-    assert (code, out) == (2, "")
-    assert ignored in err
-
-
 def test_every_format_is_written(cli: Run, study: StudyDetail, tmp_path: Path) -> None:
     for form in ("markdown", "latex", "csv", "means", "parquet"):
         target = tmp_path / f"table.{form}"
