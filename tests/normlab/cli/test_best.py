@@ -12,6 +12,16 @@ from normlab.cli import looking
 from normlab.records import JobRecord
 
 
+def trained(metric: str) -> JobRecord:
+    """A job that has succeeded with a value of this metric."""
+    facts = {"name": None, "state": "succeeded", "model": "convnet", "dataset": "digits"}
+    job: JobRecord = JobRecord.model_construct(
+        id="5f0c9a41", normalizer="group", proxy=True, batch_size=8, seed=0,
+        last={metric: SimpleNamespace(value=0.5)}, **facts,
+    )  # fmt: skip
+    return job
+
+
 @pytest.mark.parametrize(
     ("metric", "lowest", "sort"),
     [
@@ -30,7 +40,7 @@ def test_the_best_jobs_are_those_with_the_best_value(
 
     def listed(limit: int, sort: str, **filters: Any) -> list[Any]:
         asked.append(sort)
-        return []
+        return [trained(metric)]
 
     @contextmanager
     def connect(ctx: Any) -> Iterator[Any]:
@@ -38,16 +48,10 @@ def test_the_best_jobs_are_those_with_the_best_value(
 
     monkeypatch.setattr(looking, "connect", connect)
     context: Any = None
-    looking.best(context, metric, lowest, None, None, 10, False)
+    looking.best(context, metric, lowest, None, None, None, 10, False)
     assert asked == [sort]
 
 
 def test_a_proxy_is_told_with_its_kind(capsys: pytest.CaptureFixture[str]) -> None:
-    facts = {"name": None, "state": "succeeded", "model": "convnet", "dataset": "digits"}
-    value = SimpleNamespace(value=0.5)
-    job: JobRecord = JobRecord.model_construct(
-        id="5f0c9a41", normalizer="group", proxy=True, batch_size=8, seed=0,
-        last={"val/accuracy": value}, **facts,
-    )  # fmt: skip
-    looking._print_best([job], "val/accuracy")
+    looking._print_best([trained("val/accuracy")], "val/accuracy")
     assert "group+proxy" in capsys.readouterr().out
