@@ -14,7 +14,7 @@ from normlab.specs.devices import DEVICES
 from normlab.specs.jobs import JobSpec
 
 
-class Choice(NamedTuple):
+class ShardingChoice(NamedTuple):
     """Whether a model is divided among its replicas; *told* is the reason."""
 
     full: bool
@@ -27,7 +27,7 @@ def choose(
     device: str,
     memory_bytes: Optional[int],
     before: Optional[bool],
-) -> Choice:
+) -> ShardingChoice:
     """
     Choose for all replicas of *group*, which call this at the same time.
 
@@ -41,23 +41,25 @@ def choose(
         DeviceUnavailable: this version of torch cannot shard it.
     """
     room = group.smallest(_room(device, memory_bytes, group.local_count))
-    chosen: Choice = group.share(_choice(spec, room, before) if group.rank == 0 else None)
+    chosen: ShardingChoice = group.share(_choice(spec, room, before) if group.rank == 0 else None)
     return chosen
 
 
-def _choice(spec: JobSpec, room: int, before: Optional[bool]) -> Choice:
+def _choice(spec: JobSpec, room: int, before: Optional[bool]) -> ShardingChoice:
     if spec.sharding == "off":
-        return Choice(False, "off, as asked")
+        return ShardingChoice(False, "off, as asked")
     against = _against(spec)
     if spec.sharding == "full":
         if against is not None:
             raise against
-        return Choice(True, "full, as asked")
+        return ShardingChoice(True, "full, as asked")
     if before is not None:
         word = "full" if before else "off"
-        return Choice(bool(before), f"{word}, as in the attempt that it resumes, for equal bits")
+        return ShardingChoice(
+            bool(before), f"{word}, as in the attempt that it resumes, for equal bits"
+        )
     if against is not None:
-        return Choice(False, f"off: {against}")
+        return ShardingChoice(False, f"off: {against}")
     return _by_memory(spec, room)
 
 
@@ -75,15 +77,19 @@ def _against(spec: JobSpec) -> Optional[Exception]:
     return None
 
 
-def _by_memory(spec: JobSpec, room: int) -> Choice:
+def _by_memory(spec: JobSpec, room: int) -> ShardingChoice:
     from accelerators.inspection.memory import estimate  # imports torch's compilers
 
     try:
         needed = estimate(spec)
     except (RuntimeError, InvalidSpec) as e:  # the network computes with values
-        return Choice(False, f"off: the memory of a replica cannot be estimated ({e})")
+        return ShardingChoice(False, f"off: the memory of a replica cannot be estimated ({e})")
     sizes = f"a replica needs about {_gib(needed)}, and has {_gib(room)}"
-    return Choice(True, f"full: {sizes}") if needed > room else Choice(False, f"off: {sizes}")
+    return (
+        ShardingChoice(True, f"full: {sizes}")
+        if needed > room
+        else ShardingChoice(False, f"off: {sizes}")
+    )
 
 
 def _room(device: str, memory_bytes: Optional[int], here: int) -> int:

@@ -64,7 +64,7 @@ class Several:
 
 
 @dataclass(frozen=True)
-class Group:
+class FieldGroup:
     """Fields under one heading; *choosers* come first."""
 
     title: str
@@ -82,17 +82,17 @@ _SEVERAL = ("metrics", "hooks", "diagnostics")
 _PLACE = ("device", "ipu_runtime", "precision", "threads", "tf32", "acceleration")
 
 
-def job_form() -> tuple[Group, ...]:
+def job_form() -> tuple[FieldGroup, ...]:
     """Return the groups of the form, in the order in which people fill them in."""
     return _form_with(registries.in_force())
 
 
 @cache
-def _form_with(plugins: tuple[registries.Plugin, ...]) -> tuple[Group, ...]:
+def _form_with(plugins: tuple[registries.Plugin, ...]) -> tuple[FieldGroup, ...]:
     shown = {"name", "label_smoothing", "augmentations", *_RUN, *_PLACE, *_SEVERAL}
     return (
-        Group("Normalizer", (_normalizer(),), ()),
-        Group(
+        FieldGroup("Normalizer", (_normalizer(),), ()),
+        FieldGroup(
             "Network and data",
             (
                 _named("model", ModelSpec, MODELS),
@@ -100,8 +100,8 @@ def _form_with(plugins: tuple[registries.Plugin, ...]) -> tuple[Group, ...]:
             ),
             (*_but_name(ModelSpec, "model"), *_but_name(DatasetSpec, "dataset")),
         ),
-        Group("Training", (), _job_fields(_RUN)),
-        Group(
+        FieldGroup("Training", (), _job_fields(_RUN)),
+        FieldGroup(
             "Optimization",
             (
                 _by_name("optimizer", "Optimizer", OPTIMIZERS),
@@ -110,10 +110,10 @@ def _form_with(plugins: tuple[registries.Plugin, ...]) -> tuple[Group, ...]:
             ),
             (*_job_fields(["label_smoothing"]), *_average()),
         ),
-        Group("Augmentation", _augmentations(), (), open=False),
-        Group("Device", (), _job_fields(_PLACE)),
-        Group("Measures and hooks", (), (), several=_several()),
-        Group(
+        FieldGroup("Augmentation", _augmentations(), (), open=False),
+        FieldGroup("Device", (), _job_fields(_PLACE)),
+        FieldGroup("Measures and hooks", (), (), several=_several()),
+        FieldGroup(
             "Everything else",
             (),
             (

@@ -10,7 +10,7 @@ Form = Literal["layers", "bands", "ablation", "line", "numbers"]
 
 
 @dataclass(frozen=True)
-class Measure:
+class PanelMeasure:
     """
     One measure, as it is named in metrics, and its colours.
 
@@ -46,7 +46,7 @@ class Panel:
     title: str
     reading: str
     form: Form = "layers"
-    measures: tuple[Measure, ...] = ()
+    measures: tuple[PanelMeasure, ...] = ()
     stacks: tuple[Shares, ...] = ()
 
 
@@ -68,7 +68,7 @@ PANELS = (
         "means take all of it, every sample and position carries the same value: the layer has "
         "collapsed, channel by channel.",
         measures=tuple(
-            Measure(f"{place}/{term}", f"{title} {where}")
+            PanelMeasure(f"{place}/{term}", f"{title} {where}")
             for place, where in _PLACES
             for term, title in (*_TERMS, ("total", "whole power"))
         ),
@@ -84,9 +84,9 @@ PANELS = (
         "it by the rate over the squared length. A dark layer hardly moves; a bright one changes "
         "wildly.",
         measures=(
-            Measure("effective", "effective step, rate / length²", "log"),
-            Measure("turn", "measured turn in radians", "log"),
-            Measure("weight_norm", "length of the weights", "log"),
+            PanelMeasure("effective", "effective step, rate / length²", "log"),
+            PanelMeasure("turn", "measured turn in radians", "log"),
+            PanelMeasure("weight_norm", "length of the weights", "log"),
         ),
     ),
     Panel(
@@ -94,7 +94,7 @@ PANELS = (
         "Independence of scale",
         "The cosine between weights and gradient: 0 where a normalizer follows and the scale of "
         "the weights does not matter, up to its eps.",
-        measures=(Measure("", "largest cosine of weights and gradient", "log"),),
+        measures=(PanelMeasure("", "largest cosine of weights and gradient", "log"),),
     ),
     Panel(
         "switch_weights",
@@ -102,7 +102,7 @@ PANELS = (
         "How much instance, layer and batch statistics count in each switchable normalizer. They "
         "add up to 1; `largest` is 1 where a layer has decided.",
         measures=tuple(
-            Measure(f"{moment}/{source}", f"{title} {where}", "share")
+            PanelMeasure(f"{moment}/{source}", f"{title} {where}", "share")
             for moment, where in _MOMENTS
             for source, title in (*_SOURCES, ("largest", "largest share"))
         ),
@@ -117,7 +117,7 @@ PANELS = (
         "group_sizes",
         "Learned groups",
         "How many channels share their statistics under learned meta normalization.",
-        measures=(Measure("", "channels in a group", "log"),),
+        measures=(PanelMeasure("", "channels in a group", "log"),),
     ),
     Panel(
         "batch_statistics",
@@ -126,11 +126,13 @@ PANELS = (
         "do. 1 is the prior; above it neighbouring positions are alike, and a batch counts as "
         "fewer values than it has.",
         measures=(
-            Measure("mean_ratio", "scatter of the means over its prior", "ratio"),
-            Measure("std_ratio", "scatter of the deviations over its prior", "ratio"),
-            Measure("effective_share", "share of values that count as independent", "log"),
-            Measure("mean_exponent", "slope of the means' scatter against size; -1 for 1 / M"),
-            Measure("std_exponent", "slope of the deviations' scatter against size; -1 for 1 / M"),
+            PanelMeasure("mean_ratio", "scatter of the means over its prior", "ratio"),
+            PanelMeasure("std_ratio", "scatter of the deviations over its prior", "ratio"),
+            PanelMeasure("effective_share", "share of values that count as independent", "log"),
+            PanelMeasure("mean_exponent", "slope of the means' scatter against size; -1 for 1 / M"),
+            PanelMeasure(
+                "std_exponent", "slope of the deviations' scatter against size; -1 for 1 / M"
+            ),
         ),
     ),
     Panel(
@@ -139,9 +141,9 @@ PANELS = (
         "The length of the weights of each output channel: the mean over a layer, and its "
         "extremes.",
         measures=(
-            Measure("mean", "mean length", "log"),
-            Measure("smallest", "smallest length", "log"),
-            Measure("largest", "largest length", "log"),
+            PanelMeasure("mean", "mean length", "log"),
+            PanelMeasure("smallest", "smallest length", "log"),
+            PanelMeasure("largest", "largest length", "log"),
         ),
     ),
     Panel(
@@ -150,7 +152,7 @@ PANELS = (
         "The range of the loss, and of the gradient's change, over steps of half to four learning "
         "rates along one gradient. A narrow band is a smooth landscape.",
         form="bands",
-        measures=(Measure("loss", "loss"), Measure("change", "change of the gradient")),
+        measures=(PanelMeasure("loss", "loss"), PanelMeasure("change", "change of the gradient")),
     ),
     Panel(
         "ablation",
@@ -173,9 +175,9 @@ PANELS = (
         "of lengths are 1, and the error 0, where a normalizer does not need the batch.",
         form="numbers",
         measures=(
-            Measure("cosine", "cosine"),
-            Measure("norm_ratio", "ratio of lengths"),
-            Measure("relative_error", "relative error"),
+            PanelMeasure("cosine", "cosine"),
+            PanelMeasure("norm_ratio", "ratio of lengths"),
+            PanelMeasure("relative_error", "relative error"),
         ),
     ),
 )

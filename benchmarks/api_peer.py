@@ -31,7 +31,7 @@ from typing import Any, Protocol
 import psutil
 
 from benchmarks import own_api, peer_mlflow
-from benchmarks.http_calls import Cost, timed
+from benchmarks.http_calls import CallCost, timed
 from benchmarks.options import parser_of
 from benchmarks.own_api import OwnApi, record
 from benchmarks.table import show
@@ -122,7 +122,7 @@ def measure(own: OwnApi, peer: Side) -> list[dict[str, Any]]:
 
 def ingest(own: OwnApi, peer: Side) -> dict[str, Any]:
     """Send the long series to both, batch by batch."""
-    costs = {side.name: Cost() for side in (own, peer)}
+    costs = {side.name: CallCost() for side in (own, peer)}
     for i in range(POINTS // BATCH):
         steps = range(i * BATCH + 1, (i + 1) * BATCH + 1)
         values = [1 + math.sin(step / 500) / 3 for step in steps]
@@ -139,7 +139,7 @@ def ingest_without_http(own: OwnApi) -> dict[str, Any]:
     )
     lease = leases.claim(own.database, "cuda", "benchmark", lease_s=3600)
     assert lease is not None
-    cost = Cost()
+    cost = CallCost()
     for i in range(POINTS // BATCH):
         line = record(range(i * BATCH + 1, (i + 1) * BATCH + 1), [0.5] * BATCH)
 
@@ -161,18 +161,23 @@ def same_series(own: Side, peer: Side) -> None:
 
 def turns(
     own: OwnApi, peer: Side, call_of: Callable[[Any], Callable[[], Any]], rounds: int, each: int = 1
-) -> tuple[Cost, Cost]:
+) -> tuple[CallCost, CallCost]:
     """Call both sides in turn, *each* times per round; the first round is a warm-up."""
-    ours, theirs = Cost(), Cost()
+    ours, theirs = CallCost(), CallCost()
     for i in range(rounds + 1):
-        sides: list[tuple[Side, Cost]] = [(own, ours), (peer, theirs)]
+        sides: list[tuple[Side, CallCost]] = [(own, ours), (peer, theirs)]
         for side, cost in sides if i % 2 else sides[::-1]:
-            timed(cost if i else Cost(), [call_of(side)] * each, side.roots)
+            timed(cost if i else CallCost(), [call_of(side)] * each, side.roots)
     return ours, theirs
 
 
 def row(
-    what: str, ours: Cost, theirs: Cost | None, *, least: float | None, points: int | None = None
+    what: str,
+    ours: CallCost,
+    theirs: CallCost | None,
+    *,
+    least: float | None,
+    points: int | None = None,
 ) -> dict[str, Any]:
     """Compare both figures with the target ratio."""
     ratio = theirs.median_s / ours.median_s if theirs else None

@@ -83,7 +83,7 @@ def optimizer_of(name: str, net: nn.Module, rate: float, members: int) -> Any:
     return get_hfta_optim_for(torch.optim.Adam, B=members)(net.parameters(), lr=[rate] * members)
 
 
-class Training:
+class PackTraining:
     """The updates of all members: what *given* says, from their weights on."""
 
     def __init__(self, given: dict[str, Any]) -> None:
@@ -125,7 +125,7 @@ def main() -> None:
     if len(sys.argv) < 2:
         return try_out()
     given = torch.load(sys.argv[1], weights_only=True)
-    training = Training(given)
+    training = PackTraining(given)
     print(json.dumps([training.update().tolist() for _ in range(given["first"])]), flush=True)
     for line in sys.stdin:
         print(training.seconds(int(line)), flush=True)

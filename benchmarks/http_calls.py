@@ -18,7 +18,7 @@ _KEPT_S = (
 )
 
 
-class Caller:
+class HttpConnection:
     """One keep-alive connection to *url*; every answer is read completely and parsed."""
 
     def __init__(self, url: str, headers: dict[str, str] | None = None) -> None:
@@ -49,7 +49,7 @@ class Caller:
 
 
 @dataclass
-class Cost:
+class CallCost:
     """The cost of calls of one kind: the seconds of each, and the server's total processor time."""
 
     seconds: list[float] = field(default_factory=list)
@@ -66,7 +66,9 @@ class Cost:
         return self.cpu_s / len(self.seconds)
 
 
-def timed(cost: Cost, calls: Sequence[Callable[[], Any]], roots: Sequence[psutil.Process]) -> None:
+def timed(
+    cost: CallCost, calls: Sequence[Callable[[], Any]], roots: Sequence[psutil.Process]
+) -> None:
     """Make *calls*, and add their times to *cost*."""
     before = cpu_s(roots)
     for call in calls:

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import psutil
 
-from benchmarks.http_calls import Caller
+from benchmarks.http_calls import HttpConnection
 from benchmarks.peer_mlflow import METRIC, free_port
 from normlab.events import Metrics, Series
 from service.jobs import leases
@@ -34,7 +34,9 @@ class OwnApi:
 
     name = "normlab"
 
-    def __init__(self, running: Stack, database: Database, long_job: str, ingest: Caller) -> None:
+    def __init__(
+        self, running: Stack, database: Database, long_job: str, ingest: HttpConnection
+    ) -> None:
         api = psutil.Process(running.children[0].process.pid)
         self.caller = _caller(running)
         self.database = database
@@ -107,7 +109,7 @@ def serving(folder: Path) -> Iterator[OwnApi]:
         yield own
 
 
-def _ingest_server(database_url: str) -> tuple[subprocess.Popen[bytes], Caller]:
+def _ingest_server(database_url: str) -> tuple[subprocess.Popen[bytes], HttpConnection]:
     port = free_port()
     line = [sys.executable, "-m", "benchmarks.ingest_server", database_url, str(port)]
     process = subprocess.Popen(line)
@@ -118,7 +120,7 @@ def _ingest_server(database_url: str) -> tuple[subprocess.Popen[bytes], Caller]:
         except httpx.TransportError:
             time.sleep(0.1)
         else:
-            return process, Caller(url)
+            return process, HttpConnection(url)
     raise SystemExit("the server for points did not start")
 
 
@@ -131,11 +133,11 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _caller(running: Stack) -> Caller:
-    return Caller(running.url, {"Authorization": f"Bearer {running.connection.token}"})
+def _caller(running: Stack) -> HttpConnection:
+    return HttpConnection(running.url, {"Authorization": f"Bearer {running.connection.token}"})
 
 
-def _submit(caller: Caller, spec: dict[str, Any]) -> str:
+def _submit(caller: HttpConnection, spec: dict[str, Any]) -> str:
     answer = caller.post("/v1/jobs", spec, {"Idempotency-Key": uuid.uuid4().hex})
     found: str = answer["id"]
     return found

@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.http_calls import Caller, tree
+from benchmarks.http_calls import HttpConnection, tree
 from benchmarks.options import parser_of
 from benchmarks.table import FOLDER
 
@@ -45,7 +45,7 @@ class Mlflow:
     name = f"mlflow {VERSION}"
 
     def __init__(self, url: str, process: psutil.Process) -> None:
-        self.caller = Caller(url)
+        self.caller = HttpConnection(url)
         self.roots = [process]
         made = self.caller.post(f"{_API}/experiments/create", {"name": "bench"})
         self._experiment = made["experiment_id"]

@@ -15,7 +15,7 @@ from typing import Any, Dict, Iterator, List, NoReturn, Optional
 from accelerators import cpu, open_accelerator
 from benchmarks.options import parser_of
 from benchmarks.table import show
-from benchmarks.turns import Spent, Turn, Work, in_turns
+from benchmarks.turns import ProcessTurn, TurnResult, Work, in_turns
 from normlab.host.limits import usable_cores
 from normlab.host.processes import die_with_parent
 from normlab.specs.costs import update_s
@@ -100,7 +100,7 @@ def _compare(name: str, fields: Dict[str, Any], cores: str, rounds: int) -> Dict
     works = {OWN: _training(fields, None, most)}
     works.update({str(number): _training(fields, number, most) for number in numbers})
     pieces = max(1, round(_TURN_S / (update_s(_spec(fields, None)) or _TURN_S)))
-    found: Dict[str, List[Spent]] = {number: [] for number in works}
+    found: Dict[str, List[TurnResult]] = {number: [] for number in works}
     for turn in range(rounds):
         order = works if turn % 2 else dict(reversed(works.items()))
         for number, spent in in_turns(order, pieces).items():
@@ -108,7 +108,7 @@ def _compare(name: str, fields: Dict[str, Any], cores: str, rounds: int) -> Dict
     return {"job": name, "cores": cores, **_figures(found)}
 
 
-def _figures(found: Dict[str, List[Spent]]) -> Dict[str, Any]:
+def _figures(found: Dict[str, List[TurnResult]]) -> Dict[str, Any]:
     seconds = {number: [one.wall_s for one in spent] for number, spent in found.items()}
     own = seconds.pop(OWN)
     best = min(seconds, key=lambda number: statistics.median(seconds[number]))
@@ -123,7 +123,7 @@ def _figures(found: Dict[str, List[Spent]]) -> Dict[str, Any]:
 def _training(fields: Dict[str, Any], threads: Optional[int], most: int) -> Work:
     """Return a training on *threads*, or on as many as it takes itself; its result is how many."""
 
-    def work(turn: Turn) -> int:
+    def work(turn: ProcessTurn) -> int:
         spec = _spec(fields, threads)
         with tempfile.TemporaryDirectory() as folder:
             checkpoints = CheckpointFolder(Path(folder), spec.fingerprint())

@@ -18,7 +18,7 @@ from accelerators import cpu  # noqa: F401 - so that both processes have it when
 from accelerators.host_heap import keep_freed_memory
 from benchmarks.options import parser_of
 from benchmarks.table import show
-from benchmarks.turns import Counting, Spent, Turn, in_turns
+from benchmarks.turns import Counting, ProcessTurn, TurnResult, in_turns
 from normlab.data import Data, load
 from normlab.events import Event, Started
 from normlab.nets import build
@@ -66,7 +66,7 @@ def _compare(normalizer: str, batch_size: int, rounds: int, epochs: int) -> Dict
         "bare": lambda turn: _bare(spec, turn),
     }
     pieces = max(1, round(_TURN_S / (update_s(spec) or _TURN_S)))
-    found: Dict[str, List[Spent]] = {name: [] for name in works}
+    found: Dict[str, List[TurnResult]] = {name: [] for name in works}
     for i in range(rounds):
         order = works if i % 2 else dict(reversed(works.items()))
         for name, spent in in_turns(order, pieces).items():
@@ -113,7 +113,7 @@ def train_job(spec: JobSpec, turn: Counting, data_root: Optional[Path] = None) -
         train(order, send, turn)
 
 
-def _bare(spec: JobSpec, turn: Turn) -> None:
+def _bare(spec: JobSpec, turn: ProcessTurn) -> None:
     torch.set_num_threads(1)
     keep_freed_memory()  # without it a script is slower, which would hide what the job adds
     data = load(spec.dataset, Path())

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.options import parser_of
 from benchmarks.table import show
 from benchmarks.throughput import train_job
-from benchmarks.turns import Spent, Turn, in_turns
+from benchmarks.turns import ProcessTurn, TurnResult, in_turns
 from normlab.specs.jobs import JobSpec
 
 NAME = "timm_loop"
@@ -20,7 +20,7 @@ TARGET = 0.95
 CASES = (("test_resnet", "batch", 32), ("test_convnext", "layer", 32), ("test_vit", "layer", 8))
 _LR, _DECAY, _SMOOTHING = 1e-3, 0.05, 0.1
 _TRAIN, _TEST = 1024, 512
-Theirs = Callable[[str, JobSpec, Turn], None]
+Theirs = Callable[[str, JobSpec, ProcessTurn], None]
 _PIECES = 4  # updates of a turn
 
 
@@ -59,7 +59,7 @@ def _compare(theirs: Theirs, net: str, kind: str, batch_size: int, rounds: int) 
         "job": lambda turn: train_job(spec, turn),
         "timm": lambda turn: theirs(net, spec, turn),
     }
-    pairs: list[tuple[Spent, Spent]] = []
+    pairs: list[tuple[TurnResult, TurnResult]] = []
     for i in range(rounds):
         spent = in_turns(works if i % 2 else dict(reversed(works.items())), _PIECES)
         pairs.append((spent["job"], spent["timm"]))

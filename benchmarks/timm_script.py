@@ -17,7 +17,7 @@ from timm.utils import AverageMeter, accuracy
 from torch import Tensor, nn
 
 from accelerators.host_heap import keep_freed_memory
-from benchmarks.turns import Turn
+from benchmarks.turns import ProcessTurn
 from normlab.data import Data, load
 from normlab.specs.jobs import JobSpec
 
@@ -25,7 +25,7 @@ _LOG_INTERVAL = 50  # updates
 Batch = tuple[Tensor, Tensor]
 
 
-def train(name: str, spec: JobSpec, turn: Turn) -> None:
+def train(name: str, spec: JobSpec, turn: ProcessTurn) -> None:
     """Train *name* for one epoch on images in memory, and validate."""
     torch.set_num_threads(1)
     keep_freed_memory()  # as in a job

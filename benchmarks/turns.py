@@ -13,7 +13,7 @@ from normlab.host.processes import die_with_parent
 _FORK = multiprocessing.get_context("fork")  # what is imported by now is imported in all of them
 
 
-class Spent(NamedTuple):
+class TurnResult(NamedTuple):
     """What a process took for its work in its own turns, and what the work returned."""
 
     wall_s: float
@@ -31,7 +31,7 @@ class Counting(Protocol):
         """Take note that an update begins."""
 
 
-class Turn:
+class ProcessTurn:
     """
     The turn of one process: its work calls it between any two pieces.
 
@@ -58,12 +58,12 @@ class Turn:
         if self._done % self._pieces == 0:
             self._pass_on()
 
-    def do(self, work: Callable[[Turn], Any]) -> None:
+    def do(self, work: Callable[[ProcessTurn], Any]) -> None:
         """Do *work* in this process's turns, and tell the parent what it took."""
         self._wait()
         result = work(self)
         self._count()
-        self._parent.send(Spent(self._wall_s, self._cpu_s, result))
+        self._parent.send(TurnResult(self._wall_s, self._cpu_s, result))
 
     def _pass_on(self) -> None:
         self._count()
@@ -79,10 +79,10 @@ class Turn:
         self._cpu_s += time.process_time() - self._began[1]
 
 
-Work = Callable[[Turn], Any]
+Work = Callable[[ProcessTurn], Any]
 
 
-def in_turns(works: Mapping[str, Work], pieces: int) -> Dict[str, Spent]:
+def in_turns(works: Mapping[str, Work], pieces: int) -> Dict[str, TurnResult]:
     """
     Do each of *works* in a process of its own, *pieces* of each in turn; return what each took.
 
@@ -91,7 +91,7 @@ def in_turns(works: Mapping[str, Work], pieces: int) -> Dict[str, Spent]:
     Raises:
         SystemExit: one of them failed; its traceback is on standard error.
     """
-    spent: Dict[str, Spent] = {}
+    spent: Dict[str, TurnResult] = {}
     with ExitStack() as stack:
         working = {
             name: stack.enter_context(_started(work, pieces)) for name, work in works.items()
@@ -123,4 +123,4 @@ def _started(work: Work, pieces: int) -> Connection:
 def _be_child(work: Work, ours: Connection, theirs: Connection, pieces: int) -> None:
     ours.close()
     die_with_parent()
-    Turn(theirs, pieces).do(work)
+    ProcessTurn(theirs, pieces).do(work)

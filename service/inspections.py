@@ -37,7 +37,7 @@ class Unfit:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Drawing:
     """What is drawn on a page, as plain values: `reason` says why there is nothing to draw."""
 
     found: Mapping[str, Any]

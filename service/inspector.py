@@ -24,14 +24,14 @@ import structlog
 from normlab.errors import FieldProblem, ServiceUnavailable
 from normlab.host.private_files import append_privately
 from normlab.plugins.describing import Described, to_question, understood
-from normlab.plugins.sources import Source
+from normlab.plugins.sources import PluginFiles
 from normlab.specs.jobs import JobSpec
-from service.inspections import Inspection, Picture, Unfit
+from service.inspections import Drawing, Inspection, Unfit
 from service.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-SourceOf = Callable[[str], Source]
+SourceOf = Callable[[str], PluginFiles]
 
 ANSWER_WITHIN_S = 15.0
 DESCRIBED_WITHIN_S = 60.0
@@ -122,12 +122,12 @@ class Inspector:
 
     def _picture(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         asked = json.dumps(question, sort_keys=True)
-        found: Picture | None = self._known_or_asked(asked, self._drawn)
+        found: Drawing | None = self._known_or_asked(asked, self._drawn)
         return _SILENT if found is None else found.found
 
-    def _drawn(self, question: str) -> Picture | None:
+    def _drawn(self, question: str) -> Drawing | None:
         answer = self._ask(self._with_sources(question), ANSWER_WITHIN_S)
-        return Picture({"reason": answer["error"]} if "error" in answer else answer)
+        return Drawing({"reason": answer["error"]} if "error" in answer else answer)
 
     def _known_or_asked(self, question: str, asking: Callable[[str], Any]) -> Any:
         with self._lock:
@@ -171,13 +171,13 @@ class Inspector:
             self._too_slow = {q: until for q, until in self._too_slow.items() if until > now}
             self._too_slow[question] = now + PAUSE_S
 
-    def _remember(self, question: str, answer: Inspection | Unfit | Picture) -> None:
+    def _remember(self, question: str, answer: Inspection | Unfit | Drawing) -> None:
         with self._lock:
             self._answers[question] = answer
             if len(self._answers) > REMEMBERED:
                 self._answers.popitem(last=False)
 
-    def describe(self, source: Source) -> Described:
+    def describe(self, source: PluginFiles) -> Described:
         """
         Return what *source* declares, or why it cannot be used.
 

@@ -83,7 +83,7 @@ class WarmLauncher:
                 self._drop()
                 ours.close()
                 raise
-        answers = _Answers(ours)
+        answers = _HostReports(ours)
         pid = answers.pid()
         return pid, answers.exit_status
 
@@ -119,7 +119,7 @@ class WarmLauncher:
         self._ready = False
 
 
-class _Answers:
+class _HostReports:
     """The host's reports about one child; if they stop, both have ended."""
 
     def __init__(self, reply: socket.socket) -> None:

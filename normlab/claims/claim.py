@@ -25,14 +25,14 @@ from normlab.specs.written import value_of
 _FOLDERS = (Path(__file__).parents[2] / "studies", Path(__file__).parents[1] / "studies")
 
 
-class Source(Spec):
+class PaperReference(Spec):
     """The reference to a paper."""
 
     paper: str = Field(description="authors, title, year, arXiv id")
     figure: str = Field(description="figure, table or section")
 
 
-class Published(Spec):
+class PublishedNumber(Spec):
     """A published number, shown beside ours."""
 
     what: str
@@ -116,8 +116,8 @@ class Claim(Spec):
     key: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     title: str
     says: str = Field(description="the claim in a sentence or two")
-    sources: Tuple[Source, ...] = Field(min_length=1)
-    published: Tuple[Published, ...] = ()
+    sources: Tuple[PaperReference, ...] = Field(min_length=1)
+    published: Tuple[PublishedNumber, ...] = ()
     study: StudySpec
     effects: Tuple[Effect, ...] = Field(min_length=1)
     decide: Union[SeedRounds, None] = Field(

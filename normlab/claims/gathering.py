@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Dict, Iterator, List, Mapping, Protocol, Sequence, Tuple
 
-from normlab.claims.verdicts import Results, Verdict, best_by_other_seeds
+from normlab.claims.verdicts import ClaimVerdict, Results, best_by_other_seeds
 from normlab.presentation.intervals import estimate, smaller_is_better
 from normlab.records import DiagnosticRecord, JobDetail, ResultRow, ResultTable, SeriesRecord
 
@@ -30,7 +30,7 @@ class JobSource(Protocol):
         """Return a job's records."""
 
 
-def cells(verdict: Verdict, store: JobSource, metric: str | None = None) -> List[ResultRow]:
+def cells(verdict: ClaimVerdict, store: JobSource, metric: str | None = None) -> List[ResultRow]:
     """List the claim's cells, each with its jobs by seed."""
     claim = verdict.claim
     table = store.studies.results(
@@ -42,7 +42,7 @@ def cells(verdict: Verdict, store: JobSource, metric: str | None = None) -> List
     return table.rows
 
 
-def best_table(verdict: Verdict, rows: Sequence[ResultRow]) -> ResultTable:
+def best_table(verdict: ClaimVerdict, rows: Sequence[ResultRow]) -> ResultTable:
     """Take the best over the claim's `best_over`: one row per setting of the other paths."""
     over = verdict.claim.best_over
     found = [_best_row(name_of(g[0], over), g, verdict) for g in settings(rows, over)]
@@ -58,7 +58,7 @@ def settings(rows: Sequence[ResultRow], over: str | None) -> List[List[ResultRow
     return list(groups.values())
 
 
-def _best_row(name: str, group: Sequence[ResultRow], verdict: Verdict) -> ResultRow:
+def _best_row(name: str, group: Sequence[ResultRow], verdict: ClaimVerdict) -> ResultRow:
     smaller = smaller_is_better(verdict.claim.metric)
     values = best_by_other_seeds([row.values for row in group], smaller)
     without: Counter[str] = Counter()
@@ -157,7 +157,7 @@ def last_values(store: JobSource, row: ResultRow, prefix: str) -> Dict[str, List
     return found
 
 
-def running_s(verdict: Verdict, store: JobSource) -> float | None:
+def running_s(verdict: ClaimVerdict, store: JobSource) -> float | None:
     """
     Return for how many seconds some job of the claim ran, its tuning included; None: no job has.
 

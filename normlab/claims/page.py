@@ -9,7 +9,7 @@ from typing import Dict, Iterator, List, Mapping, NamedTuple, Sequence
 from normlab.claims import report
 from normlab.claims.claim import Claim
 from normlab.claims.gathering import readable
-from normlab.claims.verdicts import WORDS, Verdict
+from normlab.claims.verdicts import WORDS, ClaimVerdict
 from normlab.presentation.deciding import CONTRADICTS, SHOWS, UNDECIDED
 from normlab.presentation.tables import markdown
 
@@ -44,7 +44,7 @@ class Entry(NamedTuple):
         return f"{self.key}-{self.words}"
 
 
-def entry(verdict: Verdict, folder: str, machine: str) -> Entry:
+def entry(verdict: ClaimVerdict, folder: str, machine: str) -> Entry:
     """
     Describe what came out for a claim.
 
@@ -103,7 +103,7 @@ def page(entries: Sequence[Entry], lacking: Sequence[Claim], folder: str) -> str
     return "\n".join(head) + "\n" + "\n".join(e.text for e in entries)
 
 
-def section(verdict: Verdict, plot: str, machine: str = "") -> str:
+def section(verdict: ClaimVerdict, plot: str, machine: str = "") -> str:
     """
     Write the part of the page about one claim.
 
@@ -124,7 +124,7 @@ def section(verdict: Verdict, plot: str, machine: str = "") -> str:
     return "\n".join([*lines, *_remarks(claim)])
 
 
-def sentence(verdict: Verdict) -> str:
+def sentence(verdict: ClaimVerdict) -> str:
     """Say in one sentence what came out."""
     of = {word: [f for f in verdict.found if f.verdict == word] for word in WORDS}
     many = len(verdict.found)
@@ -163,7 +163,7 @@ def _gallery(entries: Sequence[Entry], folder: str) -> Iterator[str]:
         yield "| " + " | ".join([*captions, *blank]) + " |"
 
 
-def _how(verdict: Verdict, machine: str) -> str:
+def _how(verdict: ClaimVerdict, machine: str) -> str:
     took = "" if verdict.seconds is None else f" Its jobs ran for {_duration(verdict.seconds)}"
     took += f" on {machine}." if took and machine else ""
     key = verdict.claim.key
@@ -177,7 +177,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def _tuned(verdict: Verdict) -> List[str]:
+def _tuned(verdict: ClaimVerdict) -> List[str]:
     if verdict.tuned is None:
         return []
     said = f"The search, on tuning seeds {report.span(verdict.claim.tuning_seeds)} alone:"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Sequence, Tuple
 
 from normlab.claims import gathering
 from normlab.claims.gathering import JobSource, Line, best_table, cells, name_of, short
-from normlab.claims.verdicts import Verdict
+from normlab.claims.verdicts import ClaimVerdict
 from normlab.errors import InvalidSpec
 from normlab.presentation.intervals import estimate
 from normlab.presentation.plots import COLORS, MARKERS, STYLE, draw, save
@@ -22,7 +22,7 @@ _TERMS = ("channel_mean", "sample_mean", "channel_std", "sample_std")
 _PANEL = 3.0  # inches
 
 
-def draw_claim(verdict: Verdict, store: JobSource, target: Path) -> Path:
+def draw_claim(verdict: ClaimVerdict, store: JobSource, target: Path) -> Path:
     """
     Draw the claim's picture into *target*.
 
@@ -81,11 +81,11 @@ def _band(axes: Axes, line: Line, label: str, i: int) -> None:
         axes.fill_between(xs, low, high, color=color, alpha=0.15, linewidth=0)
 
 
-def _best(verdict: Verdict, store: JobSource, rows: Sequence[ResultRow]) -> Figure:
+def _best(verdict: ClaimVerdict, store: JobSource, rows: Sequence[ResultRow]) -> Figure:
     return draw(best_table(verdict, rows))
 
 
-def _batches(verdict: Verdict, store: JobSource, rows: Sequence[ResultRow]) -> Figure:
+def _batches(verdict: ClaimVerdict, store: JobSource, rows: Sequence[ResultRow]) -> Figure:
     """Accuracy against the samples of a statistic: batch norm as a line, others level."""
     figure, (axes,) = _panels(1)
     found = [row for row in best_table(verdict, rows).rows if row.mean is not None]
@@ -127,7 +127,7 @@ def _interval(row: ResultRow) -> Tuple[float, float, float]:
     return mean, mean if row.low is None else row.low, mean if row.high is None else row.high
 
 
-def _training(verdict: Verdict, store: JobSource, rows: Sequence[ResultRow]) -> Figure:
+def _training(verdict: ClaimVerdict, store: JobSource, rows: Sequence[ResultRow]) -> Figure:
     metrics = verdict.claim.plot.metrics or (verdict.claim.metric,)
     figure, panels = _panels(len(metrics))
     for i, row in enumerate(rows):
@@ -141,7 +141,7 @@ def _training(verdict: Verdict, store: JobSource, rows: Sequence[ResultRow]) -> 
     return figure
 
 
-def _edges(verdict: Verdict, store: JobSource, rows: Sequence[ResultRow]) -> Figure:
+def _edges(verdict: ClaimVerdict, store: JobSource, rows: Sequence[ResultRow]) -> Figure:
     """Bands between two metrics, averaged over seeds: one panel per value of the second path."""
     low, high = verdict.claim.plot.metrics
     path = verdict.claim.group_by[-1]
@@ -162,7 +162,7 @@ def _edges(verdict: Verdict, store: JobSource, rows: Sequence[ResultRow]) -> Fig
     return figure
 
 
-def _ablation(verdict: Verdict, store: JobSource, rows: Sequence[ResultRow]) -> Figure:
+def _ablation(verdict: ClaimVerdict, store: JobSource, rows: Sequence[ResultRow]) -> Figure:
     figure, panels = _panels(2)
     for axes, clamp in zip(panels, ("zero", "mean")):
         for i, row in enumerate(rows):
@@ -174,7 +174,7 @@ def _ablation(verdict: Verdict, store: JobSource, rows: Sequence[ResultRow]) -> 
     return figure
 
 
-def _rises(verdict: Verdict, store: JobSource, rows: Sequence[ResultRow]) -> Figure:
+def _rises(verdict: ClaimVerdict, store: JobSource, rows: Sequence[ResultRow]) -> Figure:
     figure, (axes,) = _panels(1)
     drawn: List[float] = []
     for i, row in enumerate(rows):
@@ -197,7 +197,7 @@ def _rises(verdict: Verdict, store: JobSource, rows: Sequence[ResultRow]) -> Fig
     return figure
 
 
-def _power(verdict: Verdict, store: JobSource, rows: Sequence[ResultRow]) -> Figure:
+def _power(verdict: ClaimVerdict, store: JobSource, rows: Sequence[ResultRow]) -> Figure:
     """The four power terms stacked over depth: one panel per cell, means over seeds."""
     figure, panels = _panels(len(rows))
     for axes, row in zip(panels, rows):
@@ -224,7 +224,7 @@ def _natural(name: str) -> List[Any]:
     return [(int(p), "") if p.isdigit() else (-1, p) for p in parts]
 
 
-_DRAW: Dict[str, Callable[[Verdict, JobSource, Sequence[ResultRow]], Figure]] = {
+_DRAW: Dict[str, Callable[[ClaimVerdict, JobSource, Sequence[ResultRow]], Figure]] = {
     "best": _best,
     "batches": _batches,
     "training": _training,

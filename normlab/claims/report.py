@@ -7,13 +7,13 @@ from typing import List, Sequence
 
 from normlab.claims.claim import Claim, Effect
 from normlab.claims.gathering import name_of, settings
-from normlab.claims.verdicts import EffectResult, Verdict
+from normlab.claims.verdicts import ClaimVerdict, EffectResult
 from normlab.presentation.deciding import UNDECIDED, LookResult, Rule, largest_sd
 from normlab.presentation.intervals import smaller_is_better
 from normlab.specs.cells import expand, label
 
 
-def effect_lines(verdict: Verdict) -> List[str]:
+def effect_lines(verdict: ClaimVerdict) -> List[str]:
     """Return one line per effect: the difference, its interval, and the expectation."""
     return [f"{f.verdict:11s}  {_sentence(f)}" for f in verdict.found]
 
@@ -34,7 +34,7 @@ def _jobs(claim: Claim) -> int:
     return len(combinations) * len(claim.tuning_seeds) + len(rest) * judging
 
 
-def best_lines(verdict: Verdict) -> List[str]:
+def best_lines(verdict: ClaimVerdict) -> List[str]:
     """Return the value of `best_over` at which each setting has its best mean."""
     over = verdict.claim.best_over
     if over is None or over not in verdict.table.group_by:

@@ -48,7 +48,7 @@ class EffectResult:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ClaimVerdict:
     """The result of a study for a claim."""
 
     claim: Claim
@@ -76,7 +76,7 @@ class Verdict:
 
 def judge(
     claim: Claim, studies: Results, study: str, seeds: Sequence[int], looks: Sequence[int]
-) -> Verdict:
+) -> ClaimVerdict:
     """
     Judge every effect of *claim* from *study*, and return the table to print next to it.
 
@@ -103,7 +103,7 @@ def judge(
         confidence=claim.confidence,
     )
     rows = [tables[e.metric, e.reduction] for e in claim.effects]
-    return Verdict(claim, table, weigh(claim, rows, seeds, looks))
+    return ClaimVerdict(claim, table, weigh(claim, rows, seeds, looks))
 
 
 def weigh(

@@ -19,7 +19,7 @@ from normlab.cli.output import console, print_json
 from normlab.errors import NormlabError, Unauthorized
 from normlab.records.plugins import PluginList
 from normlab.stacks.addresses import Address, data_dir_of, resolve
-from normlab.stacks.checks import SET_CLOCKS, Check, Verdict
+from normlab.stacks.checks import SET_CLOCKS, Check, Grade
 from normlab.stacks.connection import Connection
 from normlab.stacks.proxies import http_client
 
@@ -85,7 +85,7 @@ def _readiness(connection: Connection, answer: httpx.Response) -> Iterator[Check
             yield Check(f"API's {part}", verdict, text, mend)
 
 
-_PARTS: Dict[str, Tuple[Verdict, str]] = {
+_PARTS: Dict[str, Tuple[Grade, str]] = {
     "database": ("bad", "start PostgreSQL, or correct NORMLAB_DATABASE_URL, then restart the API"),
     "migrations": ("bad", "python -m service.migrate"),
     "writes": ("bad", "free space on the database's disk, or make it writable again"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Tuple
 
 if TYPE_CHECKING:
     from normlab.claims.claim import Claim
-    from normlab.claims.verdicts import Verdict
+    from normlab.claims.verdicts import ClaimVerdict
     from normlab.cli.claims_progress import ClaimsProgress
     from normlab.records import ResultTable
     from normlab.specs.studies import StudySpec
@@ -31,7 +31,7 @@ def run_claim(
     spec: StudySpec,
     quiet: bool,
     progress: Optional[ClaimsProgress] = None,
-) -> Tuple[Verdict, bool]:
+) -> Tuple[ClaimVerdict, bool]:
     """
     Run *claim* as *spec* has it, on its tuning seeds and then on those that are judged.
 
@@ -81,7 +81,7 @@ def _tune(
 
 def _judge(
     client: Any, claim: Claim, spec: StudySpec, quiet: bool, progress: ClaimsProgress
-) -> Tuple[Verdict, bool]:
+) -> Tuple[ClaimVerdict, bool]:
     """Run one round of seeds after another until each effect is decided."""
     from normlab.claims.verdicts import judge
     from normlab.presentation.deciding import UNDECIDED

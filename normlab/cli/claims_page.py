@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Sequence
 from normlab.host.limits import usable_cores
 
 if TYPE_CHECKING:
-    from normlab.claims.verdicts import Verdict
+    from normlab.claims.verdicts import ClaimVerdict
 
 
-def write_page(client: Any, verdicts: Sequence[Verdict], page: Path) -> None:
+def write_page(client: Any, verdicts: Sequence[ClaimVerdict], page: Path) -> None:
     """Put *verdicts* on *page*; sections on other claims stay if those have not changed."""
     from normlab.claims import page as pages
     from normlab.claims.claim import load_claims
@@ -36,7 +36,7 @@ def write_page(client: Any, verdicts: Sequence[Verdict], page: Path) -> None:
     print(f"wrote {page}", file=sys.stderr)
 
 
-def _draw(client: Any, verdicts: Sequence[Verdict], folder: Path) -> None:
+def _draw(client: Any, verdicts: Sequence[ClaimVerdict], folder: Path) -> None:
     from normlab.claims.pictures import draw_claim
     from normlab.errors import InvalidSpec
 

@@ -9,13 +9,13 @@ from normlab.cli.claims_progress import ClaimsProgress
 
 if TYPE_CHECKING:
     from normlab.claims.claim import Claim
-    from normlab.claims.verdicts import Verdict
+    from normlab.claims.verdicts import ClaimVerdict
     from normlab.specs.studies import StudySpec
 
 
 def run_all(
     client: Any, claims: Sequence[Tuple[Claim, StudySpec]], quiet: bool
-) -> Tuple[List[Verdict], bool]:
+) -> Tuple[List[ClaimVerdict], bool]:
     """Return the verdict on each of *claims*, and whether every job succeeded."""
     from normlab.claims.tuning import tuning_study
     from normlab.claims.workload import stages
@@ -26,7 +26,7 @@ def run_all(
         claim.key: tuning_study(claim, study) or claim.rounds(study)[0] for claim, study in claims
     }
     ahead = Ahead(client, firsts, progress)
-    verdicts: List[Verdict] = []
+    verdicts: List[ClaimVerdict] = []
     whole = True
     for claim, study in claims:
         ahead.queue()

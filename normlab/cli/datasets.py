@@ -87,7 +87,7 @@ def fetch(
 
     publication = _publication(name, mirror, sha256)
     root = _root(ctx, data_root)
-    folder = fetch_all(_short(name, publication), publication, root, _Lines, mirror)
+    folder = fetch_all(_short(name, publication), publication, root, _ProgressLine, mirror)
     _refuse_if_not_it(name, publication, folder, root)
     told = {"name": name, "folder": str(folder), "use": publication.use}
     line = f"{folder} is there; normlab submit -s normalizer=batch {publication.use}"
@@ -113,7 +113,7 @@ def verify(
     from normlab.stored.verifying import verify as verify_all
 
     root = _root(ctx, data_root)
-    line = _Lines(name)
+    line = _ProgressLine(name)
     troubles = []
     for said in verify_all(_spec(name, folder, file), root, lambda what, i, n: line(i, n)):
         troubles.append(said)
@@ -190,7 +190,7 @@ def _refuse_if_not_it(name: str, publication: Publication, folder: Path, root: P
         )
 
 
-class _Lines:
+class _ProgressLine:
     """The progress of one file on standard error: a line that changes, or nothing in a pipe."""
 
     def __init__(self, name: str) -> None:

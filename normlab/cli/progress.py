@@ -70,10 +70,10 @@ def _nothing() -> ContextManager[Show]:
 
 
 def _display() -> ContextManager[Show]:
-    return _Bars() if sys.stderr.isatty() else nullcontext(_Lines().show)
+    return _Bars() if sys.stderr.isatty() else nullcontext(_StateLines().show)
 
 
-class _Lines:
+class _StateLines:
     """Print a line whenever a job's state or epoch has changed."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from normlab.cli.own_stack import running_or_own_stack
 
 if TYPE_CHECKING:
     from normlab.claims.claim import Claim
-    from normlab.claims.verdicts import Verdict
+    from normlab.claims.verdicts import ClaimVerdict
     from normlab.specs.studies import StudySpec
 
 Claims = typer.Argument(None, help="Claims, by key or first letter.")
@@ -99,7 +99,7 @@ def _run(
     claims: Sequence[Tuple[Claim, StudySpec]],
     page: Optional[Path],
     quiet: bool,
-) -> Tuple[List[Verdict], bool]:
+) -> Tuple[List[ClaimVerdict], bool]:
     with running_or_own_stack(ctx) as client:
         try:
             verdicts, whole = run_all(client, claims, quiet)
@@ -111,7 +111,7 @@ def _run(
     return verdicts, whole
 
 
-def _summary(verdict: Verdict) -> Dict[str, Any]:
+def _summary(verdict: ClaimVerdict) -> Dict[str, Any]:
     return {
         "claim": verdict.claim.key,
         "verdict": verdict.words,

@@ -33,7 +33,7 @@ def load(spec: DatasetSpec, data_root: Path) -> Raw:
     x_shape = task.input_shape(facts.channels, size)
     y_shape = task.target_shape(facts.channels, size)
     train, test = (
-        _Reader(f"{facts.name}: {split}", x_shape, y_shape, task).read(
+        _SampleReader(f"{facts.name}: {split}", x_shape, y_shape, task).read(
             _samples(facts, spec, split, data_root)
         )
         for split in ("train", "test")
@@ -59,7 +59,7 @@ def _samples(facts: DatasetFacts, spec: DatasetSpec, split: str, data_root: Path
     )
 
 
-class _Reader:
+class _SampleReader:
     """
     Reads samples one after another, and refuses the first one that differs from the others.
 

@@ -22,8 +22,8 @@ from normlab.specs.datasets import DATASETS, IMAGE_FOLDER_SIZE
 from normlab.specs.jobs import JobSpec
 from normlab.specs.network_and_data import IN_MEMORY_BYTES
 from normlab.stored.arrays import records, why_not
+from normlab.stored.data_cache import DataCache
 from normlab.stored.indexes import Index, index_of
-from normlab.stored.kept import Kept
 
 _MOST_WORKERS = 4  # unless a job asks for more
 
@@ -121,7 +121,7 @@ def _pictures(spec: JobSpec, index: Index, data_root: Path, workers: int, stop: 
     dataset = spec.dataset
     size = dataset.image_size or IMAGE_FOLDER_SIZE
     splits = {"train": Pictures(index.train, size), "test": Pictures(index.test, size)}
-    found = survey_pictures(splits, Kept(data_root), workers, dataset.skip_broken, stop)
+    found = survey_pictures(splits, DataCache(data_root), workers, dataset.skip_broken, stop)
     shift, scale = shift_and_scale(found.moments, dims=4)
     asked = {"train": dataset.train_size, "test": dataset.test_size}
     train, test = (

@@ -15,7 +15,7 @@ from normlab.specs.datasets import IMAGE_FOLDER_SIZE
 from normlab.specs.network_and_data import DatasetSpec
 from normlab.stored.decoding import decoded
 from normlab.stored.indexes import index_of
-from normlab.stored.table import Table
+from normlab.stored.table import SampleTable
 
 
 def load(spec: DatasetSpec, data_root: Path) -> Raw:
@@ -37,7 +37,7 @@ def load(spec: DatasetSpec, data_root: Path) -> Raw:
 
 
 def _decode_all(
-    table: Table, size: int, skip_broken: bool, broken: List[str]
+    table: SampleTable, size: int, skip_broken: bool, broken: List[str]
 ) -> Tuple[Tensor, Tensor]:
     x = np.empty((len(table), 3, size, size), np.uint8)
     y: List[int] = []

@@ -12,10 +12,10 @@ from typing_extensions import Protocol
 from normlab.errors import DatasetUnusable
 from normlab.stored.arrays import Records
 from normlab.stored.decoding import decoded
-from normlab.stored.table import Table
+from normlab.stored.table import SampleTable
 
 
-class Source(Protocol):
+class SampleSource(Protocol):
     """The samples of one split; each worker process has a copy of this object."""
 
     shape: Tuple[int, ...]
@@ -40,7 +40,7 @@ class Pictures:
         size: side of a picture after resizing, in pixels.
     """
 
-    def __init__(self, table: Table, size: int) -> None:
+    def __init__(self, table: SampleTable, size: int) -> None:
         self.table = table
         self.shape: Tuple[int, ...] = (3, size, size)
 

@@ -8,7 +8,7 @@ from typing import Any, Callable, Iterator, Optional, Tuple
 import torch
 from torch import Tensor
 
-from normlab.data.sources import Source
+from normlab.data.sources import SampleSource
 from normlab.data.training_data import Batch, Upcoming
 from normlab.data.workers import Readers, batches_of
 
@@ -37,8 +37,8 @@ class Stream:
         prefetch: the number of updates that each process reads ahead.
     """
 
-    train: Source
-    test: Source
+    train: SampleSource
+    test: SampleSource
     num_classes: int
     workers: int
     prefetch: int

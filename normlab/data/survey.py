@@ -16,7 +16,7 @@ from normlab.data.moments import Moments, by_sample, byte_counts, of_counts, of_
 from normlab.data.sources import Pictures, Rows
 from normlab.data.workers import Readers, batches_of
 from normlab.errors import DatasetUnusable, JobStopped
-from normlab.stored.kept import Kept
+from normlab.stored.data_cache import DataCache
 
 Stop = Callable[[], Optional[JobStopped]]
 _AT_ONCE = 64  # samples between two checks for a request to stop
@@ -58,7 +58,7 @@ class Survey:
 
 
 def survey_pictures(
-    splits: Dict[str, Pictures], kept: Kept, workers: int, skip_broken: bool, stop: Stop
+    splits: Dict[str, Pictures], kept: DataCache, workers: int, skip_broken: bool, stop: Stop
 ) -> Survey:
     """
     Decode all pictures once; if this was done before, return the kept result.

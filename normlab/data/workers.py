@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Tuple, Union
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from normlab.data.sources import Source
+from normlab.data.sources import SampleSource
 from normlab.errors import DatasetUnusable, ReaderLost
 from normlab.host.processes import die_with_parent
 
@@ -48,7 +48,7 @@ class Readers:
             }
         with _as_many_as_asked():
             self._loader: Any = DataLoader(
-                _Answers(read),
+                _WorkerAnswers(read),
                 batch_size=None,
                 sampler=self._questions,
                 num_workers=workers,
@@ -112,7 +112,7 @@ class _Questions(Sampler[Any]):
         return iter(self.now)
 
 
-class _Answers(Dataset[Any]):
+class _WorkerAnswers(Dataset[Any]):
     """A worker's answers; errors are answers too, because torch would wrap them in a traceback."""
 
     def __init__(self, read: Read) -> None:
@@ -161,7 +161,7 @@ def lost_readers_named() -> Iterator[None]:
         raise ReaderLost(_lost(str(e).splitlines()[0])) from e
 
 
-def batches_of(source: Source, size: int) -> Iterator[Asked]:
+def batches_of(source: SampleSource, size: int) -> Iterator[Asked]:
     """Ask for all samples of *source*, *size* at a time; the number is that of the first sample."""
     for begin in range(0, len(source), size):
         yield begin, list(range(begin, min(begin + size, len(source))))

@@ -20,7 +20,7 @@ from normlab.specs.tasks import TASKS, Shape, TaskFacts, fits, written
 _SAMPLES = 2
 
 
-class _Seen(nn.Module):
+class _ShapeRecorder(nn.Module):
     """A placeholder for a normalizer that records the shape of its input."""
 
     def __init__(self, channels: int, shapes: List[Tuple[int, ...]]) -> None:
@@ -45,7 +45,7 @@ class _Recorder(NormMaker):
         self._shapes = shapes
 
     def _make(self, channels: int, activation: Optional[str], dims: int) -> nn.Module:
-        return _Seen(channels, self._shapes)
+        return _ShapeRecorder(channels, self._shapes)
 
 
 def record(

@@ -9,9 +9,9 @@ from torch import nn
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.norms import foreign_norms
 from normlab.norms.carrying import carry_hooks
-from normlab.norms.conversion_places import Place, Skip, find_places, split_skipped
+from normlab.norms.conversion_places import LayerPlace, Skip, find_places, split_skipped
 from normlab.norms.conversion_refusals import refusals
-from normlab.norms.conversion_report import ConversionReport, Converted, Kept, Skipped
+from normlab.norms.conversion_report import ConversionReport, Converted, KeptLayer, Skipped
 from normlab.norms.fast_paths import leave_fast_paths
 from normlab.norms.foreign_norms import is_norm_of_torch, known, why_kept
 from normlab.norms.successors import Successor, fused_activation, successor
@@ -21,7 +21,7 @@ from normlab.specs.normalizers import parse_normalizer
 
 
 class _Change(NamedTuple):
-    place: Place
+    place: LayerPlace
     successor: Successor
 
 
@@ -81,7 +81,7 @@ def convert(
     spec = parse_normalizer(normalizer)
     left, skipped = split_skipped(model, find_places(model), skip)
     places = [p for p in left if _can_change(p)]
-    kept = [Kept(p.path, p.kind, why_kept(p.layer) or "") for p in left if not _can_change(p)]
+    kept = [KeptLayer(p.path, p.kind, why_kept(p.layer) or "") for p in left if not _can_change(p)]
     if not places and not skipped and spec.for_activations().layer is not None:
         raise InvalidSpec(_nothing_there(model, kept))
     changes = _plan(model, places, spec, dims)
@@ -96,11 +96,11 @@ def convert(
     return whole
 
 
-def _can_change(place: Place) -> bool:
+def _can_change(place: LayerPlace) -> bool:
     return known(place.layer) is not None or is_norm_of_torch(place.layer)
 
 
-def _nothing_there(model: nn.Module, kept: Sequence[Kept]) -> str:
+def _nothing_there(model: nn.Module, kept: Sequence[KeptLayer]) -> str:
     said = f"{type(model).__name__} has no norm layer of torch to convert; looked for "
     said += ", ".join(foreign_norms.NAMES) + " (normalizer 'none' leaves it as it is)"
     found = "; ".join(f"{k.path or 'the model'} ({k.kind}) {k.why}" for k in kept[:3])
@@ -108,7 +108,7 @@ def _nothing_there(model: nn.Module, kept: Sequence[Kept]) -> str:
 
 
 def _plan(
-    model: nn.Module, places: Sequence[Place], spec: NormSpec, dims: Optional[int]
+    model: nn.Module, places: Sequence[LayerPlace], spec: NormSpec, dims: Optional[int]
 ) -> List[_Change]:
     """Build all successors, one per layer even if it has two places; join refusals to one error."""
     made: Dict[int, _Change] = {}
@@ -159,7 +159,10 @@ def _apply(change: _Change, spec: NormSpec, whole: nn.Module) -> nn.Module:
 
 
 def _summary(
-    spec: NormSpec, changes: Sequence[_Change], kept: Sequence[Kept], skipped: Sequence[Skipped]
+    spec: NormSpec,
+    changes: Sequence[_Change],
+    kept: Sequence[KeptLayer],
+    skipped: Sequence[Skipped],
 ) -> ConversionReport:
     converted = [
         Converted(

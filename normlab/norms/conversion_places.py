@@ -16,7 +16,7 @@ ACTIVATIONS: Dict[Type[nn.Module], str] = {nn.ReLU: "relu", nn.SiLU: "silu", nn.
 Skip = Union[str, Type[nn.Module]]
 
 
-class Place(NamedTuple):
+class LayerPlace(NamedTuple):
     """The place of a layer, and the module right after it if both are in an nn.Sequential."""
 
     path: str
@@ -38,10 +38,10 @@ class Place(NamedTuple):
         return f"{self.path or 'the model'} ({self.kind})"
 
 
-def find_places(model: nn.Module) -> List[Place]:
+def find_places(model: nn.Module) -> List[LayerPlace]:
     """Find every normalizing layer of *model*, once per place, in the model's order."""
     if _matters(model):
-        return [Place("", model, "", model, None, alone=False)]
+        return [LayerPlace("", model, "", model, None, alone=False)]
     order = {path: i for i, (path, _) in enumerate(model.named_modules(remove_duplicate=False))}
     found = [
         place
@@ -52,7 +52,7 @@ def find_places(model: nn.Module) -> List[Place]:
     return sorted(found, key=lambda place: order[place.path])
 
 
-def _places_in(model: nn.Module, path: str, parent: nn.Module) -> Iterator[Place]:
+def _places_in(model: nn.Module, path: str, parent: nn.Module) -> Iterator[LayerPlace]:
     children = list(parent._modules.items())
     sequential = isinstance(parent, nn.Sequential)
     for i, (key, child) in enumerate(children):
@@ -61,7 +61,7 @@ def _places_in(model: nn.Module, path: str, parent: nn.Module) -> Iterator[Place
         after = children[i + 1] if sequential and i + 1 < len(children) else None
         follower = after[0] if after is not None and type(after[1]) in ACTIVATIONS else None
         alone = after is None and not (sequential and parent is model)
-        yield Place(f"{path}.{key}" if path else key, parent, key, child, follower, alone)
+        yield LayerPlace(f"{path}.{key}" if path else key, parent, key, child, follower, alone)
 
 
 def _matters(module: nn.Module) -> bool:
@@ -73,8 +73,8 @@ def _matters(module: nn.Module) -> bool:
 
 
 def split_skipped(
-    model: nn.Module, places: Sequence[Place], skip: Union[Skip, Sequence[Skip]]
-) -> Tuple[List[Place], List[Tuple[Place, str]]]:
+    model: nn.Module, places: Sequence[LayerPlace], skip: Union[Skip, Sequence[Skip]]
+) -> Tuple[List[LayerPlace], List[Tuple[LayerPlace, str]]]:
     """
     Return the *places* to convert, and the skipped places, each with its entry of *skip*.
 
@@ -98,7 +98,7 @@ def split_skipped(
     return left, skipped
 
 
-def _matches(wanted: Any, place: Place, modules: Dict[str, nn.Module]) -> bool:
+def _matches(wanted: Any, place: LayerPlace, modules: Dict[str, nn.Module]) -> bool:
     parts = place.path.split(".") if place.path else []
     paths = [".".join(parts[: n + 1]) for n in range(len(parts))]
     if isinstance(wanted, str):
@@ -110,7 +110,7 @@ def _matches(wanted: Any, place: Place, modules: Dict[str, nn.Module]) -> bool:
     return any(isinstance(module, wanted) for module in (*chain, place.layer))
 
 
-def _refuse_idle(idle: Sequence[Any], places: Sequence[Place]) -> None:
+def _refuse_idle(idle: Sequence[Any], places: Sequence[LayerPlace]) -> None:
     if not idle:
         return
     names = [place.path for place in places if place.path]
@@ -124,7 +124,7 @@ def _refuse_idle(idle: Sequence[Any], places: Sequence[Place]) -> None:
     raise InvalidSpec("skip: " + "; ".join(p.rule for p in problems), problems)
 
 
-def _refuse_halves(left: Sequence[Place], skipped: Sequence[Place]) -> None:
+def _refuse_halves(left: Sequence[LayerPlace], skipped: Sequence[LayerPlace]) -> None:
     other = {id(place.layer): place for place in skipped}
     for place in left:
         if id(place.layer) in other:

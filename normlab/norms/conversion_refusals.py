@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from normlab.norms import foreign_norms
-from normlab.norms.conversion_places import ACTIVATIONS, Place
+from normlab.norms.conversion_places import ACTIVATIONS, LayerPlace
 from normlab.norms.foreign_norms import held
 from normlab.specs.norm_base import NormSpec
 from normlab.specs.norms_over_batches import BatchNormSpec
@@ -18,7 +18,7 @@ _STATE_HOOKS = ("_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_
                 "_load_state_dict_post_hooks")  # fmt: skip
 
 
-def refusals(place: Place, spec: NormSpec) -> Iterator[str]:
+def refusals(place: LayerPlace, spec: NormSpec) -> Iterator[str]:
     """Yield the reasons why *spec* cannot replace the layer at *place*, each with a way out."""
     yield from _of_the_object(place)
     if foreign_norms.known(place.layer) is None or spec.for_activations().layer is None:
@@ -28,7 +28,7 @@ def refusals(place: Place, spec: NormSpec) -> Iterator[str]:
             yield reason
 
 
-def _of_the_object(place: Place) -> Iterator[str]:
+def _of_the_object(place: LayerPlace) -> Iterator[str]:
     layer = place.layer
     if getattr(type(layer), "cls_to_become", None) is not None:
         yield "its channels are not known yet; run the model once first"
@@ -61,7 +61,7 @@ def _of_the_object(place: Place) -> Iterator[str]:
         yield "it has hooks on its state dict; take them off first, or " + _skipping(place)
 
 
-def _tracking(place: Place, spec: NormSpec) -> Optional[str]:
+def _tracking(place: LayerPlace, spec: NormSpec) -> Optional[str]:
     layer: Any = place.layer
     kind = spec.model_dump()["kind"]
     tracked = getattr(layer, "track_running_stats", False)
@@ -81,7 +81,7 @@ def _tracking(place: Place, spec: NormSpec) -> Optional[str]:
     return None
 
 
-def _syncing(place: Place, spec: NormSpec) -> Optional[str]:
+def _syncing(place: LayerPlace, spec: NormSpec) -> Optional[str]:
     layer = place.layer
     if not isinstance(layer, nn.SyncBatchNorm) or not spec.batch_dependent:
         return None
@@ -106,7 +106,7 @@ def _syncing(place: Place, spec: NormSpec) -> Optional[str]:
     return None
 
 
-def _fusing(place: Place, spec: NormSpec) -> Optional[str]:
+def _fusing(place: LayerPlace, spec: NormSpec) -> Optional[str]:
     act, drop = held(place.layer, "act"), held(place.layer, "drop")
     if not spec.fuses_activation:
         return None
@@ -125,5 +125,5 @@ def _fusing(place: Place, spec: NormSpec) -> Optional[str]:
     return None
 
 
-def _skipping(place: Place) -> str:
+def _skipping(place: LayerPlace) -> str:
     return f"name it in skip=[{place.path!r}]"

@@ -22,7 +22,7 @@ class Converted(NamedTuple):
     """Properties of the old layer that the new kind does not have."""
 
 
-class Kept(NamedTuple):
+class KeptLayer(NamedTuple):
     """A layer that normalizes something and was not changed."""
 
     path: str
@@ -43,7 +43,7 @@ class ConversionReport(NamedTuple):
 
     normalizer: str
     converted: Tuple[Converted, ...] = ()
-    kept: Tuple[Kept, ...] = ()
+    kept: Tuple[KeptLayer, ...] = ()
     skipped: Tuple[Skipped, ...] = ()
 
     def __str__(self) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from normlab.norms import deviations, engine_fused, passes
-from normlab.norms.deviations import Measured
+from normlab.norms.deviations import Deviation
 from normlab.norms.running import BatchStatisticsNorm
 from normlab.specs.norms_over_batches import L1BatchNormSpec
 
@@ -87,7 +87,7 @@ class DeviationBatchNorm(BatchStatisticsNorm):
         y = parts[0][0] if len(parts) == 1 else torch.cat([part[0] for part in parts])
         return passes.like(y.view(x.shape).to(x.dtype), x)
 
-    def measure(self, x: Tensor, mean: Tensor) -> Measured:
+    def measure(self, x: Tensor, mean: Tensor) -> Deviation:
         """Measure the deviation A of (G, V, C, D) data without an autograd graph."""
         raise NotImplementedError
 

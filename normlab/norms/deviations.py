@@ -20,26 +20,26 @@ _OVER = (1, 3)  # the dimensions over which a statistic is computed
 _SLICE = 1 << 18  # values that stay in a core's cache from one operator to the next
 
 
-class Measured(NamedTuple):
+class Deviation(NamedTuple):
     """A deviation, and the places of the values that it was computed from; None is all."""
 
     value: Tensor  # (G, 1, C, 1)
     places: Optional[Tensor] = None  # (G, C, k), flat places in the data
 
 
-Measure = Callable[[Tensor, Tensor], Measured]  # arguments: data and their mean
+MeasureDeviation = Callable[[Tensor, Tensor], Deviation]  # arguments: data and their mean
 Divisor = Callable[[Tensor], Tensor]  # from a deviation to the normalizing factor k
 
 
-def mean_deviation(x: Tensor, mean: Tensor) -> Measured:
+def mean_deviation(x: Tensor, mean: Tensor) -> Deviation:
     """Measure the mean absolute deviation."""
     total = torch.zeros_like(mean)
     for part in slices(x):
         total += (x[:, part] - mean).abs_().sum(_OVER, keepdim=True)
-    return Measured(total.div_(x.shape[1] * x.shape[3]))
+    return Deviation(total.div_(x.shape[1] * x.shape[3]))
 
 
-def top_deviation(x: Tensor, mean: Tensor, k: int) -> Measured:
+def top_deviation(x: Tensor, mean: Tensor, k: int) -> Deviation:
     """
     Measure the mean of the *k* largest absolute deviations.
 
@@ -56,7 +56,7 @@ def top_deviation(x: Tensor, mean: Tensor, k: int) -> Measured:
     places = _flat(sample, position, x).flatten(2)  # (G, C, k * block)
     sizes = (x.reshape(-1)[places] - mean.permute(0, 2, 1, 3).squeeze(3)).abs_()
     values, chosen = sizes.topk(k, dim=2)
-    return Measured(values.mean(2).view(g, 1, c, 1), places.gather(2, chosen))
+    return Deviation(values.mean(2).view(g, 1, c, 1), places.gather(2, chosen))
 
 
 def top_deviation_plain(centred: Tensor, k: int) -> Tensor:
@@ -85,7 +85,7 @@ def normalize_plain(
 
 def normalize(
     x: Tensor,
-    measure: Measure,
+    measure: MeasureDeviation,
     divisor: Divisor,
     weight: Optional[Tensor],
     bias: Optional[Tensor],
@@ -112,7 +112,7 @@ class _Normalize(Function):
     def forward(
         ctx: Any,
         x: Tensor,
-        measures: Tuple[Measure, Callable[[Tensor], Tensor]],
+        measures: Tuple[MeasureDeviation, Callable[[Tensor], Tensor]],
         divisor: Divisor,
         kept: Any,
         weight: Optional[Tensor],

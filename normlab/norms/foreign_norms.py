@@ -20,7 +20,7 @@ class Layout(Enum):
     POSITIONS = "channels first, each position alone"
 
 
-class Known(NamedTuple):
+class NormClass(NamedTuple):
     """A class of norm layers: its equivalent in torch, layout and dimensions of positions."""
 
     base: Type[nn.Module]
@@ -30,52 +30,52 @@ class Known(NamedTuple):
 
 
 _FIRST, _TOKENS, _POSITIONS = Layout.CHANNELS_FIRST, Layout.TOKENS, Layout.POSITIONS
-_OF_TORCH: Dict[Type[nn.Module], Known] = {
-    nn.BatchNorm1d: Known(nn.BatchNorm1d, _FIRST, 1),
-    nn.BatchNorm2d: Known(nn.BatchNorm2d, _FIRST, 2),
-    nn.BatchNorm3d: Known(nn.BatchNorm3d, _FIRST, 3),
-    nn.InstanceNorm1d: Known(nn.InstanceNorm1d, _FIRST, 1),
-    nn.InstanceNorm2d: Known(nn.InstanceNorm2d, _FIRST, 2),
-    nn.InstanceNorm3d: Known(nn.InstanceNorm3d, _FIRST, 3),
-    nn.SyncBatchNorm: Known(nn.SyncBatchNorm, _FIRST, None),
-    nn.GroupNorm: Known(nn.GroupNorm, _FIRST, None),
-    nn.LayerNorm: Known(nn.LayerNorm, _TOKENS, None),
+_OF_TORCH: Dict[Type[nn.Module], NormClass] = {
+    nn.BatchNorm1d: NormClass(nn.BatchNorm1d, _FIRST, 1),
+    nn.BatchNorm2d: NormClass(nn.BatchNorm2d, _FIRST, 2),
+    nn.BatchNorm3d: NormClass(nn.BatchNorm3d, _FIRST, 3),
+    nn.InstanceNorm1d: NormClass(nn.InstanceNorm1d, _FIRST, 1),
+    nn.InstanceNorm2d: NormClass(nn.InstanceNorm2d, _FIRST, 2),
+    nn.InstanceNorm3d: NormClass(nn.InstanceNorm3d, _FIRST, 3),
+    nn.SyncBatchNorm: NormClass(nn.SyncBatchNorm, _FIRST, None),
+    nn.GroupNorm: NormClass(nn.GroupNorm, _FIRST, None),
+    nn.LayerNorm: NormClass(nn.LayerNorm, _TOKENS, None),
 }
 if hasattr(nn, "RMSNorm"):  # since torch 2.4
-    _OF_TORCH[nn.RMSNorm] = Known(nn.RMSNorm, _TOKENS, None)
+    _OF_TORCH[nn.RMSNorm] = NormClass(nn.RMSNorm, _TOKENS, None)
 # By package and class name, anywhere in the package, so no package has to be installed.
-_ELSEWHERE: Dict[Tuple[str, str], Known] = {
-    ("timm", "BatchNormAct2d"): Known(nn.BatchNorm2d, _FIRST, 2),
-    ("timm", "SyncBatchNormAct"): Known(nn.SyncBatchNorm, _FIRST, None),
-    ("timm", "GroupNorm"): Known(nn.GroupNorm, _FIRST, None),
-    ("timm", "GroupNorm1"): Known(nn.GroupNorm, _FIRST, None),
-    ("timm", "GroupNormAct"): Known(nn.GroupNorm, _FIRST, None),
-    ("timm", "GroupNorm1Act"): Known(nn.GroupNorm, _FIRST, None),
-    ("timm", "LayerNorm"): Known(nn.LayerNorm, _TOKENS, None),
-    ("timm", "LayerNormFp32"): Known(nn.LayerNorm, _TOKENS, None),
-    ("timm", "LayerNormAct"): Known(nn.LayerNorm, _TOKENS, None),
-    ("timm", "LayerNormActFp32"): Known(nn.LayerNorm, _TOKENS, None),
-    ("timm", "LayerNorm2d"): Known(nn.LayerNorm, _POSITIONS, 2),
-    ("timm", "LayerNorm2dFp32"): Known(nn.LayerNorm, _POSITIONS, 2),
-    ("timm", "LayerNormExp2d"): Known(nn.LayerNorm, _POSITIONS, 2),
-    ("timm", "LayerNormAct2d"): Known(nn.LayerNorm, _POSITIONS, 2),
-    ("timm", "LayerNormAct2dFp32"): Known(nn.LayerNorm, _POSITIONS, 2),
-    ("timm", "RmsNorm"): Known(nn.Module, _TOKENS, None),
-    ("timm", "RmsNormFp32"): Known(nn.Module, _TOKENS, None),
-    ("timm", "RmsNormAct"): Known(nn.Module, _TOKENS, None),
-    ("timm", "RmsNormActFp32"): Known(nn.Module, _TOKENS, None),
-    ("timm", "RmsNorm2d"): Known(nn.Module, _POSITIONS, 2),
-    ("timm", "RmsNorm2dFp32"): Known(nn.Module, _POSITIONS, 2),
-    ("timm", "RmsNormAct2d"): Known(nn.Module, _POSITIONS, 2),
-    ("timm", "RmsNormAct2dFp32"): Known(nn.Module, _POSITIONS, 2),
-    ("transformers", "LlamaRMSNorm"): Known(nn.Module, _TOKENS, None),
-    ("transformers", "MistralRMSNorm"): Known(nn.Module, _TOKENS, None),
-    ("transformers", "MixtralRMSNorm"): Known(nn.Module, _TOKENS, None),
-    ("transformers", "Phi3RMSNorm"): Known(nn.Module, _TOKENS, None),
-    ("transformers", "Qwen2RMSNorm"): Known(nn.Module, _TOKENS, None),
-    ("transformers", "Qwen3RMSNorm"): Known(nn.Module, _TOKENS, None),
-    ("transformers", "T5LayerNorm"): Known(nn.Module, _TOKENS, None),
-    ("torchvision", "LayerNorm2d"): Known(nn.LayerNorm, _POSITIONS, 2),
+_ELSEWHERE: Dict[Tuple[str, str], NormClass] = {
+    ("timm", "BatchNormAct2d"): NormClass(nn.BatchNorm2d, _FIRST, 2),
+    ("timm", "SyncBatchNormAct"): NormClass(nn.SyncBatchNorm, _FIRST, None),
+    ("timm", "GroupNorm"): NormClass(nn.GroupNorm, _FIRST, None),
+    ("timm", "GroupNorm1"): NormClass(nn.GroupNorm, _FIRST, None),
+    ("timm", "GroupNormAct"): NormClass(nn.GroupNorm, _FIRST, None),
+    ("timm", "GroupNorm1Act"): NormClass(nn.GroupNorm, _FIRST, None),
+    ("timm", "LayerNorm"): NormClass(nn.LayerNorm, _TOKENS, None),
+    ("timm", "LayerNormFp32"): NormClass(nn.LayerNorm, _TOKENS, None),
+    ("timm", "LayerNormAct"): NormClass(nn.LayerNorm, _TOKENS, None),
+    ("timm", "LayerNormActFp32"): NormClass(nn.LayerNorm, _TOKENS, None),
+    ("timm", "LayerNorm2d"): NormClass(nn.LayerNorm, _POSITIONS, 2),
+    ("timm", "LayerNorm2dFp32"): NormClass(nn.LayerNorm, _POSITIONS, 2),
+    ("timm", "LayerNormExp2d"): NormClass(nn.LayerNorm, _POSITIONS, 2),
+    ("timm", "LayerNormAct2d"): NormClass(nn.LayerNorm, _POSITIONS, 2),
+    ("timm", "LayerNormAct2dFp32"): NormClass(nn.LayerNorm, _POSITIONS, 2),
+    ("timm", "RmsNorm"): NormClass(nn.Module, _TOKENS, None),
+    ("timm", "RmsNormFp32"): NormClass(nn.Module, _TOKENS, None),
+    ("timm", "RmsNormAct"): NormClass(nn.Module, _TOKENS, None),
+    ("timm", "RmsNormActFp32"): NormClass(nn.Module, _TOKENS, None),
+    ("timm", "RmsNorm2d"): NormClass(nn.Module, _POSITIONS, 2),
+    ("timm", "RmsNorm2dFp32"): NormClass(nn.Module, _POSITIONS, 2),
+    ("timm", "RmsNormAct2d"): NormClass(nn.Module, _POSITIONS, 2),
+    ("timm", "RmsNormAct2dFp32"): NormClass(nn.Module, _POSITIONS, 2),
+    ("transformers", "LlamaRMSNorm"): NormClass(nn.Module, _TOKENS, None),
+    ("transformers", "MistralRMSNorm"): NormClass(nn.Module, _TOKENS, None),
+    ("transformers", "MixtralRMSNorm"): NormClass(nn.Module, _TOKENS, None),
+    ("transformers", "Phi3RMSNorm"): NormClass(nn.Module, _TOKENS, None),
+    ("transformers", "Qwen2RMSNorm"): NormClass(nn.Module, _TOKENS, None),
+    ("transformers", "Qwen3RMSNorm"): NormClass(nn.Module, _TOKENS, None),
+    ("transformers", "T5LayerNorm"): NormClass(nn.Module, _TOKENS, None),
+    ("torchvision", "LayerNorm2d"): NormClass(nn.LayerNorm, _POSITIONS, 2),
 }
 _OTHER_RMS = (
     "divides by the root mean square in a way that convert does not know (some scale by 1 + "
@@ -92,7 +92,7 @@ _KEPT: Tuple[Tuple[str, str], ...] = (  # a part of the class's name, and the re
 NAMES = tuple(kind.__name__ for kind in _OF_TORCH)
 
 
-def known(module: nn.Module) -> Optional[Known]:
+def known(module: nn.Module) -> Optional[NormClass]:
     """Return the facts about the class of *module*; None if it cannot be converted."""
     kind = type(module)
     found = _OF_TORCH.get(kind)
@@ -101,7 +101,7 @@ def known(module: nn.Module) -> Optional[Known]:
     if found is None or not isinstance(module, found.base):
         return None
     if found.layout is Layout.TOKENS and len(shape_of(module)) > 1:
-        return Known(found.base, Layout.CHANNELS_FIRST, len(shape_of(module)) - 1)
+        return NormClass(found.base, Layout.CHANNELS_FIRST, len(shape_of(module)) - 1)
     return found
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from normlab.errors import InvalidSpec
 from normlab.norms import deviations, gaussian_extremes
 from normlab.norms.deviation_norm import DeviationBatchNorm
-from normlab.norms.deviations import Measured
+from normlab.norms.deviations import Deviation
 from normlab.norms.pooling import smallest_group
 from normlab.specs.norms_over_batches import LinfBatchNormSpec, TopkBatchNormSpec
 
@@ -32,7 +32,7 @@ class L1BatchNorm(DeviationBatchNorm):
 
     largest = 0
 
-    def measure(self, x: Tensor, mean: Tensor) -> Measured:
+    def measure(self, x: Tensor, mean: Tensor) -> Deviation:
         """Measure the mean absolute deviation."""
         return deviations.mean_deviation(x, mean)
 
@@ -85,7 +85,7 @@ class TopkBatchNorm(DeviationBatchNorm):
         TopkBatchNormSpec.checked(num_features, k=k)
         self.k = self.largest = k
 
-    def measure(self, x: Tensor, mean: Tensor) -> Measured:
+    def measure(self, x: Tensor, mean: Tensor) -> Deviation:
         """Measure the mean of the k largest absolute deviations."""
         return deviations.top_deviation(x, mean, self.k)
 

@@ -12,7 +12,7 @@ from normlab.errors import InvalidSpec
 from normlab.norms import capture, online_fused, online_registered, passes
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.finite import count_unless, finiteness, keep
-from normlab.norms.online_coefficients import Options
+from normlab.norms.online_coefficients import OnlineOptions
 from normlab.norms.online_passes import Normalize
 from normlab.norms.turns import Turns
 from normlab.specs.norms_over_samples import OnlineNormSpec
@@ -107,7 +107,7 @@ class OnlineNorm(ActivationNorm):
         )
         size = layer_scaling_group_size or num_features
         self.error_compensation = error_compensation
-        self.options = Options(
+        self.options = OnlineOptions(
             alpha_forward,
             alpha_backward,
             eps,

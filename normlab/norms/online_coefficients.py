@@ -18,7 +18,7 @@ from torch import Tensor
 from normlab.norms.linear_scan import scan_constant, scan_varying
 
 
-class Options(NamedTuple):
+class OnlineOptions(NamedTuple):
     """The options of a layer for the passes."""
 
     alpha_forward: float
@@ -62,7 +62,7 @@ def forward(
     var: Tensor,
     w: Optional[Tensor],
     b: Optional[Tensor],
-    o: Options,
+    o: OnlineOptions,
 ) -> Forward:
     """Scan the moments of a batch."""
     a = o.alpha_forward
@@ -94,7 +94,7 @@ def backward(
     v: Tensor,
     w: Optional[Tensor],
     b: Optional[Tensor],
-    o: Options,
+    o: OnlineOptions,
 ) -> Backward:
     """Scan the means of a gradient that the clamp has passed but layer scaling has not."""
     e = 1 - o.alpha_backward
@@ -148,7 +148,7 @@ def _through_scaling(
     w: Optional[Tensor],
     b: Optional[Tensor],
     factor: Tensor,
-    o: Options,
+    o: OnlineOptions,
 ) -> Tuple[Tensor, Tensor, Tensor]:
     """
     Propagate the means of a gradient back through layer scaling: g -> factor * g - shrink * z.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from normlab.norms import compiled, passes
 from normlab.norms.once import differentiable_once
-from normlab.norms.online_coefficients import Options
+from normlab.norms.online_coefficients import OnlineOptions
 from normlab.norms.online_passes import rows_of
 from normlab.norms.typed_bases import Function
 
@@ -92,6 +92,6 @@ def _like(rows: Tensor, *tensors: Optional[Tensor]) -> List[Optional[Tensor]]:
     return [t if t is None or t.dtype == rows.dtype else t.to(rows.dtype) for t in tensors]
 
 
-def _numbers(o: Options) -> Tuple[List[float], int]:
+def _numbers(o: OnlineOptions) -> Tuple[List[float], int]:
     limit = math.inf if o.clamp is None else o.clamp
     return [o.alpha_forward, o.alpha_backward, o.eps, o.scaling_eps, limit], o.group_size or 0

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from normlab.norms import online_coefficients, passes
 from normlab.norms.once import differentiable_once
-from normlab.norms.online_coefficients import Backward, Forward, Options
+from normlab.norms.online_coefficients import Backward, Forward, OnlineOptions
 from normlab.norms.typed_bases import Function
 
 _SLICE = 1 << 16  # values that stay in a core's cache from one operator to the next
@@ -27,7 +27,7 @@ class Normalize(Function):
         layer: Any,
     ) -> Tensor:
         """Normalize, and update the layer's mu and var."""
-        o: Options = layer.options
+        o: OnlineOptions = layer.options
         rows = rows_of(x)
         w, b = like_statistics(weight, rows), like_statistics(bias, rows)
         means, variances = passes.moments(rows)
@@ -49,7 +49,7 @@ class Normalize(Function):
         layer = ctx.layer
         x, weight, bias, *saved = ctx.saved_tensors
         layer.take_turn(ctx.turn)
-        o: Options = layer.options
+        o: OnlineOptions = layer.options
         f = Forward._make([*saved, None, None])
         rows, g = rows_of(x), rows_of(g)
         w, b = like_statistics(weight, rows), like_statistics(bias, rows)
@@ -77,7 +77,7 @@ def gradient_coefficients(
     v: Tensor,
     w: Optional[Tensor],
     b: Optional[Tensor],
-    o: Options,
+    o: OnlineOptions,
 ) -> Tuple[Tensor, Backward]:
     """Return the gradient before the clamp, and the coefficients of the input's gradient."""
     if o.clamp is not None:

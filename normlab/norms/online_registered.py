@@ -19,7 +19,7 @@ from normlab.norms import (
     registered_turns,
 )
 from normlab.norms.finite import finiteness, keep
-from normlab.norms.online_coefficients import Options
+from normlab.norms.online_coefficients import OnlineOptions
 
 Forward = Tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 Backward = Tuple[Tensor, Tensor, Tensor]
@@ -31,7 +31,7 @@ def normalize(layer: Any, x: Tensor, weight: Optional[Tensor], bias: Optional[Te
     """Normalize *x* like *layer* in training, and update its mu and var."""
     registered.check(layer)
     state = (layer.mu, layer.var, layer.u, layer.v)
-    o: Options = layer.options
+    o: OnlineOptions = layer.options
     limit = float("inf") if o.clamp is None else o.clamp
     numbers = [o.alpha_forward, o.alpha_backward, o.eps, o.scaling_eps, limit]
     forward = registered.operator("online_forward")
@@ -40,10 +40,10 @@ def normalize(layer: Any, x: Tensor, weight: Optional[Tensor], bias: Optional[Te
     return cast("Tensor", y)
 
 
-def _options(numbers: List[float], group_size: int) -> Options:
+def _options(numbers: List[float], group_size: int) -> OnlineOptions:
     alpha_forward, alpha_backward, eps, scaling_eps, limit = numbers
     clamp = None if limit == float("inf") else limit
-    return Options(alpha_forward, alpha_backward, eps, group_size or None, scaling_eps, clamp)
+    return OnlineOptions(alpha_forward, alpha_backward, eps, group_size or None, scaling_eps, clamp)
 
 
 def _forward(

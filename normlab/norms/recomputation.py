@@ -21,7 +21,7 @@ _SAMPLE = 64  # values by which an input is recognized
 _saving_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
 
 
-class Forward:
+class FirstForward:
     """One training forward: a sample of its input, and the state that it started from."""
 
     def __init__(self, x: Tensor, state: Dict[str, Tensor]) -> None:
@@ -29,7 +29,7 @@ class Forward:
         self.state = state
         self.recomputed = False
 
-    def reads_as(self, other: Forward, names: Iterable[str]) -> bool:
+    def reads_as(self, other: FirstForward, names: Iterable[str]) -> bool:
         """Return whether both started from the same state, in the buffers *names*."""
         return all(torch.equal(self.state[name], other.state[name]) for name in names)
 
@@ -66,7 +66,7 @@ class Recalled:
 
     def __init__(self, most: int, reads: Tuple[str, ...]) -> None:
         self._most, self._reads = most, reads
-        self._forwards: Deque[Forward] = deque(maxlen=most)
+        self._forwards: Deque[FirstForward] = deque(maxlen=most)
 
     def note(self, layer: Any, x: Tensor) -> None:
         """Record that *layer* will compute *x* from the buffers that it changes and reads."""
@@ -78,7 +78,7 @@ class Recalled:
 
     def add(self, x: Tensor, state: Dict[str, Tensor]) -> None:
         """Record a forward of *x* from *state*."""
-        self._forwards.append(Forward(x, state))
+        self._forwards.append(FirstForward(x, state))
 
     def forget_recomputed(self) -> None:
         """Keep only the forwards that still wait to be recomputed."""
@@ -104,7 +104,7 @@ class Recalled:
             for name, value in now.items():
                 setattr(layer, name, value)
 
-    def like(self, x: Tensor) -> List[Forward]:
+    def like(self, x: Tensor) -> List[FirstForward]:
         """Return the forwards with the same input as *x*; only waiting ones, if there are some."""
         seen = _Input.of(x)
         for tolerance in (0.0, 1e-2):  # kernels with a random order of sums repeat nothing exactly
@@ -113,7 +113,7 @@ class Recalled:
                 return [f for f in found if not f.recomputed] or found
         return []
 
-    def choose(self, layer: str, found: List[Forward]) -> Forward:
+    def choose(self, layer: str, found: List[FirstForward]) -> FirstForward:
         """
         Return the forward of *found* that is recomputed now.
 

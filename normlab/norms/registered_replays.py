@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from normlab.norms import registered
-from normlab.norms.recomputation import Forward, Recalled, hooks_save, in_backward
+from normlab.norms.recomputation import FirstForward, Recalled, hooks_save, in_backward
 
 _LAYERS = 1024  # the number of layers whose forwards are kept
 
@@ -83,7 +83,7 @@ def _note(x: Tensor, mark: Tensor, read: List[Tensor], layer: str, most: int, no
         _recalled.popitem(last=False)
 
 
-def _find(x: Tensor, mark: Tensor, layer: str, most: int) -> Forward:
+def _find(x: Tensor, mark: Tensor, layer: str, most: int) -> FirstForward:
     own = _recalled.get((layer, mark.data_ptr())) or Recalled(most, ())
     found = own.like(x)
     if not found:

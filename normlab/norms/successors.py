@@ -10,7 +10,7 @@ from torch import nn
 from normlab.errors import InvalidSpec
 from normlab.norms import carrying, foreign_norms, make
 from normlab.norms.activation_norm import ActivationNorm
-from normlab.norms.conversion_places import ACTIVATIONS, Place
+from normlab.norms.conversion_places import ACTIVATIONS, LayerPlace
 from normlab.norms.evonorm import ScaleAndShift
 from normlab.norms.foreign_norms import Layout, channels_of, held
 from normlab.norms.token_norm import TokenNorm
@@ -33,7 +33,7 @@ class Successor(NamedTuple):
 
 
 def successor(
-    model: nn.Module, place: Place, spec: NormSpec, dims: Optional[int] = None
+    model: nn.Module, place: LayerPlace, spec: NormSpec, dims: Optional[int] = None
 ) -> Successor:
     """
     Build the successor of a known norm layer from *spec*.
@@ -71,7 +71,7 @@ def successor(
     return Successor(_with_held(old, core, fused), carried, notes)
 
 
-def fused_activation(place: Place, spec: NormSpec) -> Optional[str]:
+def fused_activation(place: LayerPlace, spec: NormSpec) -> Optional[str]:
     """Return the activation that becomes part of the successor at *place*, if any."""
     if not spec.fuses_activation:
         return None
@@ -122,7 +122,7 @@ def _guess_dims(model: nn.Module, dims: Optional[int]) -> int:
     return found.pop() if found else 1
 
 
-def _counts_samples_second(place: Place) -> bool:
+def _counts_samples_second(place: LayerPlace) -> bool:
     # torch's attention has the sequence first by default, and so do the layers next to it
     return any(
         isinstance(m, nn.MultiheadAttention) and not m.batch_first for m in place.parent.modules()

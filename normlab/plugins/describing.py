@@ -15,7 +15,7 @@ from typing import Any, Dict, Mapping, Union
 
 from normlab.plugins.descriptions import PluginDescription
 from normlab.plugins.loading import load
-from normlab.plugins.sources import Source, unpacked
+from normlab.plugins.sources import PluginFiles, unpacked
 from normlab.plugins.trying import with_places
 
 _SAID = 4000  # characters of a traceback that are kept
@@ -33,17 +33,17 @@ class Trouble:
 Described = Union[PluginDescription, Trouble]
 
 
-def to_question(source: Source) -> Dict[str, str]:
+def to_question(source: PluginFiles) -> Dict[str, str]:
     """Return *source* as plain values."""
     return {"name": source.name, "archive": base64.b64encode(source.packed()).decode()}
 
 
-def asked(question: Mapping[str, str]) -> Source:
+def asked(question: Mapping[str, str]) -> PluginFiles:
     """Return the source that a question contains."""
     return unpacked(question["name"], base64.b64decode(question["archive"]))
 
 
-def described_here(source: Source, folder: Path) -> Dict[str, Any]:
+def described_here(source: PluginFiles, folder: Path) -> Dict[str, Any]:
     """Run the code of *source* in this process, and return the answer."""
     try:
         found = with_places(load(source.written_below(folder), source.name))
@@ -55,7 +55,7 @@ def described_here(source: Source, folder: Path) -> Dict[str, Any]:
     return {"description": found.model_dump(mode="json")}
 
 
-def understood(answer: Mapping[str, Any], source: Source) -> Described:
+def understood(answer: Mapping[str, Any], source: PluginFiles) -> Described:
     """Return the description, or the trouble, in an *answer* about *source*."""
     if "description" in answer:
         description = {**answer["description"], "name": source.name}

@@ -20,7 +20,7 @@ _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # a fixed date, so that the same content give
 
 
 @dataclass(frozen=True)
-class Source:
+class PluginFiles:
     """The files of a plugin by relative path; one file, or all of a folder."""
 
     name: str
@@ -61,7 +61,7 @@ class Source:
         return place
 
 
-def read_source(path: Path) -> Source:
+def read_source(path: Path) -> PluginFiles:
     """
     Read the plugin at *path*: a .py file, or a folder with at least one.
 
@@ -72,13 +72,13 @@ def read_source(path: Path) -> Source:
     if path.is_file():
         if path.suffix != ".py":
             raise InvalidSpec(f"{path}: a plugin is a .py file or a folder of them")
-        return checked(Source(path.name, {path.name: path.read_bytes()}))
+        return checked(PluginFiles(path.name, {path.name: path.read_bytes()}))
     if not path.is_dir():
         raise NotFound(f"{path}: no such file or folder, from which a plugin could be read")
-    return checked(Source(path.absolute().name, dict(_files_of(path))))
+    return checked(PluginFiles(path.absolute().name, dict(_files_of(path))))
 
 
-def unpacked(name: str, archive: bytes) -> Source:
+def unpacked(name: str, archive: bytes) -> PluginFiles:
     """
     Return the source in the zip *archive*.
 
@@ -93,7 +93,7 @@ def unpacked(name: str, archive: bytes) -> Source:
             files = {info.filename: opened.read(info) for info in infos}
     except (zipfile.BadZipFile, EOFError, OSError) as e:
         raise InvalidSpec(f"{name}: not a zip archive: {e}") from e
-    return checked(Source(name, files))
+    return checked(PluginFiles(name, files))
 
 
 def _files_of(folder: Path) -> Iterator[Tuple[str, bytes]]:
@@ -112,7 +112,7 @@ def _files_of(folder: Path) -> Iterator[Tuple[str, bytes]]:
             yield relative, path.read_bytes()
 
 
-def checked(source: Source) -> Source:
+def checked(source: PluginFiles) -> PluginFiles:
     """Return *source* if it can be a plugin; raise InvalidSpec otherwise."""
     if sum(map(len, source.files.values())) > MOST_BYTES:
         raise InvalidSpec(_too_large(source.name))

@@ -128,7 +128,7 @@ _PLACE = re.compile(r"\(SITE\|all\)|SITE|LAYER")
 _IN_WORDS = re.compile(r"[,:] ")  # "..., and the curves as a record"
 
 
-class Measured(NamedTuple):
+class MetricMeaning(NamedTuple):
     """
     What a metric is.
 
@@ -144,13 +144,13 @@ class Measured(NamedTuple):
     site: str
 
 
-def measured(metric: str) -> Optional[Measured]:
+def measured(metric: str) -> Optional[MetricMeaning]:
     """Return what *metric* is; None for a metric of no diagnostic of normlab's own."""
     for diagnostic, pattern in _patterns():
         found = pattern.fullmatch(metric)
         if found is not None:
             parts = found.groupdict()
-            return Measured(diagnostic, parts["measure"] or "", parts.get("site") or "")
+            return MetricMeaning(diagnostic, parts["measure"] or "", parts.get("site") or "")
     return None
 
 

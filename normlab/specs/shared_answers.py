@@ -48,7 +48,7 @@ class SharedAnswers(Generic[AnswerT]):
         return self._ask(spec) if known is None else known[1]
 
     def _ask(self, spec: JobSpec) -> AnswerT:
-        seen = _Seen(spec)
+        seen = _RecordingSpec(spec)
         answer = self._question(cast("JobSpec", seen))
         if not seen.read <= self.reads:
             self.reads |= seen.read
@@ -99,7 +99,7 @@ class ManySharedAnswers(Generic[AnswerT]):
         self._last = {name: fields[name] for name in self._readers}
 
 
-class _Seen:
+class _RecordingSpec:
     """Stands for a job, and notes which of its fields are read."""
 
     def __init__(self, spec: JobSpec) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Verdict = Literal["ok", "warn", "bad"]
+Grade = Literal["ok", "warn", "bad"]
 SET_CLOCKS = (
     "synchronize both clocks with NTP; leases are safe, because they use the database's clock"
 )
@@ -14,6 +14,6 @@ class Check(NamedTuple):
     """The result of one check; *mend* says what to do, and is empty if nothing is wrong."""
 
     check: str
-    verdict: Verdict
+    verdict: Grade
     found: str
     mend: str = ""

@@ -13,7 +13,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedFile:
     """
     A file to be fetched.
 
@@ -39,7 +39,7 @@ class Publication:
     """
 
     address: str
-    files: Tuple[Published, ...]
+    files: Tuple[PublishedFile, ...]
     folder: str
     use: str
 
@@ -47,20 +47,20 @@ class Publication:
 _IDX = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 
 
-def _idx(*md5s: str) -> Tuple[Published, ...]:
-    return tuple(Published(f"{stem}-ubyte.gz", md5) for stem, md5 in zip(_IDX, md5s))
+def _idx(*md5s: str) -> Tuple[PublishedFile, ...]:
+    return tuple(PublishedFile(f"{stem}-ubyte.gz", md5) for stem, md5 in zip(_IDX, md5s))
 
 
 PUBLICATIONS: Dict[str, Publication] = {
     "cifar10": Publication(
         "https://www.cs.toronto.edu/~kriz/",
-        (Published("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),),
+        (PublishedFile("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),),
         "cifar-10-batches-bin",
         "-s dataset.name=cifar10",
     ),
     "cifar100": Publication(
         "https://www.cs.toronto.edu/~kriz/",
-        (Published("cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8"),),
+        (PublishedFile("cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8"),),
         "cifar-100-binary",
         "-s dataset.name=cifar100",
     ),
@@ -88,7 +88,7 @@ PUBLICATIONS: Dict[str, Publication] = {
     ),
     "imagenette": Publication(
         "https://s3.amazonaws.com/fast-ai-imageclas/",
-        (Published("imagenette2-320.tgz", "3df6f0d01a2c9592104656642f5e78a3"),),
+        (PublishedFile("imagenette2-320.tgz", "3df6f0d01a2c9592104656642f5e78a3"),),
         "imagenette2-320",
         "-s dataset.name=image_folder -s dataset.folder=imagenette2-320",
     ),
@@ -113,4 +113,4 @@ def archive_at(address: str, sha256: str) -> Publication:
             f"--sha256 {sha256}: expected 64 hex digits, as `sha256sum {found[2]}` prints them"
         )
     use = f"-s dataset.name=image_folder -s dataset.folder={found[3]}"
-    return Publication(found[1], (Published(found[2], sha256.lower()),), found[3], use)
+    return Publication(found[1], (PublishedFile(found[2], sha256.lower()),), found[3], use)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, List, Sequence, Tuple
 
 from normlab.errors import DatasetUnusable
-from normlab.stored.table import Table, table_of
+from normlab.stored.table import SampleTable, table_of
 
 if TYPE_CHECKING:
     from normlab.stored.table import Integers
@@ -34,7 +34,7 @@ def require_pyarrow() -> Any:
     return pyarrow
 
 
-def arrow_file(path: Path) -> Table:
+def arrow_file(path: Path) -> SampleTable:
     """
     Index the file at *path*, so that the pictures' bytes are read from where they lie in it.
 

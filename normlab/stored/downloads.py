@@ -12,7 +12,7 @@ import httpx
 from normlab.errors import DatasetUnusable, ServiceUnavailable, StorageFull
 from normlab.host.disks import is_full
 
-Progress = Callable[[int, Optional[int]], None]
+DownloadProgress = Callable[[int, Optional[int]], None]
 """Called with the number of bytes downloaded, and that of the whole file, if it is known."""
 
 _TRIES = 5  # without a single new byte
@@ -26,7 +26,7 @@ def download(
     url: str,
     path: Path,
     checksum: str,
-    progress: Progress = lambda here, whole: None,
+    progress: DownloadProgress = lambda here, whole: None,
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
     """
@@ -68,7 +68,7 @@ def download(
     _accept(url, part, path, checksum)
 
 
-def _go_on(client: httpx.Client, url: str, part: Path, progress: Progress) -> None:
+def _go_on(client: httpx.Client, url: str, part: Path, progress: DownloadProgress) -> None:
     here = _size(part)
     # uncompressed on the way: offsets count the file's own bytes
     headers: Dict[str, str] = {"Accept-Encoding": "identity"}

@@ -11,10 +11,10 @@ from typing import Callable, Optional
 from normlab.errors import DatasetUnusable
 from normlab.host.locks import held
 from normlab.stored.addresses import Publication
-from normlab.stored.downloads import Progress, download, is_whole
-from normlab.stored.kept import FOLDER
+from normlab.stored.data_cache import FOLDER
+from normlab.stored.downloads import DownloadProgress, download, is_whole
 
-Tell = Callable[[str], Progress]
+Tell = Callable[[str], DownloadProgress]
 """Takes the name of a file, and returns what its progress is reported to."""
 
 

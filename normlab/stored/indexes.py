@@ -11,9 +11,9 @@ from normlab.specs import shard_folders
 from normlab.specs.datasets import DATASETS
 from normlab.specs.network_and_data import DatasetSpec
 from normlab.stored.arrow import arrow_file
-from normlab.stored.kept import Kept
+from normlab.stored.data_cache import DataCache
 from normlab.stored.parquet import parquet_file
-from normlab.stored.table import Table, joined, table_of
+from normlab.stored.table import SampleTable, joined, table_of
 from normlab.stored.tars import shard
 from normlab.stored.trees import tree
 
@@ -21,8 +21,8 @@ from normlab.stored.trees import tree
 class Index(NamedTuple):
     """Where the pictures of both splits lie, and how many classes they have."""
 
-    train: Table
-    test: Table
+    train: SampleTable
+    test: SampleTable
     num_classes: int
 
     @property
@@ -49,15 +49,15 @@ def index_of(spec: DatasetSpec, data_root: Path) -> Index:
     return found
 
 
-def _table(spec: DatasetSpec, data_root: Path, split: str) -> Table:
+def _table(spec: DatasetSpec, data_root: Path, split: str) -> SampleTable:
     if not DATASETS[spec.name].shards:
         return tree(data_root, str(spec.folder), split)
-    root, kept = data_root / str(spec.folder), Kept(data_root)
+    root, kept = data_root / str(spec.folder), DataCache(data_root)
     suffix = DATASETS[spec.name].shards
     paths = shard_folders.files_of(root, split, suffix)
     if not paths:
         raise DatasetUnusable(f"{root} has no {split} files; expected {split}/*{suffix}")
-    readers: Dict[str, Callable[[Path], Table]] = {
+    readers: Dict[str, Callable[[Path], SampleTable]] = {
         ".tar": lambda path: _kept(path, kept, shard),
         ".arrow": arrow_file,
         ".parquet": lambda path: parquet_file(path, kept),
@@ -65,7 +65,7 @@ def _table(spec: DatasetSpec, data_root: Path, split: str) -> Table:
     return joined(root, [readers[suffix](path) for path in paths])
 
 
-def _kept(path: Path, kept: Kept, read: Callable[[Path], Table]) -> Table:
+def _kept(path: Path, kept: DataCache, read: Callable[[Path], SampleTable]) -> SampleTable:
     """Return the stored table of the shard at *path*, or read and store it."""
     import numpy as np
 

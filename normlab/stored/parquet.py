@@ -8,14 +8,14 @@ from typing import Any
 
 from normlab.errors import DatasetUnusable, StorageFull
 from normlab.stored.arrow import arrow_file, bytes_of, columns, labels_of, require_pyarrow
-from normlab.stored.kept import Kept
-from normlab.stored.table import Table
+from normlab.stored.data_cache import DataCache
+from normlab.stored.table import SampleTable
 
 _ROWS = 64  # that are in memory at once
 _FULL = ("No space left", "Disk quota exceeded")
 
 
-def parquet_file(path: Path, kept: Kept) -> Table:
+def parquet_file(path: Path, kept: DataCache) -> SampleTable:
     """
     Index the file at *path*, after its pictures were copied into a kept Arrow file.
 

@@ -44,7 +44,7 @@ class Names:
 
 
 @dataclass(frozen=True)
-class Table:
+class SampleTable:
     """
     The samples of one split, in their order.
 
@@ -95,10 +95,10 @@ class Table:
             )
         return content
 
-    def kept(self, which: Integers) -> Table:
+    def kept(self, which: Integers) -> SampleTable:
         """Return the table with the samples *which* alone."""
         columns = (self.file[which], self.offset[which], self.size[which], self.labels[which])
-        return Table(self.root, self.files, self.stamps, *columns, self.losses)
+        return SampleTable(self.root, self.files, self.stamps, *columns, self.losses)
 
     def digest(self) -> str:
         """Hash where every sample lies and when its file was changed, in 64 hex digits."""
@@ -113,7 +113,7 @@ def table_of(
     paths: Sequence[Path],
     rows: Any,
     losses: Sequence[str] = (),
-) -> Table:
+) -> SampleTable:
     """
     Return the table of *rows* (N, 4): a file's number, offset, size and class for each sample.
 
@@ -124,7 +124,7 @@ def table_of(
 
     file, offset, size, labels = np.array(rows, dtype=np.int64).reshape(-1, 4).T
     names = Names([os.path.relpath(path, root) for path in paths])
-    return Table(root, names, stamps_of(paths), file, offset, size, labels, tuple(losses))
+    return SampleTable(root, names, stamps_of(paths), file, offset, size, labels, tuple(losses))
 
 
 def stamps_of(paths: Iterable[Path]) -> Integers:
@@ -134,7 +134,7 @@ def stamps_of(paths: Iterable[Path]) -> Integers:
     return np.array([path.stat().st_mtime_ns for path in paths], dtype=np.int64)
 
 
-def joined(root: Path, parts: List[Table]) -> Table:
+def joined(root: Path, parts: List[SampleTable]) -> SampleTable:
     """Return one table of the samples of all *parts*, which have one file each."""
     import numpy as np
 
@@ -145,4 +145,4 @@ def joined(root: Path, parts: List[Table]) -> Table:
     size = np.concatenate([part.size for part in parts])
     labels = np.concatenate([part.labels for part in parts])
     losses = tuple(loss for part in parts for loss in part.losses)
-    return Table(root, names, stamps, numbers, offset, size, labels, losses)
+    return SampleTable(root, names, stamps, numbers, offset, size, labels, losses)

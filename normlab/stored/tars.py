@@ -8,13 +8,13 @@ from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Tuple
 
 from normlab.errors import DatasetUnusable
 from normlab.specs.picture_trees import SUFFIXES
-from normlab.stored.table import Table, table_of
+from normlab.stored.table import SampleTable, table_of
 
 Row = Tuple[int, int, int, int]
 _BLOCK = 512  # bytes; a tar file ends with two such blocks of zeros
 
 
-def shard(path: Path) -> Table:
+def shard(path: Path) -> SampleTable:
     """
     Index the shard at *path* by one pass over its headers.
 

@@ -8,10 +8,10 @@ from typing import Any, List
 
 from normlab.errors import DatasetUnusable
 from normlab.specs import picture_trees
-from normlab.stored.table import Names, Table
+from normlab.stored.table import Names, SampleTable
 
 
-def tree(data_root: Path, folder: str, split: str) -> Table:
+def tree(data_root: Path, folder: str, split: str) -> SampleTable:
     """
     List the pictures of *split*, "train" or "test".
 
@@ -41,7 +41,9 @@ def tree(data_root: Path, folder: str, split: str) -> Table:
     stamps, sizes = np.array(facts, dtype=np.int64).reshape(-1, 2).T
     number_of = np.arange(len(names))
     zeros = np.zeros(len(names), np.int64)
-    return Table(root, Names(names), stamps, number_of, zeros, sizes, np.array(labels, np.int64))
+    return SampleTable(
+        root, Names(names), stamps, number_of, zeros, sizes, np.array(labels, np.int64)
+    )
 
 
 def _entries(folder: Path) -> List[os.DirEntry[str]]:

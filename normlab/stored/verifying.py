@@ -17,7 +17,7 @@ from normlab.stored.addresses import PUBLICATIONS
 from normlab.stored.decoding import decoded
 from normlab.stored.downloads import checksum_of
 from normlab.stored.indexes import index_of
-from normlab.stored.table import Table
+from normlab.stored.table import SampleTable
 
 Seen = Callable[[str, int, int], None]
 """Takes what is being read, how many of it were read, and how many there are."""
@@ -55,7 +55,7 @@ def _pictures(spec: DatasetSpec, data_root: Path, seen: Seen) -> Iterator[str]:
             seen(f"{split} pictures", i + 1, len(table))
 
 
-def _broken(table: Table, i: int) -> Optional[str]:
+def _broken(table: SampleTable, i: int) -> Optional[str]:
     name = str(table.root / table.name(i))
     try:
         decoded(table.read(i), _LEAST_SIDE, name)

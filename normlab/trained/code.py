@@ -8,7 +8,7 @@ from pathlib import Path
 from normlab.client import Client
 from normlab.errors import InvalidSpec
 from normlab.plugins.loading import load
-from normlab.plugins.sources import Source
+from normlab.plugins.sources import PluginFiles
 from normlab.records import JobDetail
 from normlab.specs import registries
 from normlab.specs.jobs import JobSpec
@@ -41,5 +41,5 @@ def spec_with_code(client: Client, job: JobDetail, trust_code: bool) -> JobSpec:
 def _loaded(client: Client, digest: str, folder: Path) -> registries.Plugin:
     sent = client.plugins.source(digest)
     files = {path: text.encode() for path, text in sent.files.items()}
-    place = Source(sent.name, files).written_below(folder)
+    place = PluginFiles(sent.name, files).written_below(folder)
     return load(place, sent.name, digest).plugin()

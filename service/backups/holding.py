@@ -38,7 +38,7 @@ class NamedFile(NamedTuple):
     bytes: int
 
 
-class Moment(NamedTuple):
+class SharedSnapshot(NamedTuple):
     """A snapshot that other sessions can use while *connection* is in its transaction."""
 
     connection: Connection
@@ -105,7 +105,7 @@ def named_files(connection: Connection) -> list[NamedFile]:
 
 
 @contextmanager
-def held_moment(database: Database, links: Holder) -> Iterator[Moment]:
+def held_moment(database: Database, links: Holder) -> Iterator[SharedSnapshot]:
     """
     Take a snapshot and hold its files; the snapshot can be used while the context is open.
 
@@ -121,7 +121,7 @@ def held_moment(database: Database, links: Holder) -> Iterator[Moment]:
             missing = {file for file in files if not links.hold(file)}
             if missing <= gone:  # they were missing before this snapshot was taken
                 there = [file for file in files if file not in missing]
-                yield Moment(connection, snapshot, there, sorted(missing))
+                yield SharedSnapshot(connection, snapshot, there, sorted(missing))
                 return
             gone = missing
     raise ServiceUnavailable(

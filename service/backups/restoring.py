@@ -13,7 +13,7 @@ from service.backups.archives import Archive, reading
 from service.backups.copies import put_all, refuse_filled
 from service.backups.manifest import DUMP, JOBS, Manifest
 from service.backups.settling import settle
-from service.backups.writing import Progress
+from service.backups.writing import BackupProgress
 from service.servers import embedded
 from service.settings import Settings
 from service.storage.opening import open_store
@@ -24,7 +24,9 @@ _BUSY = "a stack runs on {0}, or another restore fills it; wait, or name another
 _HALF = "restoring"
 
 
-def restore(source: Path, settings: Settings, progress: Progress = lambda *_: None) -> Manifest:
+def restore(
+    source: Path, settings: Settings, progress: BackupProgress = lambda *_: None
+) -> Manifest:
     """
     Restore the backup *source* into the data folder of *settings*, whole or not at all.
 
@@ -75,7 +77,7 @@ def _refuse_data(data_dir: Path) -> None:
         )
 
 
-def _extract(archive: Archive, half: Path, progress: Progress) -> None:
+def _extract(archive: Archive, half: Path, progress: BackupProgress) -> None:
     (half / JOBS).mkdir(mode=0o700, parents=True)
     half.chmod(0o700)
     done, whole = 0, archive.manifest.size
@@ -100,7 +102,7 @@ def _fill(half: Path, settings: Settings, manifest: Manifest) -> None:
         servers.stop()
 
 
-def _place(half: Path, store: Store, manifest: Manifest, progress: Progress) -> None:
+def _place(half: Path, store: Store, manifest: Manifest, progress: BackupProgress) -> None:
     """Move the files to where *store* keeps them, unless that is in the data folder."""
     jobs = half / JOBS
     folder = store.local("")

@@ -15,7 +15,7 @@ from normlab.host.locks import held
 from service.backups import tools
 from service.backups.archives import Writer, reading, writing
 from service.backups.copies import Copies, refuse_another
-from service.backups.holding import Holder, Links, Moment, NamedFile, held_moment
+from service.backups.holding import Holder, Links, NamedFile, SharedSnapshot, held_moment
 from service.backups.manifest import DUMP, JOBS, NAME, BackupFile, LostFile, Manifest, now
 from service.storage.store import Store
 from service.store.database import Database
@@ -25,7 +25,7 @@ _BUSY = "another backup of {} is being written; wait until it has ended"
 _REVISION = text("select version_num from alembic_version")
 _STATES = text("select state, count(*) as jobs from job group by state order by state")
 
-Progress = Callable[[int, int], None]
+BackupProgress = Callable[[int, int], None]
 """Called with the bytes that are done, and those of all."""
 
 
@@ -34,7 +34,7 @@ def write_backup(
     data_dir: Path,
     files: Store,
     target: Path,
-    progress: Progress = lambda *_: None,
+    progress: BackupProgress = lambda *_: None,
 ) -> Manifest:
     """
     Back the stack with *data_dir* up to *target*; its jobs, workers and users go on meanwhile.
@@ -69,7 +69,7 @@ def write_backup(
     return manifest
 
 
-def check_backup(source: Path, progress: Progress = lambda *_: None) -> Manifest:
+def check_backup(source: Path, progress: BackupProgress = lambda *_: None) -> Manifest:
     """Read the backup at *source* to its end; raise InvalidSpec if anything of it is damaged."""
     with reading(source) as archive, open(os.devnull, "wb") as nowhere:
         done, whole = 0, archive.manifest.size
@@ -109,7 +109,7 @@ def _facts(connection: Connection) -> tuple[str, dict[str, int]]:
 
 
 def _copy(
-    archive: Writer, dump: Path, holder: Holder, moment: Moment, progress: Progress
+    archive: Writer, dump: Path, holder: Holder, moment: SharedSnapshot, progress: BackupProgress
 ) -> tuple[list[BackupFile], list[str]]:
     """Copy everything; return the files, and those that are not what their rows say."""
     sources: dict[str, tuple[Path, str | None]] = {DUMP: (dump, None)}

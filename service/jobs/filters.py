@@ -112,11 +112,11 @@ def _parser() -> Lark:
         parser="lalr",
         lexer="contextual",
         maybe_placeholders=False,
-        transformer=_Reader(),
+        transformer=_FilterReader(),
     )
 
 
-class _Reader(Transformer[Token, Any]):
+class _FilterReader(Transformer[Token, Any]):
     def number(self, items: list[Token]) -> Value:
         text = str(items[0])
         whole = text.lstrip("+-").isdigit() and len(text) < _INTEGER_DIGITS

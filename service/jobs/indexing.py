@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 
 from service.store import places
 from service.store.database import Database
-from service.store.places import Place
+from service.store.places import LastExamined
 
 _LOOP = "words"  # the migration that makes the index adds its place
 _JOBS_AT_ONCE = 200
@@ -73,5 +73,5 @@ class Indexer:
             ids = {"jobs": [row.id for row in jobs]}
             connection.execute(_HOLD, ids)
             connection.execute(_WRITE, ids)
-            places.advance(connection, _LOOP, Place(jobs[-1].created_at, jobs[-1].id))
+            places.advance(connection, _LOOP, LastExamined(jobs[-1].created_at, jobs[-1].id))
         return len(jobs)

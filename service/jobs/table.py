@@ -117,7 +117,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Table:
+class JobTable:
     """Some rows of a table: of each job its id, state, owner, and a value for each column."""
 
     columns: Sequence[Column]
@@ -141,7 +141,7 @@ def order_of(sort: str) -> Order:
     return Order(sort, replace(of, value=values.c.value), descending, jobs)
 
 
-def read(database: Database, question: TableQuestion) -> Table:
+def read(database: Database, question: TableQuestion) -> JobTable:
     """
     Return one page of a table.
 
@@ -160,7 +160,7 @@ def read(database: Database, question: TableQuestion) -> Table:
         gone = gone_metrics(connection, question, columns, order)
     more = len(rows) > question.limit
     rows = rows[: question.limit]
-    return Table(columns, rows, order.cursor(rows[-1]) if more else None, total, gone)
+    return JobTable(columns, rows, order.cursor(rows[-1]) if more else None, total, gone)
 
 
 @lru_cache(64)  # a table that is scrolled repeats the same columns

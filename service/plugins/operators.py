@@ -11,7 +11,7 @@ from normlab.errors import NormlabError, ServiceUnavailable
 from normlab.plugins.describing import Described, Trouble
 from normlab.plugins.descriptions import PluginDescription
 from normlab.plugins.origins import origin_of, packages
-from normlab.plugins.sources import Source, read_source
+from normlab.plugins.sources import PluginFiles, read_source
 from normlab.records.plugins import PluginTrouble
 from normlab.specs import registries
 from normlab.specs.dataset_contents import look_below
@@ -57,7 +57,7 @@ class OperatorPlugins:
         for trouble in self.troubles:
             log.error("plugin_unusable", plugin=trouble.name, reason=trouble.reason)
         registries.put_in_force([one.plugin() for one in self.good])
-        registries.find_with(store.Known(self._database))
+        registries.find_with(store.PluginCache(self._database))
         look_below(self._settings.datasets)
 
     def record(self) -> int:
@@ -83,8 +83,8 @@ class OperatorPlugins:
             for t in self.troubles
         ]
 
-    def _read(self) -> dict[Path, Source]:
-        sources: dict[Path, Source] = {}
+    def _read(self) -> dict[Path, PluginFiles]:
+        sources: dict[Path, PluginFiles] = {}
         for path in [*self._settings.plugin_paths, *packages()]:
             try:
                 sources[path] = read_source(path)
@@ -92,7 +92,7 @@ class OperatorPlugins:
                 self.troubles.append(Trouble(str(path), str(e)))
         return sources
 
-    def _describe(self, path: Path, source: Source) -> Described:
+    def _describe(self, path: Path, source: PluginFiles) -> Described:
         """Describe *source*; what was described before is only looked up."""
         known = store.find(self._database, source.digest)
         if known is not None:

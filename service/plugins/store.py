@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from normlab.errors import InvalidSpec, NotFound
 from normlab.plugins.descriptions import PluginDescription
-from normlab.plugins.sources import Source, unpacked
+from normlab.plugins.sources import PluginFiles, unpacked
 from normlab.records.plugins import PluginEntry, PluginRecord, PluginSource
 from normlab.specs import registries
 from normlab.specs.registries import Plugin
@@ -61,7 +61,7 @@ _THESE = text("select digest from plugin where in_force order by digest")
 
 def keep(
     connection: Connection,
-    source: Source,
+    source: PluginFiles,
     described: PluginDescription,
     *,
     owner: str | None,
@@ -111,7 +111,7 @@ def find(database: Database, digest: str) -> PluginDescription | None:
     return None if row is None else PluginDescription.model_validate(row.description)
 
 
-class Known:
+class PluginCache:
     """Finds plugins by digest, and remembers those that it found, and for a moment that not."""
 
     def __init__(self, database: Database, forget_s: float = FORGET_S) -> None:
@@ -184,7 +184,7 @@ def written(database: Database, digest: str, folder: Path) -> tuple[str, Path]:
     return source.name, source.written_below(folder)
 
 
-def source_of(database: Database, digest: str) -> Source:
+def source_of(database: Database, digest: str) -> PluginFiles:
     """Return the source of the plugin with *digest*; raise NotFound."""
     with database.autocommit() as connection:
         row = connection.execute(_SOURCE, _asked(digest)).one_or_none()

@@ -6,7 +6,7 @@ from threading import BoundedSemaphore
 
 from normlab.errors import FieldProblem, InvalidSpec, TooBusy
 from normlab.plugins.describing import Described, Trouble
-from normlab.plugins.sources import Source, checked
+from normlab.plugins.sources import PluginFiles, checked
 from normlab.records.plugins import PluginRecord, PluginUpload
 from normlab.records.projects import DEFAULT
 from service.inspector import Inspector
@@ -52,7 +52,7 @@ class CodeUploads:
                 audit.write(connection, actor, "plugin.upload", source.digest, name=source.name)
         return store.get(self._database, source.digest), new
 
-    def _describe(self, source: Source) -> Described:
+    def _describe(self, source: PluginFiles) -> Described:
         if not self._turns.acquire(blocking=False):
             raise TooBusy(f"{AT_ONCE} plugins are being described now; try again in some seconds")
         try:
@@ -61,10 +61,10 @@ class CodeUploads:
             self._turns.release()
 
 
-def _source_of(upload: PluginUpload) -> Source:
+def _source_of(upload: PluginUpload) -> PluginFiles:
     files = {path: content.encode() for path, content in upload.files.items()}
     try:
-        return checked(Source(upload.name, files))
+        return checked(PluginFiles(upload.name, files))
     except InvalidSpec as e:
         raise InvalidSpec(str(e), [FieldProblem("files", str(e))]) from e
 

@@ -15,7 +15,7 @@ from service.results.chunks import MAX_POINTS, PACKED, pack, unpack
 from service.results.metrics import WRITE_CHUNK
 from service.store import places
 from service.store.database import Database, cursor_of
-from service.store.places import Place
+from service.store.places import LastExamined
 
 _JOBS_A_ROUND = 50
 _PASSING_S = 2.0  # of the ten seconds between two rounds
@@ -77,8 +77,8 @@ class Compactor:
         self._settled_s = settled_s
         self._clock = clock
         self._jobs = OneByOne("ended jobs", self._compact_one, lambda *_: failed())
-        self._place: Place | None = None  # how far this compactor has looked
-        self._left: list[Place] = []  # of jobs that are to be tried again
+        self._place: LastExamined | None = None  # how far this compactor has looked
+        self._left: list[LastExamined] = []  # of jobs that are to be tried again
 
     def round(self) -> int:
         """
@@ -99,7 +99,7 @@ class Compactor:
             self._place = self._place or places.read(connection, _LOOP)
             values = {"settled_s": self._settled_s, "limit": _JOBS_A_ROUND, **vars(self._place)}
             rows = connection.execute(_ENDED, values).all()
-            ended = [Place(row.finished_at, row.id) for row in rows]
+            ended = [LastExamined(row.finished_at, row.id) for row in rows]
             looked_at = [*self._left, *ended]
             scattered = _scattered(connection, looked_at)
         changed = self._jobs.round(place.job for place in scattered if place.job is not None)
@@ -115,7 +115,7 @@ class Compactor:
         return compact(self._database, job) > 0
 
 
-def _scattered(connection: Connection, looked_at: Sequence[Place]) -> list[Place]:
+def _scattered(connection: Connection, looked_at: Sequence[LastExamined]) -> list[LastExamined]:
     """Return those of *looked_at* whose jobs have chunks that could be fewer."""
     if not looked_at:
         return []

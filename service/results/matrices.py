@@ -14,7 +14,7 @@ import psycopg
 from numpy.typing import NDArray
 
 from normlab.records import DiagnosticRecord
-from normlab.specs.diagnostics import Measured, measured
+from normlab.specs.diagnostics import MetricMeaning, measured
 from service.results.chunks import PACKED, Columns, merge, thin_out, unpack
 from service.results.metrics import RESUMED
 from service.store.database import Database, cursor_of
@@ -72,7 +72,7 @@ def _series(cursor: psycopg.Cursor[Any], job: UUID, keys: Sequence[int]) -> dict
 
 
 def _matrices(
-    wanted: Mapping[int, Measured], series: Mapping[int, Columns], most: int
+    wanted: Mapping[int, MetricMeaning], series: Mapping[int, Columns], most: int
 ) -> list[Matrix]:
     grouped: dict[tuple[str, str], dict[str, tuple[Any, Any]]] = defaultdict(dict)
     for key, points in series.items():

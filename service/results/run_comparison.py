@@ -25,7 +25,7 @@ from normlab.specs.measures import is_timing
 from service.jobs.columns import FIXED, Column, column
 from service.jobs.reading import unknown
 from service.results import seed_groups
-from service.results.seed_groups import Group
+from service.results.seed_groups import SeedGroup
 from service.store import schema
 from service.store.database import Database
 
@@ -90,11 +90,11 @@ def _shown(name: str) -> Column:
     return column(name) if name in FIXED else Column(name, "number", _j[name])
 
 
-def _ids(groups: Sequence[Group]) -> list[Any]:
+def _ids(groups: Sequence[SeedGroup]) -> list[Any]:
     return [row.id for group in groups for row in group.rows]
 
 
-def _refuse_missing(jobs: Sequence[str], groups: Sequence[Group]) -> None:
+def _refuse_missing(jobs: Sequence[str], groups: Sequence[SeedGroup]) -> None:
     found = {str(row.id) for group in groups for row in group.rows}
     for job in jobs:
         if job not in found:
@@ -102,7 +102,7 @@ def _refuse_missing(jobs: Sequence[str], groups: Sequence[Group]) -> None:
 
 
 def _reference(
-    question: CompareQuestion, groups: Sequence[Group], values: Sequence[Mapping[int, float]]
+    question: CompareQuestion, groups: Sequence[SeedGroup], values: Sequence[Mapping[int, float]]
 ) -> int:
     if question.reference is None:
         return next((i for i, found in enumerate(values) if found), 0)
@@ -113,7 +113,7 @@ def _reference(
     raise InvalidSpec(f"reference: {rule}", [FieldProblem("reference", rule)])
 
 
-def _differences(groups: Sequence[Group]) -> dict[str, list[Any]]:
+def _differences(groups: Sequence[SeedGroup]) -> dict[str, list[Any]]:
     """Find the fields that differ; an option that some kinds lack comes after the kind."""
     found = differing([group.spec for group in groups])
     return dict(sorted(found.items(), key=lambda field: field[0] != _KIND))
@@ -161,7 +161,7 @@ def _run(row: Any, group: int) -> ComparedRun:
 
 
 def _compared(
-    groups: Sequence[Group],
+    groups: Sequence[SeedGroup],
     values: Sequence[Mapping[int, float]],
     at: int,
     labels: Sequence[str],

@@ -41,7 +41,7 @@ _SHOWS = {
 
 
 @dataclass(frozen=True)
-class Group:
+class SeedGroup:
     """Jobs with one specification but for the seed, newest first."""
 
     spec: Mapping[str, Any]
@@ -75,7 +75,7 @@ def table(database: Database, question: GroupQuestion) -> GroupTable:
 
 def read(
     connection: Connection, question: JobsQuestion, columns: Sequence[Column] = ()
-) -> list[Group]:
+) -> list[SeedGroup]:
     """Read the jobs of *question* in groups, in the order of their newest jobs."""
     shown = [of.value.label(f"value{i}") for i, of in enumerate(columns)]
     query = select(*_HEAD, *shown).where(*conditions(question), *few(connection, question))
@@ -93,7 +93,7 @@ def read(
         key, spec = sciences[row.alike]
         specs[key] = spec
         groups.setdefault(key, []).append(row)
-    return [Group(specs[key], found) for key, found in groups.items()]
+    return [SeedGroup(specs[key], found) for key, found in groups.items()]
 
 
 def _too_many(found: str) -> InvalidSpec:
@@ -115,7 +115,7 @@ def _sciences(
     return found
 
 
-def _row(group: Group, values: list[Any]) -> GroupRow:
+def _row(group: SeedGroup, values: list[Any]) -> GroupRow:
     return GroupRow(
         jobs=[str(row.id) for row in group.rows],
         seeds=sorted({row.seed for row in group.rows}),
@@ -124,7 +124,7 @@ def _row(group: Group, values: list[Any]) -> GroupRow:
     )
 
 
-def _value(group: Group, i: int, of: Column) -> Any:
+def _value(group: SeedGroup, i: int, of: Column) -> Any:
     place = FIRST + i
     if of.metric is None and of.name not in _AVERAGED:
         found = list(dict.fromkeys(_hashable(row[place]) for row in group.rows))
@@ -173,7 +173,7 @@ def _hashable(value: Any) -> Any:
 
 
 def _unseen(
-    groups: Sequence[Group], columns: Sequence[Column], values: Sequence[Sequence[Any]]
+    groups: Sequence[SeedGroup], columns: Sequence[Column], values: Sequence[Sequence[Any]]
 ) -> dict[str, list[Any]]:
     """Find the fields in which groups differ that look alike in the columns of their fields."""
     names = [_SHOWS.get(of.name, of.name) for of in columns]

@@ -20,20 +20,20 @@ _LEAVE = text("delete from loop_place where loop = :loop")
 
 
 @dataclass(frozen=True, order=True)
-class Place:
+class LastExamined:
     """The last job that was examined, in order of these fields; None: there was none yet."""
 
     moment: datetime | None = None
     job: UUID | None = None
 
 
-def read(connection: Connection, loop: str) -> Place:
+def read(connection: Connection, loop: str) -> LastExamined:
     """Return the place of *loop*."""
     found = connection.execute(_READ, {"loop": loop}).one_or_none()
-    return Place() if found is None else Place(found.moment, found.job)
+    return LastExamined() if found is None else LastExamined(found.moment, found.job)
 
 
-def advance(connection: Connection, loop: str, place: Place) -> None:
+def advance(connection: Connection, loop: str, place: LastExamined) -> None:
     """Note that *loop* has come to *place*."""
     connection.execute(_ADVANCE, {"loop": loop, **vars(place)})
 

@@ -56,7 +56,7 @@ _TRIM = text("""
 
 
 @dataclass(frozen=True)
-class Session:
+class BrowserSession:
     """
     A browser's session.
 
@@ -96,7 +96,7 @@ def begin(database: Database, token: str, by: Actor, agent: str, lasts_s: float)
     return secret
 
 
-def find(database: Database, secret: str, idle_s: float) -> Session | None:
+def find(database: Database, secret: str, idle_s: float) -> BrowserSession | None:
     """Return the session of *secret*, even if its token has ended; None if the session has."""
     with database.autocommit() as connection:
         values = {"sha256": hashed(secret), "idle_s": idle_s}
@@ -107,7 +107,7 @@ def find(database: Database, secret: str, idle_s: float) -> Session | None:
         _note_seen(database, row.session)
     token = None if row.id is None else token_of(row)
     left_s = float(row.session_left_s)
-    return Session(row.session, row.holder, left_s, token, bytes(row.token_sha256))
+    return BrowserSession(row.session, row.holder, left_s, token, bytes(row.token_sha256))
 
 
 def end(database: Database, session: UUID, by: Actor) -> None:

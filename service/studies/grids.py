@@ -12,7 +12,7 @@ from normlab.errors import InvalidSpec, told
 from normlab.specs.cells import Cell
 from service.store import schema
 from service.store.bulk import insert_rows
-from service.studies.places import Check, Place
+from service.studies.places import Check, PlaceOf
 from service.studies.queueing import queue_slice
 
 _KEYS = text("select key from study_cell where study = :study")
@@ -42,7 +42,7 @@ def refuse_wrong_cells(cells: Iterable[Cell], check: Check) -> None:
 
 
 def add_cells(
-    connection: Connection, row: Any, cells: Sequence[Cell], place: Place, *, reuse: bool
+    connection: Connection, row: Any, cells: Sequence[Cell], place: PlaceOf, *, reuse: bool
 ) -> int:
     """
     Add those of *cells* that are new to the study of *row*; return how many of them will run.

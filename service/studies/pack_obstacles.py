@@ -19,7 +19,7 @@ _NUMBER = f"{_SHARED}, unless pack is a number: then their normalizers run one a
 
 
 @dataclass(frozen=True)
-class Group:
+class PackGroup:
     """Jobs that can be members of the same packs, and the kind of device that was chosen."""
 
     device: str
@@ -28,7 +28,7 @@ class Group:
 
 def obstacles(
     pack: PackSize,
-    groups: Sequence[Group],
+    groups: Sequence[PackGroup],
     most: Sequence[int],
     others: Sequence[tuple[JobSpec, str | None]],
 ) -> list[PackObstacle]:

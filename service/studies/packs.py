@@ -17,16 +17,16 @@ from normlab.specs.packs import group_of, is_own, obstacle
 from normlab.specs.studies import StudySpec
 from service.jobs.pack_measures import has_model_of_gains
 from service.store import patience
-from service.studies.pack_obstacles import Group, obstacles
-from service.studies.places import Place
+from service.studies.pack_obstacles import PackGroup, obstacles
+from service.studies.places import PlaceOf
 from service.studies.spaces import corners
 
-Measured = Callable[[JobSpec, str], Gains]
+MeasuredGains = Callable[[JobSpec, str], Gains]
 """Return what packs of such jobs have gained on a kind of device."""
 
 
 def planned_packs(
-    study: StudySpec, cells: Sequence[Cell], place: Place, measured: Measured
+    study: StudySpec, cells: Sequence[Cell], place: PlaceOf, measured: MeasuredGains
 ) -> dict[str, Any]:
     """Return the packs that the *cells* make, their gain, and why others are left out."""
     by_time = study.decide is not None and is_timing(study.decide.metric)
@@ -53,7 +53,7 @@ def planned_packs(
 
 
 def _worth(
-    asked: PackSize, group: Group, measured: Measured
+    asked: PackSize, group: PackGroup, measured: MeasuredGains
 ) -> tuple[int, Callable[[int], float | None]]:
     """Return the most members of a pack of *group*, and the gain of such a number."""
     spec = group.jobs[0]
@@ -84,8 +84,8 @@ def refuse_unpackable(study: StudySpec) -> None:
 
 
 def _groups(
-    cells: Sequence[Cell], *, by_itself: bool, place: Place | None = None
-) -> tuple[list[Group], list[tuple[JobSpec, str | None]]]:
+    cells: Sequence[Cell], *, by_itself: bool, place: PlaceOf | None = None
+) -> tuple[list[PackGroup], list[tuple[JobSpec, str | None]]]:
     """
     Return the jobs that can be members of the same packs, and those that can be in none.
 
@@ -93,7 +93,7 @@ def _groups(
         place: chooses the devices; None: any device that takes packs will do.
     """
     known: dict[str, tuple[str | None, str | None]] = {}
-    found: dict[tuple[str, str | None], Group] = {}
+    found: dict[tuple[str, str | None], PackGroup] = {}
     others: list[tuple[JobSpec, str | None]] = []
     for cell in cells:
         # by what members may not differ in: a grid has few such values, and many cells; of a number
@@ -110,5 +110,5 @@ def _groups(
         if group is None:
             others.append((cell.spec, device))
         else:
-            found.setdefault((group, device), Group(device or "", [])).jobs.append(cell.spec)
+            found.setdefault((group, device), PackGroup(device or "", [])).jobs.append(cell.spec)
     return list(found.values()), others

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from normlab.errors import FieldProblem
 from normlab.specs.jobs import JobSpec
 
-Place = Callable[[JobSpec], tuple[str, str]]
+PlaceOf = Callable[[JobSpec], tuple[str, str]]
 """Choose a device for a job, with the reason."""
 
 Check = Callable[[JobSpec], Sequence[FieldProblem]]

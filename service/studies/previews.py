@@ -24,7 +24,7 @@ from service.store.database import Database
 from service.studies.decider import first_look
 from service.studies.grids import finished_jobs
 from service.studies.packs import planned_packs, refuse_unpackable
-from service.studies.places import Check, Place
+from service.studies.places import Check, PlaceOf
 from service.studies.spaces import corners, refuse_wrong_space
 
 Steps = Callable[[JobSpec], int | None]
@@ -40,7 +40,7 @@ def preview(
     *,
     owner: str,
     project: str = DEFAULT,
-    place: Place,
+    place: PlaceOf,
     check: Check,
     steps: Steps,
 ) -> StudyPreview:
@@ -82,7 +82,7 @@ def preview(
 
 
 def _cost(
-    spec: StudySpec, cells: Sequence[Cell], pace: Pace, place: Place, steps: Steps
+    spec: StudySpec, cells: Sequence[Cell], pace: Pace, place: PlaceOf, steps: Steps
 ) -> DecisionCost | None:
     decide = spec.decide
     if decide is None:
@@ -106,7 +106,7 @@ def _cost(
 
 
 def _work(
-    cells: Sequence[Cell], stands_for: float, pace: Pace, place: Place, steps: Steps
+    cells: Sequence[Cell], stands_for: float, pace: Pace, place: PlaceOf, steps: Steps
 ) -> dict[str, Any]:
     """Summarize *cells*, where each represents a number of jobs."""
     counted = [steps(cell.spec) for cell in cells]

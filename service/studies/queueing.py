@@ -18,7 +18,7 @@ from service.store import events, schema
 from service.store.bulk import insert_rows
 from service.studies.cell_states import CELLS, PLANNED
 from service.studies.moves import SLICE, retry_some
-from service.studies.places import Place
+from service.studies.places import PlaceOf
 
 _NEXT = text(f"""
     select c.key, c.coordinates, c.seed, c.job from {CELLS}
@@ -59,7 +59,7 @@ _FILLED = text("""
 """)
 
 
-def queue_slice(connection: Connection, row: Any, place: Place) -> int:
+def queue_slice(connection: Connection, row: Any, place: PlaceOf) -> int:
     """
     Queue the next cells of the study of *row*, which is locked; return their number.
 
@@ -90,7 +90,7 @@ def _cells(spec: StudySpec, rows: Sequence[Any]) -> Iterator[Cell]:
             yield cell
 
 
-def _queue_new(connection: Connection, row: Any, cells: Iterator[Cell], place: Place) -> None:
+def _queue_new(connection: Connection, row: Any, cells: Iterator[Cell], place: PlaceOf) -> None:
     placed: dict[str, tuple[str, str]] = {}
     rows = []
     for cell in cells:

@@ -12,7 +12,7 @@ from service.one_by_one import OneByOne
 from service.store.database import Database
 from service.store.projects import sight_of
 from service.store.sight import seeing
-from service.studies.places import Check, Place
+from service.studies.places import Check, PlaceOf
 
 _END = text("""
     update study set state = :state, reason = :reason, planned = 0, asked_at = null
@@ -40,7 +40,7 @@ class Rounds:
     def __init__(
         self,
         database: Database,
-        place: Callable[[], Place],
+        place: Callable[[], PlaceOf],
         check: Check,
         max_queued: int | None = None,
         failed: Callable[[], object] = lambda: None,

@@ -26,7 +26,7 @@ from service.studies.cell_states import CELLS, UNFINISHED
 from service.studies.grids import add_cells, refuse_wrong_cells
 from service.studies.moves import cancel_slice
 from service.studies.packs import refuse_unpackable
-from service.studies.places import Check, Place
+from service.studies.places import Check, PlaceOf
 from service.studies.queueing import queue_slice
 from service.studies.records import paths_of, read_cells, read_records
 from service.studies.spaces import refuse_wrong_space
@@ -59,7 +59,7 @@ def create(
     *,
     owner: str,
     project: str = DEFAULT,
-    place: Place,
+    place: PlaceOf,
     check: Check,
     max_queued: int | None = None,
     by: Actor | None = None,
@@ -105,7 +105,7 @@ def extend(
     spec: StudySpec,
     *,
     owner: str,
-    place: Place,
+    place: PlaceOf,
     check: Check,
     max_queued: int | None = None,
     by: Actor | None = None,
@@ -145,7 +145,7 @@ def complete(
     database: Database,
     study: str,
     *,
-    place: Place,
+    place: PlaceOf,
     max_queued: int | None = None,
     by: Actor | None = None,
 ) -> StudyRecord:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from accelerators import sharding_choice
-from accelerators.sharding_choice import Choice, choose
+from accelerators.sharding_choice import ShardingChoice, choose
 from normlab.errors import DeviceUnavailable, InvalidSpec
 from normlab.specs import sharding
 from tests.normlab.training.recording import small_job
@@ -35,7 +35,7 @@ class Two:
 
 def chosen(
     memory_bytes: int, before: bool | None = None, device: str = "cpu", **job: Any
-) -> Choice:
+) -> ShardingChoice:
     two: Any = Two()
     return choose(small_job(replicas=2, **job), two, device, memory_bytes, before)
 

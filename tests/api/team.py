@@ -9,7 +9,7 @@ import httpx
 
 from normlab.events import ArtifactWritten, Finished
 from normlab.plugins.descriptions import PluginDescription
-from normlab.plugins.sources import Source
+from normlab.plugins.sources import PluginFiles
 from service.jobs import leases
 from service.plugins import store
 from service.results import reports
@@ -95,7 +95,7 @@ def _finish(database: Database) -> None:
 
 def uploaded(database: Database, project: str = "red") -> str:
     """Keep a plugin of rob's, shown in *project*, and return its digest."""
-    source = Source("crimson.py", {"crimson.py": b"# crimson"})
+    source = PluginFiles("crimson.py", {"crimson.py": b"# crimson"})
     described = PluginDescription(digest=source.digest, name=source.name, entries=[])
     with database.begin() as connection:
         store.keep(connection, source, described, owner="rob", origin={})

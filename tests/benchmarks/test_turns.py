@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.turns import Turn, Work, in_turns
+from benchmarks.turns import ProcessTurn, Work, in_turns
 
 
 def writing(file: Path, letter: str, pieces: int) -> Work:
-    def work(turn: Turn) -> str:
+    def work(turn: ProcessTurn) -> str:
         for _ in range(pieces):
             with file.open("a") as opened:
                 opened.write(letter)
@@ -44,7 +44,7 @@ def test_time_in_the_turns_of_others_and_before_the_start_is_not_counted(
     monkeypatch.setattr("benchmarks.turns.time", clock)
 
     def working(before_s: float, each_s: float) -> Work:
-        def work(turn: Turn) -> None:
+        def work(turn: ProcessTurn) -> None:
             now.value += before_s
             turn.start()
             for _ in range(3):
@@ -59,7 +59,7 @@ def test_time_in_the_turns_of_others_and_before_the_start_is_not_counted(
 
 
 def test_a_process_that_fails_ends_the_measurement(capfd: pytest.CaptureFixture[str]) -> None:
-    def failing(turn: Turn) -> None:
+    def failing(turn: ProcessTurn) -> None:
         raise ValueError("no such thing")
 
     with pytest.raises(SystemExit, match="failing: its process ended before its work"):

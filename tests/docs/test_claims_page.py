@@ -10,7 +10,7 @@ import pytest
 
 from normlab.claims import page
 from normlab.claims.claim import Claim, load_claims
-from normlab.claims.verdicts import Verdict
+from normlab.claims.verdicts import ClaimVerdict
 from normlab.records import ResultTable
 
 PAGE = (Path(__file__).parents[2] / "docs" / "claims.md").read_text(encoding="utf-8")
@@ -64,11 +64,11 @@ def test_a_claims_word_and_its_line_in_the_list_are_those_of_its_effects(key: st
 CLAIMS = load_claims()
 
 
-def without_results(claim: Claim) -> Verdict:
+def without_results(claim: Claim) -> ClaimVerdict:
     table = ResultTable(
         study="s", metric="m", reduction="last", interval="t", confidence=0.95, rows=[], group_by=[]
     )
-    return Verdict(claim, table, ())
+    return ClaimVerdict(claim, table, ())
 
 
 def section_of(key: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import pytest
 
 from normlab.plugins.descriptions import EntryDescription, PluginDescription
-from normlab.plugins.sources import Source
+from normlab.plugins.sources import PluginFiles
 from normlab.specs import registries
 from service.admission import Admission
 from service.inspector import Inspector
@@ -50,7 +50,7 @@ class Known:
 
 @pytest.fixture
 def needy(database: Database) -> None:
-    class Kept(Source):
+    class Kept(PluginFiles):
         digest = DIGEST
 
     with database.begin() as connection:

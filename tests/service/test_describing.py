@@ -14,7 +14,7 @@ from normlab.errors import ServiceUnavailable
 from normlab.plugins.describing import Trouble
 from normlab.plugins.descriptions import PluginDescription
 from normlab.plugins.loading import use
-from normlab.plugins.sources import Source
+from normlab.plugins.sources import PluginFiles
 from normlab.specs.jobs import JobSpec
 from service.inspector import Inspector
 from service.settings import Settings
@@ -38,7 +38,7 @@ def socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     process.communicate()
 
 
-def inspector(socket: Path, *known: Source) -> Inspector:
+def inspector(socket: Path, *known: PluginFiles) -> Inspector:
     sources = {one.digest: one for one in known}
     return Inspector(Settings(inspector_socket=socket), sources.__getitem__)
 

@@ -8,12 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from normlab.plugins.sources import Source
+from normlab.plugins.sources import PluginFiles
 from tests.normlab.plugins.authors import BROKEN, mine, source
 from workers.job_order import CodeReference
 
 
-def reference(plugin: Source, folder: Path) -> CodeReference:
+def reference(plugin: PluginFiles, folder: Path) -> CodeReference:
     place = str(plugin.written_below(folder))
     return CodeReference(digest=plugin.digest, name=plugin.name, folder=place)
 

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-from normlab.training.packs.network import Block, PackedNetwork
+from normlab.training.packs.network import MemberTensors, PackedNetwork
 from normlab.training.packs.per_member import join
 
 
@@ -27,7 +27,7 @@ class JoiningModule(nn.Module):
         members: how many there are.
     """
 
-    def __init__(self, wide: nn.Module, blocks: Sequence[Block], members: int) -> None:
+    def __init__(self, wide: nn.Module, blocks: Sequence[MemberTensors], members: int) -> None:
         super().__init__()
         self.wide = wide
         places = {id(p): place for place, p in _places(wide)}

@@ -11,7 +11,7 @@ from normlab.errors import PackFellApart
 from normlab.norms import clipped_together
 from normlab.specs.jobs import JobSpec
 from normlab.training.optimizers import make_optimizer, optimizer_over, parameter_groups
-from normlab.training.packs.network import Block, PackedNetwork
+from normlab.training.packs.network import MemberTensors, PackedNetwork
 from normlab.training.packs.update_rules import RULES
 
 _LIMITS = ("clip_norm", "clip_ratio", "clip_value")
@@ -122,7 +122,7 @@ class JointOptimizer:
         return (tensors[member], 0) if len(tensors) > 1 else (tensors[0], member)
 
 
-def _part(key: str, value: Tensor, block: Block, number: int) -> Tensor:
+def _part(key: str, value: Tensor, block: MemberTensors, number: int) -> Tensor:
     """Return a member's part of a state: its rows, or what is one for all."""
     return value if key == _NUMBER else value.view(-1, *block.shape)[number]
 

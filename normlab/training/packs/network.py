@@ -11,7 +11,7 @@ from normlab.training.packs.packing import pack
 from normlab.training.packs.per_member import PerMember, apart, together
 
 
-class Block(NamedTuple):
+class MemberTensors(NamedTuple):
     """A tensor that each member has: in one tensor of the pack, or in one for each member."""
 
     name: str  # in a member's network
@@ -69,8 +69,8 @@ class PackedNetwork:
         for name, tensor in (*net.named_parameters(), *net.named_buffers()):
             tensor.copy_(self._block(name).of_members()[member])
 
-    def _block(self, name: str) -> Block:
-        return Block(name, self._tensors[name], self._shapes[name])
+    def _block(self, name: str) -> MemberTensors:
+        return MemberTensors(name, self._tensors[name], self._shapes[name])
 
 
 def _shapes(net: nn.Module) -> Dict[str, torch.Size]:

@@ -15,7 +15,7 @@ from normlab.specs.optimizers import SGD, AdamW, OptimizerSpec, RMSprop
 from normlab.training.optimizers import Rate
 
 
-class Moment(NamedTuple):
+class UpdateInputs(NamedTuple):
     """
     The inputs of an update.
 
@@ -55,7 +55,7 @@ class UpdateRule:
     def count(self, number: int) -> None:
         """Store what depends on the *number* of the update, from 1, for `change`."""
 
-    def change(self, now: Moment) -> Tensor:
+    def change(self, now: UpdateInputs) -> Tensor:
         """Return what is subtracted from the weights, (S, P), with operators on tensors alone."""
         raise NotImplementedError
 
@@ -76,7 +76,7 @@ def _column(values: Sequence[float], like: Tensor) -> Tensor:
     return torch.tensor(values, dtype=like.dtype, device=like.device).unsqueeze(1)
 
 
-def _decayed(now: Moment) -> Tensor:
+def _decayed(now: UpdateInputs) -> Tensor:
     return now.gradient if now.weights is None else now.gradient.addcmul_(now.decay, now.weights)
 
 
@@ -88,7 +88,7 @@ class _Sgd(UpdateRule):
         super().__init__(optimizers, rates, like)
         self.nesterov = bool(optimizers[0].nesterov)
 
-    def change(self, now: Moment) -> Tensor:
+    def change(self, now: UpdateInputs) -> Tensor:
         g = _decayed(now)
         buffer = self.state["momentum_buffer"].mul_(self.momentum).add_(g)
         ahead = g.addcmul_(buffer, self.momentum) if self.nesterov else buffer
@@ -110,7 +110,7 @@ class _AdamW(UpdateRule):
         self.bias1.copy_(self.rest("beta1", number))
         self.bias2.copy_(self.rest("beta2", number))
 
-    def change(self, now: Moment) -> Tensor:
+    def change(self, now: UpdateInputs) -> Tensor:
         g, (first, second) = now.gradient, self.state.values()
         first.mul_(self.beta1).addcmul_(g, self.new1)
         second.mul_(self.beta2).addcmul_(g * g, self.new2)
@@ -128,7 +128,7 @@ class _RMSprop(UpdateRule):
         self.alpha, self.eps = self.numbers("alpha"), self.numbers("eps")
         self.new = self.rest("alpha")
 
-    def change(self, now: Moment) -> Tensor:
+    def change(self, now: UpdateInputs) -> Tensor:
         g, (squares, buffer) = _decayed(now), self.state.values()
         squares.mul_(self.alpha).addcmul_(g * g, self.new)
         buffer.mul_(self.momentum).addcdiv_(g, squares.sqrt().add_(self.eps))

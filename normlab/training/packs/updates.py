@@ -14,7 +14,7 @@ from normlab.specs.jobs import JobSpec
 from normlab.training.clipping import clip_units, clipped_units
 from normlab.training.optimizers import make_optimizer, parameter_groups, scaled_rate
 from normlab.training.packs.network import PackedNetwork
-from normlab.training.packs.update_rules import RULES, Moment
+from normlab.training.packs.update_rules import RULES, UpdateInputs
 
 _TOGETHER_NORM = 1.0  # as in a training alone
 _TINY = 1e-6  # in torch's own clipping
@@ -79,7 +79,7 @@ class Updates:
             self._clip(gradient)
             weights = self._weights() if self._decays else None
             rate = self._rates if self._factors is None else self._rates * self._factors
-            now = Moment(gradient, weights, self._decay, rate)
+            now = UpdateInputs(gradient, weights, self._decay, rate)
             change = self._rule.change if absent is None else partial(self._change_rest, absent)
             self._take_off(change(now))
 
@@ -128,7 +128,7 @@ class Updates:
         without = [[_is_absent(t) for t in block.tensors] for block in self._blocks]
         return self._matrix(without)
 
-    def _change_rest(self, absent: Tensor, now: Moment) -> Tensor:
+    def _change_rest(self, absent: Tensor, now: UpdateInputs) -> Tensor:
         # as torch does: what has no gradient keeps its value and its state, such as a fixed ratio
         before = {name: state.clone() for name, state in self._rule.state.items()}
         change: Tensor = self._rule.change(now).masked_fill_(absent, 0.0)

@@ -11,7 +11,7 @@ from normlab.claims import page, report
 from normlab.claims.claim import Claim, Effect, find_claim, first_part, load_claims
 from normlab.claims.elsewhere import on_dataset
 from normlab.claims.tuning import tuning_study
-from normlab.claims.verdicts import EffectResult, Verdict, best_by_other_seeds, judge, weigh
+from normlab.claims.verdicts import ClaimVerdict, EffectResult, best_by_other_seeds, judge, weigh
 from normlab.errors import InvalidSpec, NotFound
 from normlab.records import ResultRow, ResultTable
 from normlab.specs.cells import expand, label
@@ -107,7 +107,7 @@ def test_what_is_not_below_may_be_lower_by_the_margin() -> None:
 
 def test_undecided_says_what_would_have_shown_and_how_many_more_would_decide() -> None:
     claim = claim_of(effect("above", 0.1), effect("above", 0.0))
-    verdict = Verdict(claim, table(), weigh(claim, [ROWS, ROWS], range(16), [16]))
+    verdict = ClaimVerdict(claim, table(), weigh(claim, [ROWS, ROWS], range(16), [16]))
     line, other = report.effect_lines(verdict)
     assert line.startswith("undecided")
     assert "inside the limit would have shown, about" in line
@@ -179,7 +179,7 @@ def test_a_claim_that_decides_adds_seeds_round_after_round() -> None:
 
 def test_the_report_says_what_the_rounds_can_find() -> None:
     claim = claim_of(effect("above"), decide=DECIDE)
-    said = page.section(Verdict(claim, table(), ()), "b.png")
+    said = page.section(ClaimVerdict(claim, table(), ()), "b.png")
     assert "Up to 24 seeds: a difference 0.01 inside its limit shows with a power of 0.9" in said
 
 
@@ -270,7 +270,7 @@ def test_a_report_never_names_a_rate_at_which_a_seed_diverged_as_best() -> None:
         study="s", metric="val/accuracy", reduction="last", interval="t", confidence=0.95,
         group_by=["normalizer", "optimizer.lr"], rows=rows,
     )  # fmt: skip
-    verdict = Verdict(claim, table, ())
+    verdict = ClaimVerdict(claim, table, ())
     said = "Chosen `optimizer.lr` by the tuning seeds: batch 0.1."
     assert said in page.section(verdict, "c.png")
 

@@ -13,7 +13,7 @@ from normlab.claims.claim import Claim, load_claims
 from normlab.claims.gathering import best_table, cells, last_values, lines, name_of, readable, short
 from normlab.claims.page import section
 from normlab.claims.pictures import draw_claim
-from normlab.claims.verdicts import Verdict
+from normlab.claims.verdicts import ClaimVerdict
 from normlab.errors import InvalidSpec
 from normlab.presentation.intervals import estimate
 from normlab.records import LastValue, ResultRow, ResultTable
@@ -69,8 +69,8 @@ def job_with(values: dict[str, float]) -> Any:
     return type("Job", (), {"last": last})()
 
 
-def verdict_of(claim: Claim, study: Study) -> Verdict:
-    return Verdict(claim, study.results("s", group_by=claim.group_by, metric=claim.metric), ())
+def verdict_of(claim: Claim, study: Study) -> ClaimVerdict:
+    return ClaimVerdict(claim, study.results("s", group_by=claim.group_by, metric=claim.metric), ())
 
 
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=list(CLAIMS))
@@ -162,6 +162,6 @@ def test_the_page_names_the_best_rate_of_each_kind() -> None:
     verdict = verdict_of(claim, Study(claim))
     rows = [r.model_copy(update={"mean": 0.9 if r.labels["optimizer.lr"] == "0.1" else 0.8})
             for r in verdict.table.rows]  # fmt: skip
-    verdict = Verdict(claim, verdict.table.model_copy(update={"rows": rows}), ())
+    verdict = ClaimVerdict(claim, verdict.table.model_copy(update={"rows": rows}), ())
     said = "`optimizer.lr` by the tuning seeds: batch 0.1, weight 0.1, bounded_weight 0.1."
     assert f"Chosen {said}" in section(verdict, "f.png")

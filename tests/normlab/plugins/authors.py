@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import List, Sequence
 
 from normlab.plugins.describing import Described, to_question, understood
-from normlab.plugins.sources import Source
+from normlab.plugins.sources import PluginFiles
 
 MY_NORMS = '''
 import torch
@@ -73,8 +73,8 @@ BROKEN = {
 }
 
 
-def source(name: str, text: str) -> Source:
-    return Source(name, {name: text.encode()})
+def source(name: str, text: str) -> PluginFiles:
+    return PluginFiles(name, {name: text.encode()})
 
 
 _DESCRIBE = """
@@ -98,7 +98,7 @@ for i, question in enumerate(json.load(sys.stdin)):
 """
 
 
-def described(sources: Sequence[Source], folder: Path) -> List[Described]:
+def described(sources: Sequence[PluginFiles], folder: Path) -> List[Described]:
     """Describe each of *sources* in a fork of one process, as the inspecting process does."""
     subprocess.run(
         [sys.executable, "-c", _DESCRIBE, str(folder)],
@@ -113,7 +113,7 @@ def described(sources: Sequence[Source], folder: Path) -> List[Described]:
     return [understood(answer, one) for answer, one in zip(found, sources)]
 
 
-def mine() -> Source:
+def mine() -> PluginFiles:
     return source("my_norms.py", MY_NORMS)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from normlab.plugins.sources import Source
+from normlab.plugins.sources import PluginFiles
 from tests.normlab.plugins.authors import source
 
 MY_NETS = '''
@@ -63,7 +63,7 @@ def stripes(split, *, period: Annotated[int, Field(ge=2, le=16)] = 4):
 '''
 
 
-def my_nets() -> Source:
+def my_nets() -> PluginFiles:
     return source("my_nets.py", MY_NETS)
 
 

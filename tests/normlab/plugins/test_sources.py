@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from normlab.errors import InvalidSpec, NotFound
-from normlab.plugins.sources import MOST_BYTES, Source, read_source, unpacked
+from normlab.plugins.sources import MOST_BYTES, PluginFiles, read_source, unpacked
 from tests.normlab.plugins.authors import mine, written
 
 
@@ -24,7 +24,7 @@ def test_any_change_is_another_digest(tmp_path: Path) -> None:
     path.write_text(path.read_text() + " ")
     assert read_source(path).digest != mine().digest
     files = {"a.py": b"", "b.py": b"c"}
-    assert Source("x", files).digest != Source("x", {"a.py": b"c", "b.py": b""}).digest
+    assert PluginFiles("x", files).digest != PluginFiles("x", {"a.py": b"c", "b.py": b""}).digest
 
 
 def test_a_folder_is_read_with_all_its_files_but_not_what_python_leaves(tmp_path: Path) -> None:

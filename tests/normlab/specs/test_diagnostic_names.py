@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from normlab.specs.diagnostics import Measured, measured
+from normlab.specs.diagnostics import MetricMeaning, measured
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from normlab.specs.diagnostics import Measured, measured
     ],
 )
 def test_the_metrics_of_each_diagnostic_are_known(metric: str, expected: tuple[str, ...]) -> None:
-    assert measured(metric) == Measured(*expected)
+    assert measured(metric) == MetricMeaning(*expected)
 
 
 @pytest.mark.parametrize("metric", ["train/loss", "power/stem/norm", "power/stem/norm/other", ""])

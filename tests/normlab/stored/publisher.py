@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 
 from normlab.specs.datasets import DATASETS
-from normlab.stored.addresses import Publication, Published
+from normlab.stored.addresses import Publication, PublishedFile
 from tests.answering import Answers, answering
 
 
@@ -85,4 +85,4 @@ def cifar10() -> bytes:
 def published(content: bytes, name: str, folder: str) -> Publication:
     """Return a publication of one file."""
     md5 = hashlib.md5(content).hexdigest()
-    return Publication("http://nowhere.invalid/", (Published(name, md5),), folder, "")
+    return Publication("http://nowhere.invalid/", (PublishedFile(name, md5),), folder, "")

@@ -11,7 +11,7 @@ import pytest
 
 from normlab.errors import Conflict, DatasetUnusable, ServiceUnavailable, StorageFull
 from normlab.host.locks import held
-from normlab.stored.downloads import Progress, download
+from normlab.stored.downloads import DownloadProgress, download
 from normlab.stored.fetching import fetch
 from tests.normlab.stored.publisher import Publisher, archive, published, serving
 
@@ -19,7 +19,7 @@ CONTENT = bytes(range(256)) * 1000
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
-def quiet(name: str) -> Progress:
+def quiet(name: str) -> DownloadProgress:
     return lambda here, whole: None
 
 

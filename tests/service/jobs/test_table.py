@@ -31,11 +31,11 @@ def report(database: Database, values: dict[str, list[float]], *, end: bool = Tr
     return str(claimed.job)
 
 
-def read(database: Database, *columns: str, **asked: Any) -> table.Table:
+def read(database: Database, *columns: str, **asked: Any) -> table.JobTable:
     return table.read(database, TableQuestion(columns=list(columns), **asked))
 
 
-def cells(found: table.Table) -> list[list[Any]]:
+def cells(found: table.JobTable) -> list[list[Any]]:
     return [found.values(row) for row in found.rows]
 
 

@@ -17,7 +17,7 @@ from service.results.chunks import Columns
 from service.results.compaction import Compactor, compact
 from service.store import places
 from service.store.database import Database
-from service.store.places import Place
+from service.store.places import LastExamined
 from tests.service.work import claim, series, stored, submit
 
 
@@ -189,8 +189,8 @@ def test_a_compactor_that_is_late_takes_no_other_back(database: Database) -> Non
     with database.begin() as connection:
         ends = dict(connection.execute(text("select id, finished_at from job")).all())
         for job in reversed(jobs):
-            places.advance(connection, "compactor", Place(ends[job], job))
-        assert places.read(connection, "compactor") == Place(ends[jobs[1]], jobs[1])
+            places.advance(connection, "compactor", LastExamined(ends[job], job))
+        assert places.read(connection, "compactor") == LastExamined(ends[jobs[1]], jobs[1])
 
 
 def test_jobs_that_ended_at_the_same_moment_are_all_examined(database: Database) -> None:

@@ -19,7 +19,7 @@ from service.store.database import Database
 from service.studies import changes as study_changes, slices, studies
 from service.studies.listing import list_studies
 from service.studies.moves import SLICE
-from service.studies.places import Place
+from service.studies.places import PlaceOf
 from service.studies.queueing import queue_slice
 from service.studies.slices import Slices
 from tests.service.work import at_once, claim, spec
@@ -45,7 +45,7 @@ def study(
     )[0]
 
 
-def slicer(database: Database, place: Place = place) -> Slices:
+def slicer(database: Database, place: PlaceOf = place) -> Slices:
     return Slices(database, lambda: place, lambda _: [])
 
 

@@ -14,7 +14,7 @@ from normlab.host.locks import held
 FOLDER = ".normlab"
 
 
-class Kept:
+class DataCache:
     """
     A folder below the data root for what can be found again, but slowly.
 
