@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Callable, ContextManager, Dict, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, ContextManager, Dict, Iterator, List, Sequence, Tuple
 
 from normlab.cli.output import last, normalizer
 from normlab.presentation.headlines import headline
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from normlab.records import JobRecord
 
 POLL_S = 0.5
+_AT_ONCE = 40  # jobs, whose ids fit into one filter
 Show = Callable[["JobRecord"], None]
 
 
@@ -38,15 +39,24 @@ def follow(client: Client, ids: Sequence[str], *, quiet: bool = False) -> List[J
 def _poll(client: Client, ids: Sequence[str], show: Show) -> List[JobRecord]:
     ended: Dict[str, JobRecord] = {}
     while True:
-        for job in ids:
-            if job not in ended:
-                record = client.get(job)
-                show(record)
-                if record.finished_at is not None:
-                    ended[job] = record
-        if len(ended) == len(ids):
+        for job in _look(client, [job for job in ids if job not in ended]):
+            show(job)
+            if job.finished_at is not None:
+                ended[job.id] = client.get(job.id)  # with its attempts, which no list has
+        if all(job in ended for job in ids):
             return [ended[job] for job in ids]
         time.sleep(POLL_S)
+
+
+def _look(client: Client, ids: Sequence[str]) -> Iterator[JobRecord]:
+    """Read many jobs by one request, in order; raise NotFound if one does not exist."""
+    for i in range(0, len(ids), _AT_ONCE):
+        some = ids[i : i + _AT_ONCE]
+        # archived since, perhaps
+        found = client.list(filter=f"id in ({', '.join(some)})", archived="show")
+        by_id = {job.id: job for job in found}
+        for job in some:
+            yield by_id[job] if job in by_id else client.get(job)
 
 
 def label(job: JobRecord) -> str:

@@ -54,6 +54,7 @@ def measured_gains(connection: Connection, spec: JobSpec, device: str) -> Gains:
 
 def _work(spec: JobSpec) -> tuple[object, ...]:
     """Return what an update of a pack does once, whatever the numbers of its members."""
+    # members that learn alike share an optimizer on a host alone, whose gains a model tells
     optimizer = spec.optimizer
     limits = (optimizer.clip_norm, optimizer.clip_ratio, optimizer.clip_value)
     return (*shape_of(spec), optimizer.name, *(limit is not None for limit in limits))
