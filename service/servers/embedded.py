@@ -25,7 +25,7 @@ import structlog
 
 from normlab.errors import ServiceUnavailable
 from normlab.host.locks import held
-from service.servers.children import Child, end_leftover, restart_ended
+from service.servers.children import START_S, Child, end_leftover, restart_ended
 from service.servers.server_user import (
     ServerUser,
     let_through,
@@ -34,6 +34,7 @@ from service.servers.server_user import (
     socket_folder,
 )
 from service.settings import Settings
+from service.store.database import translated_errors
 
 _log = structlog.get_logger(__name__)
 _BUSY = "servers run on {} already; stop that `normlab up`, or set NORMLAB_DATA_DIR"
@@ -214,7 +215,8 @@ def _postgres_ready(folder: Path, server: Child) -> bool:
 
 def _create_database(url: str) -> None:
     server = url.replace("/normlab?", "/postgres?")
-    with psycopg.connect(server, autocommit=True) as connection:
+    opened = partial(psycopg.connect, server, autocommit=True, connect_timeout=START_S)
+    with translated_errors(), opened() as connection:
         if connection.execute("select from pg_database where datname = 'normlab'").rowcount == 0:
             connection.execute("create database normlab")
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import getpass
+import http.client
 import os
 import socket
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,11 +22,11 @@ from normlab.host.private_files import tighten, write_privately
 from normlab.stacks.connection import Connection, forget_connection, pinned
 from normlab.stacks.running import LOCK_NAME
 from service.servers import embedded
-from service.servers.children import Child, restart_ended
+from service.servers.children import START_S, Child, restart_ended
 from service.servers.servers_file import ServerUrls, forget_servers, write_servers
 from service.settings import Settings
 from service.store import tokens
-from service.store.database import Database, migrate
+from service.store.database import CONNECT_S, Database, migrate
 
 log = structlog.get_logger(__name__)
 
@@ -112,8 +112,11 @@ def _told(part: Child) -> str:
 
 def _prepare(database_url: str, settings: Settings) -> str:
     """Bring the database up to date; return a token that it knows."""
-    migrate(database_url, settings.worker_role if settings.database_url else None)
-    with Database(database_url, pool_size=1) as database:
+    ours = settings.database_url is None
+    # If our own server ends, connecting fails at once; while it lives, it may only be slow
+    connect_s = START_S if ours else CONNECT_S
+    migrate(database_url, None if ours else settings.worker_role, connect_s)
+    with Database(database_url, pool_size=1, connect_s=connect_s) as database:
         token = _token(database, settings)
         known = tokens.find(database, token)
         if known is None or known.ended is not None:
@@ -158,7 +161,7 @@ def _answers(own: Connection) -> bool:
     try:
         with direct.open(f"{own.url}/readyz", timeout=2) as answer:
             return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError):
+    except (OSError, http.client.HTTPException):
         return False
 
 

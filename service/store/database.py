@@ -31,6 +31,7 @@ _AWAY = (
     psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError,
 )  # fmt: skip
 _TOO_LONG = "this takes longer than the database may take for it; ask for less"
+CONNECT_S = 5
 _MIGRATION_LOCK = 0x6E6F726D6C6162  # "normlab"
 
 
@@ -44,6 +45,7 @@ class Database:
         name: the application name on the server; the reaper ends the connections of a lost worker.
         statement_s: seconds after which the server cancels a statement; None: no limit.
             Set once per connection, so that no statement needs another round trip.
+        connect_s: seconds that a new connection may take.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Database:
         pool_size: int = 8,
         name: str = "normlab",
         statement_s: float | None = None,
+        connect_s: int = CONNECT_S,
     ) -> None:
         self.url = make_url(url).set(drivername="postgresql+psycopg")
         self.engine: Engine = sqlalchemy.create_engine(
@@ -63,7 +66,7 @@ class Database:
             pool_timeout=10,
             pool_use_lifo=True,  # the connection that was used last has its statements prepared
             connect_args={
-                "connect_timeout": 5,
+                "connect_timeout": connect_s,
                 "application_name": name,
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
@@ -147,8 +150,13 @@ def _patiently(connection: Connection) -> Iterator[None]:
         yield
         return
     driver: Any = connection.connection.driver_connection
-    with patience.asking(driver):
-        yield
+    try:
+        with patience.asking(driver):
+            yield
+    finally:
+        if patience.may_be_cancelled_late:
+            connection.invalidate()
+            raise patience.over()
 
 
 def _options(url: sqlalchemy.URL, statement_s: float | None) -> dict[str, str]:
@@ -158,14 +166,16 @@ def _options(url: sqlalchemy.URL, statement_s: float | None) -> dict[str, str]:
     return {"options": f"{given} -c statement_timeout={round(1000 * statement_s)}".strip()}
 
 
-def migrate(url: str, worker_role: str | None = None) -> None:
+def migrate(url: str, worker_role: str | None = None, connect_s: int = CONNECT_S) -> None:
     """
     Bring the tables up to date; several processes may do so at once.
 
     Args:
         worker_role: a database role that gets the rights of workers at the same moment.
+        connect_s: seconds that the connection may take.
     """
-    with Database(url, pool_size=1) as database, database.begin() as connection:
+    opened = Database(url, pool_size=1, connect_s=connect_s)
+    with opened, opened.begin() as connection:
         connection.execute(text("select pg_advisory_xact_lock(:n)"), {"n": _MIGRATION_LOCK})
         _upgrade(connection)
         if worker_role is not None:

@@ -10,9 +10,12 @@ from contextvars import ContextVar
 from typing import Any
 
 import psycopg
+import structlog
 
 from normlab.errors import ReadTimedOut
 
+_CANCEL_S = 1.0
+_log = structlog.get_logger(__name__)
 _current: ContextVar[Patience | None] = ContextVar("patience", default=None)
 
 
@@ -31,6 +34,8 @@ class Patience:
         self._within_s = within_s
         self._until = time.monotonic() + within_s
         self._stopped = False
+        self.may_be_cancelled_late = False
+        """Whether the server may still cancel a statement of this connection, even a later one."""
         self._lock = threading.Lock()
         self._asking: psycopg.Connection[Any] | None = None
 
@@ -56,12 +61,21 @@ class Patience:
         )
 
     def stop(self) -> None:
-        """From another thread, cancel the running statement and refuse later ones."""
+        """
+        From another thread, cancel the running statement and refuse later ones.
+
+        If the server does not take the message, the statement ends at the server's own limit.
+        """
         self._stopped = True
         # Held until the server has the message, so that it never affects the connection's next user
         with self._lock:
-            if self._asking is not None:
-                self._asking.cancel_safe(timeout=1.0)
+            if self._asking is None:
+                return
+            try:
+                self._asking.cancel_safe(timeout=_CANCEL_S)
+            except psycopg.Error as e:
+                self.may_be_cancelled_late = True
+                _log.warning("statement_not_cancelled", reason=str(e))
 
     @contextmanager
     def asking(self, connection: psycopg.Connection[Any]) -> Iterator[None]:

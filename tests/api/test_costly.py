@@ -7,12 +7,15 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import text
+from sqlalchemy import QueuePool, text
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -29,6 +32,7 @@ from tests.api.conftest import OPERATORS_TOKEN, token_header
 from tests.api.serving import serve
 
 _SLEEP = text("select pg_sleep(30)")
+_BACKEND = text("select pg_backend_pid()")
 _ASLEEP = text(
     "select count(*) from pg_stat_activity where datname = current_database()"
     " and state = 'active' and query like '%pg_sleep(30)%' and pid <> pg_backend_pid()"
@@ -89,6 +93,42 @@ def test_the_server_itself_ends_a_statement_of_the_reads(database_url: str) -> N
             sleeping(reads)
         with reads.autocommit() as connection:
             assert connection.execute(text("select 1")).scalar() == 1
+
+
+@contextmanager
+def slow_to_connect(database: Database) -> Iterator[None]:
+    """PostgreSQL takes no new connections for a while, as on a very busy machine."""
+    with database.autocommit() as connection:
+        backend = connection.execute(_BACKEND).scalar_one()
+    postmaster = psutil.Process(backend).parent()
+    assert postmaster is not None
+    postmaster.suspend()
+    try:
+        yield
+    finally:
+        postmaster.resume()
+
+
+def test_a_read_that_cannot_be_cancelled_is_over_and_its_connection_is_not_used_again(
+    database_url: str,
+) -> None:
+    with Database(database_url, pool_size=1, statement_s=20) as pool:
+        backends: list[int] = []
+
+        def work() -> Response:
+            with pool.autocommit() as connection:
+                backends.append(connection.execute(_BACKEND).scalar_one())
+                connection.execute(_SLEEP)
+            return Response()
+
+        with slow_to_connect(pool), pytest.raises(ReadTimedOut, match="narrow the filter"):
+            run_apart(CostlyReads(within_s=0.2).answer(staying(), "ada", work))
+        deadline = time.monotonic() + 40
+        while cast("QueuePool", pool.engine.pool).checkedout():
+            assert time.monotonic() < deadline, "the statement was not ended"
+            time.sleep(0.02)
+        with pool.autocommit() as connection:  # the message may still be under way
+            assert connection.execute(_BACKEND).scalar_one() not in backends
 
 
 def test_no_statement_follows_when_the_time_is_over(database: Database) -> None:
