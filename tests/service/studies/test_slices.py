@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -25,6 +26,12 @@ from service.studies.slices import Slices
 from tests.service.work import at_once, claim, spec
 
 MANY = 2 * SLICE + 50
+
+
+@pytest.fixture(autouse=True)
+def _rounds_without_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a round does all of it on a slow machine too."""
+    monkeypatch.setattr(slices, "_ROUND_S", math.inf)
 
 
 def place(_: JobSpec) -> tuple[str, str]:
