@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import normlab
-from normlab.claims.claim import load_claims
+from normlab.claims.claim import Claim, load_claims
 from normlab.errors import NotFound
 from normlab.specs.jobs import JobSpec
 from normlab.specs.written import parse
@@ -31,10 +31,14 @@ def recipe(name: str) -> dict[str, Any]:
     return JobSpec.model_validate(parse(text, name)).model_dump(mode="json")
 
 
-@cache
 def claims() -> dict[str, str]:
     """Return the title of each claim by its key."""
-    return {key: claim.title for key, claim in load_claims().items()}
+    return {key: claim.title for key, claim in _claims().items()}
+
+
+@cache
+def _claims() -> dict[str, Claim]:
+    return load_claims()
 
 
 def study_of(*, claim: str | None, recipe_name: str | None) -> dict[str, Any] | None:
@@ -45,9 +49,9 @@ def study_of(*, claim: str | None, recipe_name: str | None) -> dict[str, Any] | 
         NotFound: there is none of this name.
     """
     if claim:
-        if claim not in claims():
-            raise NotFound(f"there is no claim {claim!r}; there are {', '.join(claims())}")
-        return load_claims()[claim].study.model_dump(mode="json", exclude_defaults=True)
+        if claim not in _claims():
+            raise NotFound(f"there is no claim {claim!r}; there are {', '.join(_claims())}")
+        return _claims()[claim].study.model_dump(mode="json", exclude_defaults=True)
     if recipe_name:
         axes = [{"normalizer": ["batch", "group"]}]
         return {"name": recipe_name, "base": recipe(recipe_name), "axes": axes, "seeds": [0, 1]}

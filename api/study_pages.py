@@ -50,12 +50,15 @@ def show_studies(
 
 
 @router.get("/studies/new")
-@costly
 def show_new_study(request: Request, reader: ReaderDep, state: StateDep) -> Response:
-    """Show the study form, filled in from the study that *from* names, a *claim* or a *recipe*."""
+    """
+    Show the study form, filled in from the study that *from* names, a *claim* or a *recipe*.
+
+    It takes no turn: it reads at most one row, and takes its time over the form and the claims.
+    """
     asked = request.query_params
     origin, claim, recipe = (asked.get(name) for name in ("from", "claim", "recipe"))
-    found = studies.get(state.reads, origin, 0) if origin else None
+    found = studies.get(state.database, origin, 0) if origin else None
     start = found.spec.model_dump(mode="json", exclude_defaults=True) if found else None
     if start is None:
         start = presets.study_of(claim=claim, recipe_name=recipe)

@@ -47,9 +47,10 @@ export async function ask(path, options = {}, end = performance.now() + MOST_MS)
     throw new Error("The token is no longer valid.");
   }
   const body = (answer.headers.get("content-type") || "").includes("json") ? await answer.json() : await answer.text();
-  if (BUSY.has(body.code) && performance.now() < end) {
-    const wait_s = body.code === "too_busy" ? 0.5 : Number(answer.headers.get("Retry-After")) || 5;
-    await new Promise((goOn) => setTimeout(goOn, 1000 * wait_s * (1 + Math.random())));
+  const wait_s = body.code === "too_busy" ? 0.5 : Number(answer.headers.get("Retry-After")) || 5;
+  const pause = 1000 * wait_s * (1 + Math.random());
+  if (BUSY.has(body.code) && performance.now() + pause < end) {
+    await new Promise((goOn) => setTimeout(goOn, pause));
     return ask(path, options, end);
   }
   if (!answer.ok) {

@@ -11,6 +11,7 @@ const given = JSON.parse(document.getElementById("spec").textContent);
 // One key per filled form: a second click or a repeated request creates no second job.
 let key = null;
 let keyFor = null;
+let asked = 0; // only the latest answer is shown: an earlier one is of another job
 
 function line(text, name = "p", kind = "") {
   const p = document.createElement(name);
@@ -20,10 +21,12 @@ function line(text, name = "p", kind = "") {
 }
 
 const check = throttled(async () => {
+  const mine = asked += 1;
   const spec = form.spec();
   document.getElementById("json").textContent = JSON.stringify(spec, null, 2);
   await write(spec);
-  const { validation, problems } = await validate(spec);
+  const { validation, problems } = await validated(spec, mine);
+  if (mine !== asked) return;
   const elsewhere = form.complain(problems || []);
   document.getElementById("submit").disabled = Boolean(problems);
   if (problems) {
@@ -42,6 +45,13 @@ const check = throttled(async () => {
     verdicts(validation.verdicts),
   );
 }, 400);
+
+async function validated(spec, mine) {
+  try { return await validate(spec); } catch (error) {
+    if (mine === asked) verdict.replaceChildren(line(`Not known: ${error.message} It is asked for again with the next change.`, "p", "quiet"));
+    throw error;
+  }
+}
 
 function list(problems) {
   const ul = document.createElement("ul");

@@ -3,16 +3,19 @@ import { at, fail, inProject, post, throttled, tryOut } from "./app.js";
 import { uploading } from "./code_upload.js";
 import { JobForm } from "./form.js";
 import { reading, write } from "./form_yaml.js";
+import { counted } from "./numbers.js";
 
 const element = document.getElementById("form");
 const form = new JobForm(element);
 const axes = document.getElementById("axes");
 const preview = document.getElementById("preview");
 const given = JSON.parse(document.getElementById("spec").textContent);
+const SHOWN_REFUSALS = 10;
 const SHOWN = ["name", "base", "axes", "seeds", "reuse"];
 let kept = {}; // what the form has no inputs for: exclude, search, decide, ...
 let keptOfBase = {};
 let count = 0;
+let asked = 0; // only the latest answer is shown: an earlier one is of another study
 
 function addAxis(path, values = "", linked = false) {
   const row = document.getElementById("axis").content.cloneNode(true).firstElementChild;
@@ -95,24 +98,30 @@ function line(text, name = "p", kind = "") {
 }
 
 const check = throttled(async () => {
+  const mine = asked += 1;
   const spec = study();
   document.getElementById("json").textContent = JSON.stringify(spec, null, 2);
   await write(spec);
   const button = document.getElementById("submit");
   try {
     const found = await tryOut(inProject("/v1/studies:preview"), spec);
+    if (mine !== asked) return;
     complain([]);
-    button.disabled = found.refused.length > 0;
+    button.disabled = found.refused_cells > 0;
     preview.replaceChildren(
-      line(`${found.cells} cells, ${found.epochs} epochs in total`),
-      ...(found.reusable ? [line(`${found.reusable} already exist`)] : []),
+      line(`${counted(found.cells, "cell")}, ${counted(found.epochs, "epoch")} to train`),
+      ...(found.reusable ? [line(`${counted(found.reusable, "cell")} already computed`)] : []),
       line(`Run one after another: ${found.estimate}`),
       ...(found.packs ? [line(packs(found))] : []),
-      ...found.pack_obstacles.map(({cells, field, rule}) => line(`${cells} cells not together: ${field}: ${rule}`)),
-      ...refusals(found.refused),
+      ...found.pack_obstacles.map(({cells, field, rule}) => line(`${counted(cells, "cell")} not together: ${field}: ${rule}`)),
+      ...refusals(found),
     );
   } catch (error) {
-    if (!error.problem?.errors) throw error;
+    if (mine !== asked) return;
+    if (!error.problem?.errors) {
+      preview.replaceChildren(line(`Not known: ${error.message} It is asked for again with the next change.`, "p", "quiet"));
+      throw error;
+    }
     complain(error.problem.errors);
     button.disabled = true;
     const ul = document.createElement("ul");
@@ -123,15 +132,15 @@ const check = throttled(async () => {
 
 function packs({packed, packs, pack_gain: gain}) {
   const faster = gain ? `, about ${gain} times as fast` : "; how much faster is not known yet";
-  return `${packed} cells train together in ${packs} packs${faster}`;
+  return `${counted(packed, "cell")} train together in ${counted(packs, "pack")}${faster}`;
 }
 
-function refusals(refused) {
-  if (!refused.length) return [];
+function refusals({refused, refused_cells: all}) {
+  if (!all) return [];
   const ul = document.createElement("ul");
-  ul.append(...refused.slice(0, 10).map((r) => line(
+  ul.append(...refused.slice(0, SHOWN_REFUSALS).map((r) => line(
     `${Object.entries(r.coordinates).map(([k, v]) => `${k} = ${JSON.stringify(v)}`).join(", ")}: ${r.problems.map((p) => p.rule).join("; ")}`, "li", "wrong")));
-  return [line(`${refused.length} cells would be refused:`), ul];
+  return [line(`${counted(all, "cell")} would be refused${all > SHOWN_REFUSALS ? `, such as` : ""}:`), ul];
 }
 
 /** Take the form back to its defaults, and fill in a whole study. */

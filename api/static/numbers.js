@@ -18,6 +18,9 @@ function rounded(value, digits) {
   return String(+value.toPrecision(digits));
 }
 
+/** How many there are of a thing: "1 cell", "1,200 cells". */
+export const counted = (number, thing) => `${number.toLocaleString()} ${thing}${number === 1 ? "" : "s"}`;
+
 /** The marks of an axis: with as many digits as tell them apart, and none where a tick is null. */
 export function marks(ticks, text = told) {
   const numbers = ticks.filter((t) => t !== null);

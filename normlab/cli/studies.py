@@ -247,6 +247,8 @@ def _print_preview(found: StudyPreview) -> None:
         where = ", ".join(f"{k} = {v}" for k, v in refusal.coordinates.items())
         rules = "; ".join(f"{p['field']}: {p['rule']}" for p in refusal.problems)
         print(f"refused: {where}: {rules}", file=sys.stderr)
+    if found.refused_cells > len(found.refused):
+        print(f"refused: {found.refused_cells} cells in all", file=sys.stderr)
 
 
 def _packs(found: StudyPreview) -> List[Any]:

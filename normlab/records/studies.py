@@ -75,7 +75,7 @@ class StudyPage(BaseModel):
 
 
 class Refusal(BaseModel):
-    """Cells that would be refused, and why."""
+    """A cell that would be refused, and why."""
 
     coordinates: Dict[str, Any]
     problems: List[Dict[str, str]]
@@ -132,7 +132,8 @@ class StudyPreview(BaseModel):
     pack_obstacles: List[PackObstacle] = Field(
         [], description="reasons why cells cannot train together"
     )
-    refused: List[Refusal]
+    refused_cells: int = Field(0, description="cells that would be refused")
+    refused: List[Refusal] = Field(description="the first of them, with the reasons")
     first: List[CellRecord] = Field(
         description="the first cells, as an example; a reused one with the job that filled it"
     )

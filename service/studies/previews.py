@@ -58,6 +58,7 @@ def preview(
     cells = layout.cells
     problems = _problems(cells, check)
     good = [cell for cell in cells if not problems[cell.key]]
+    bad = [cell for cell in cells if problems[cell.key]]
     with database.begin() as connection:
         refuse_priority(connection, owner, project, spec, cells)
         looks = good if not spec.search else []
@@ -73,7 +74,8 @@ def preview(
         identical=layout.identical,
         reusable=len(reusable),
         priority=spec.priority,
-        refused=_refusals([c for c in cells if problems[c.key]], problems),
+        refused_cells=len(bad),
+        refused=_refusals(bad, problems),
         first=[] if spec.search else [_shown(cell, reused) for cell in cells[:_FIRST]],
         decision=_cost(spec, good, pace, place, steps) if len(good) == len(cells) else None,
         **_work(to_run, stands_for, pace, place, steps),

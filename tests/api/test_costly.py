@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -234,6 +235,13 @@ def test_slow_lists_are_429_with_advice_and_others_are_served(
     assert codes == {"read_timed_out", "too_busy"}
     assert {answer.status_code for answer in answers} == {429}
     assert all(int(answer.headers["retry-after"]) > 0 for answer in answers)
+
+
+def test_forms_need_no_turn(app: FastAPI, client: httpx.Client) -> None:
+    app.state.normlab = replace(app.state.normlab, costly=CostlyReads(at_once=0))
+    assert client.get("/jobs").status_code == 429
+    for form in ("/jobs/new", "/studies/new"):
+        assert client.get(form).status_code == 200
 
 
 def test_a_client_that_disconnects_ends_its_statement(

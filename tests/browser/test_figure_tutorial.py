@@ -77,5 +77,5 @@ def test_the_tutorial_ends_with_a_figure_and_its_numbers(
         assert text in table
     reader.press("link", "Copy to a new study")
     reader.fill("seeds", "8")
-    expect(page.locator("#preview")).to_contain_text("27 already exist")
+    expect(page.locator("#preview")).to_contain_text("27 cells already computed")
     assert reader.names == []

@@ -289,6 +289,19 @@ def test_a_busy_server_is_asked_again_and_nothing_is_said_to_be_wrong(
     expect(page.get_by_text("costly reads")).to_have_count(0)
 
 
+def test_a_pause_that_would_end_after_the_last_moment_is_not_made(
+    page: Page, database: Database
+) -> None:
+    job = seeding.submit(database)
+    late = {"code": "too_many_requests", "detail": "ask again in 70 s", "status": 429}
+    page.route(
+        re.compile(r"/v1/.*logs"),
+        lambda route: route.fulfill(status=429, json=late, headers={"Retry-After": "70"}),
+    )
+    page.goto(f"/jobs/{job}")
+    expect(page.get_by_text("ask again in 70 s")).to_be_visible(timeout=20_000)
+
+
 def test_a_name_with_markup_is_shown_and_not_run(page: Page, database: Database) -> None:
     name = "<img src=x onerror=document.title='run'>"
     job = seeding.submit(database, name=name)

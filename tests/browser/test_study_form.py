@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from service.store.database import Database
 from tests.service.finishing import made
@@ -37,7 +37,7 @@ def test_a_study_goes_through_yaml_and_back_and_keeps_what_the_form_does_not_sho
     expect(page.get_by_label("Kind")).to_have_value("group")
     expect(page.locator("#study-seeds")).to_have_value("7,")
     expect(page.locator("#kept")).to_contain_text("exclude")
-    expect(page.locator("#preview")).to_contain_text("1 cells, 2 epochs")
+    expect(page.locator("#preview")).to_contain_text("1 cell, 2 epochs to train")
     assert "exclude:" in as_yaml(page, "mine")
 
 
@@ -56,6 +56,46 @@ def test_a_copied_study_is_the_same_study(page: Page, database: Database) -> Non
     (copy, first) = (page.request.get(f"/v1/studies/{s['id']}").json()["spec"] for s in listed)
     assert {**copy, "name": "first", "base": None} == {**first, "base": None}
     assert copy["base"]["normalizer"]["kind"] == first["base"]["normalizer"] == "layer"
+
+
+def test_an_answer_about_an_earlier_form_does_not_replace_that_about_the_present_one(
+    page: Page,
+) -> None:
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        if held:
+            return route.continue_()
+        return held.append(route)
+
+    page.route("**/v1/studies:preview", hold_the_first)
+    page.goto("/studies/new")
+    page.get_by_label("seeds").fill("5")
+    expect(page.locator("#preview")).to_contain_text("45 cells")
+    with page.expect_response("**/v1/studies:preview"):
+        held[0].continue_()
+    page.wait_for_timeout(200)  # for what must not happen
+    expect(page.locator("#preview")).to_contain_text("45 cells")
+
+
+def test_a_preview_that_failed_says_so_and_is_asked_for_again_with_the_next_change(
+    page: Page,
+) -> None:
+    page.route("**/v1/studies:preview", lambda route: route.abort(), times=1)
+    page.goto("/studies/new")
+    expect(page.locator("#preview")).to_contain_text("Not known: The server does not answer")
+    page.get_by_label("seeds").fill("3")
+    expect(page.locator("#preview")).to_contain_text("27 cells")
+
+
+def test_all_refused_cells_are_counted_though_few_are_listed(page: Page) -> None:
+    page.goto("/studies/new")
+    page.get_by_label("Values").last.fill("8")
+    page.get_by_label("Values").first.fill('{"kind": "group", "groups": 7}, batch')
+    page.get_by_label("seeds").fill("60")
+    expect(page.locator("#preview")).to_contain_text("60 cells would be refused, such as:")
+    expect(page.locator("#preview li")).to_have_count(10)
+    expect(page.get_by_role("button", name="Run")).to_be_disabled()
 
 
 def test_a_study_starts_from_a_claim_or_a_recipe(page: Page) -> None:

@@ -71,6 +71,12 @@ def test_a_preview_counts_and_stores_nothing(database: Database) -> None:
     assert list_studies(database).studies == []
 
 
+def test_all_refused_cells_are_counted_and_the_first_are_listed(database: Database) -> None:
+    found = preview(database, refuse_below=16, seeds=40)
+    assert found.refused_cells == 80
+    assert len(found.refused) == previews.MOST_REFUSALS
+
+
 ONE = {"normalizer": ["batch"], "batch_size": [32]}
 
 
