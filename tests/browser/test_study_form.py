@@ -91,7 +91,7 @@ def test_a_preview_that_failed_says_so_and_is_asked_for_again_with_the_next_chan
 def test_all_refused_cells_are_counted_though_few_are_listed(page: Page) -> None:
     page.goto("/studies/new")
     page.get_by_label("Values").last.fill("8")
-    page.get_by_label("Values").first.fill('{"kind": "group", "groups": 7}, batch')
+    page.get_by_label("Values").first.fill('{"kind": "group", "groups": 7}, "batch"')
     page.get_by_label("seeds").fill("60")
     expect(page.locator("#preview")).to_contain_text("60 cells would be refused, such as:")
     expect(page.locator("#preview li")).to_have_count(10)
