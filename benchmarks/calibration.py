@@ -1,9 +1,9 @@
 """
 `python -m benchmarks.calibration`: how often decisions err, by simulation.
 
-In each simulation seeds are added up to the limit, looks are taken as a study takes them, and it
-is counted how often any look shows although there is no effect, or contradicts although there is
-one of the size asked about. The tests of the suite use the same simulations, with fewer draws.
+Each simulation adds seeds up to the limit and takes the same looks as a study. It counts how often
+any look *shows* although there is no effect, or *contradicts* although there is an effect of the
+size in question. The tests use the same simulations with fewer draws.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LIMIT = 0.05
 
 
 def collapses(share: float, spread: float = 0.0) -> Draw:
-    """Make differences with mean 0 that are good but for a *share* of the seeds."""
+    """Make differences with mean 0 that are good except for a *share* of the seeds."""
 
     def draw(r: np.random.Generator, shape: Tuple[int, int]) -> np.ndarray:
         struck = r.random(shape) < share
@@ -35,7 +35,7 @@ def collapses(share: float, spread: float = 0.0) -> Draw:
 
 
 def accuracies(a: Tuple[float, float], b: Tuple[float, float], samples: int = 0) -> Draw:
-    """Make differences of two accuracies, logistic of mean and deviation, less their own mean."""
+    """Make centred differences of two accuracies: logistic functions of normal values."""
 
     def accuracy(z: np.ndarray, side: Tuple[float, float]) -> np.ndarray:
         found: np.ndarray = 1 / (1 + np.exp(-(side[0] + side[1] * z)))
@@ -70,7 +70,7 @@ SHAPES: Dict[str, Draw] = {
     "accuracies of .5, very spread": accuracies((0.0, 3.0), (0.0, 1.0)),
     "two values, even": collapses(0.5),
 }  # fmt: skip
-"""Differences whose mean is 0; the long tail, where there is one, is on the bad side."""
+"""Differences with mean 0. If there is a long tail, it is on the bad side."""
 
 RARE: Dict[float, Dict[str, Draw]] = {
     share: {
@@ -79,19 +79,19 @@ RARE: Dict[float, Dict[str, Draw]] = {
     }
     for share in (0.2, 0.3, 0.5)
 }
-"""The same where something strikes some of the seeds: what `rarest` is about."""
+"""The same with a failure in a share of the seeds, for which `rarest` is meant."""
 
 BEYOND: Dict[str, Draw] = {
     "skewness -2.8, gamma": lambda r, s: 0.5 - r.gamma(0.5, 1, s),
     "skewness -6, lognormal": lambda r, s: math.exp(0.5) - r.lognormal(0, 1, s),
 }
-"""More skewed than what is promised."""
+"""More skewed than the cases with a promised error rate."""
 
 
 def ever(
     differences: np.ndarray, by: float, first: int, at_most: int, among: int = 1
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Say in which simulations any look shows, and in which any contradicts; none stops."""
+    """Return in which simulations any look shows, and in which any contradicts; all looks run."""
     shows = np.zeros(len(differences), dtype=bool)
     contradicts = shows.copy()
     looks = sizes(first, at_most)
@@ -105,7 +105,7 @@ def ever(
 def errors(
     draw: Draw, first: int, at_most: int, among: int = 1, simulations: int = 10_000
 ) -> Tuple[float, float]:
-    """Return the shares of false *shows* at no effect, and of false *contradicts* at one of 1."""
+    """Return the shares of false *shows* without effect, and of false *contradicts* at effect 1."""
     x = draw(np.random.default_rng(1), (simulations, at_most))
     shows, _ = ever(x, 1.0, first, at_most, among)
     _, contradicts = ever(1.0 - x, 1.0, first, at_most, among)
@@ -113,7 +113,7 @@ def errors(
 
 
 def power(rule: Rule, first: int, simulations: int = 10_000) -> float:
-    """Return how often an effect of *by* shows at `largest_sd`, where the first verdict stands."""
+    """Return how often an effect of *by* shows at `largest_sd`, if the first verdict is final."""
     looks = sizes(first, rule.at_most)
     sd = largest_sd(looks, rule, 1)
     x = np.random.default_rng(2).normal(rule.by, sd, (simulations, rule.at_most))
@@ -128,9 +128,9 @@ def power(rule: Rule, first: int, simulations: int = 10_000) -> float:
 
 
 def main() -> int:
-    """Simulate; return 1 if more verdicts are false than is promised."""
+    """Simulate, print the tables, and return 1 if more verdicts are false than promised."""
     parser = parser_of(__doc__)
-    text = "studies simulated of each kind; %(default)s by default, fewer are faster and less exact"
+    text = "simulated studies of each kind (default: %(default)s); fewer are faster and less exact"
     parser.add_argument("--simulations", type=at_least_one, default=40_000, help=text)
     simulations: int = parser.parse_args().simulations
     promised = Decide(by=1.0).first_look
@@ -148,14 +148,14 @@ def main() -> int:
                 worst = max(worst, found)
             broken |= first == promised and name not in BEYOND and worst > allowed(simulations)
             rows.append(row)
-    show("calibration", rows, "percent of false verdicts of the worse side, by the limit of seeds")
+    show("calibration", rows, "percent of false verdicts on the worse side, by the limit of seeds")
     _show_families(simulations)
     _show_power(simulations)
     return 1 if broken else 0
 
 
 def allowed(simulations: int, promised: float = LIMIT) -> float:
-    """Return *promised* and three standard errors of so many simulations."""
+    """Return *promised* plus three standard errors of that many simulations."""
     return promised + 3 * (promised * (1 - promised) / simulations) ** 0.5
 
 
@@ -163,7 +163,7 @@ def _show_families(simulations: int) -> None:
     rows = []
     for name, draw in {**SHAPES, **BEYOND}.items():
         row: Dict[str, Any] = {"differences": name}
-        for many in (1, 6, 20):  # independent ones, the worst case
+        for many in (1, 6, 20):  # independent comparisons, the worst case
             one, _ = errors(draw, 16, 64, many, simulations)
             row[f"{many} comparisons"] = 100 * (1 - (1 - one) ** many)
         rows.append(row)

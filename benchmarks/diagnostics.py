@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _job_s(chosen: argparse.Namespace) -> Dict[str, float]:
-    """Run a job with every diagnostic; return the seconds of each, and of the job without them."""
+    """Run a job with all diagnostics; return the seconds of each, and of the job without them."""
     spec = JobSpec.model_validate(
         {
             "normalizer": chosen.normalizer,

@@ -27,7 +27,7 @@ SAMPLES = 1600
 
 
 def compare(normalizer: str, batch_size: int, rounds: int) -> dict[str, Any]:
-    """Run both in turn on one thread; processor time says the same on a busy machine."""
+    """Run both in turn on one thread; processor time is the same on a busy machine."""
     fields: dict[str, Any] = {
         "normalizer": normalizer,
         "dataset": {"name": "shapes32", "train_size": SAMPLES, "test_size": 400},
@@ -58,12 +58,12 @@ def _seconds(spec: JobSpec) -> float:
 
 
 def main() -> int:
-    """Print the table; 1 if the emulation takes longer than promised."""
+    """Print the table, and return 1 if the emulation takes longer than promised."""
     rounds: int = parser_of(__doc__, ROUNDS).parse_args().rounds
     torch.set_num_threads(1)
     rows = [compare(normalizer, batch_size, rounds) for normalizer, batch_size in CASES]
     note = (
-        "processor seconds of a whole job, opening, evaluation and checkpoint included; "
+        "processor seconds of a whole job with opening, evaluation and checkpoint; "
         f"median ratio of {rounds} rounds in turn; target: at most {TARGET}"
     )
     show(NAME, rows, note)

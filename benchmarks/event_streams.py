@@ -29,14 +29,14 @@ from service.store import events, tokens
 from service.store.database import Database
 
 NAME = "event-streams"
-_OF_ONE_OWNER = 100  # the API lets nobody have more than 200
+_OF_ONE_OWNER = 100  # the API allows at most 200 per owner
 _KIND = "benchmark"
 _LONGEST_S = 60.0
 _NUMBERS = count()
 
 
 def main() -> int:
-    """Measure 10 readers and many, and print what an event and a reader cost."""
+    """Measure 10 readers and many, and print the costs per event and per reader."""
     parser = parser_of(__doc__, rounds=20)
     parser.add_argument("--readers", type=at_least_one, default=500)
     options = parser.parse_args()
@@ -47,7 +47,7 @@ def main() -> int:
             assert servers is not None
             with Database(servers.database_url) as database:
                 rows = asyncio.run(_measured(stack, database, options))
-    show(NAME, rows, f"one API process, {options.rounds} events one after the other, each to all")
+    show(NAME, rows, f"one API process, {options.rounds} events in sequence, each to all readers")
     return 0
 
 
@@ -59,12 +59,12 @@ async def _measured(
     rows = []
     for path in ("/v1/events", f"/v1/jobs/{job}/events"):
         for many in (10, options.readers):
-            await asyncio.sleep(3)  # what the readers before have left is cleared up
+            await asyncio.sleep(3)  # the API cleans up after the previous readers
             before = api.memory_info().rss
             async with _reading(stack.url, path, _tokens(database, many)) as readers:
                 what = {"readers": many, "of": "one job" if str(job) in path else "all jobs"}
                 rows.append({**what, **await _events(database, job, readers, options.rounds, api)})
-                rows[-1]["KB a reader"] = round((api.memory_info().rss - before) / many / 1000, 1)
+                rows[-1]["KB per reader"] = round((api.memory_info().rss - before) / many / 1000, 1)
                 print(rows[-1], flush=True)
     return rows
 
@@ -112,8 +112,8 @@ async def _events(
     rounds: int,
     api: psutil.Process,
 ) -> dict[str, Any]:
-    """Write events one after the other; return the latencies of all readers."""
-    await _reach_all(database, job, readers)  # all of them are at the end now
+    """Write events one after another; return the latencies of all readers."""
+    await _reach_all(database, job, readers)  # now all readers have read everything
     began = _cpu_s(api)
     waits = [wait for _ in range(rounds) for wait in await _reach_all(database, job, readers)]
     cpu_ms = 1000 * (_cpu_s(api) - began) / rounds
@@ -122,14 +122,14 @@ async def _events(
         "median ms": round(1000 * statistics.median(waits), 1),
         "95th ms": round(1000 * waits[int(0.95 * len(waits))], 1),
         "last ms": round(1000 * waits[-1], 1),
-        "cpu ms an event": round(cpu_ms, 1),
+        "cpu ms per event": round(cpu_ms, 1),
     }
 
 
 async def _reach_all(
     database: Database, job: UUID, readers: Sequence[asyncio.StreamReader]
 ) -> list[float]:
-    """Write one event, and return after how many seconds each reader has it."""
+    """Write one event; return the seconds until each reader receives it."""
     number = next(_NUMBERS)
     waiting = [asyncio.create_task(_arrival(reader, number)) for reader in readers]
     await asyncio.sleep(0)

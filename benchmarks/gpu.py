@@ -2,9 +2,10 @@
 
     python -m benchmarks.gpu
 
-Four tables: forward and backward of every normalizer against torch's batch norm; Online Norm at
-once against the same layer in a loop over samples; an update as a CUDA graph, and a compiled one,
-against the eager one; half precision and TF32 against float32.
+It prints four tables: forward and backward of every normalizer compared with torch's batch norm;
+Online Norm in one pass compared with the same layer in a loop over samples; an update as a CUDA
+graph and a compiled update compared with the eager one; half precision and TF32 compared with
+float32.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ PRECISIONS: Dict[str, Dict[str, Any]] = {
     "float16": {"precision": "float16"},
 }
 LARGE: Dict[str, Any] = {"model": {"name": "resnet50"}, "batch_size": 256}
-WARM_UP = 5  # eager steps and a recording come first
+WARM_UP = 5  # the first steps are eager, then one is recorded
 
 Step = Callable[[], Any]
 
@@ -61,7 +62,7 @@ def main() -> int:
 
 
 def milliseconds(steps: Sequence[Step], rounds: int) -> List[float]:
-    """Return the median time of each step until the device is done; the steps run in turn."""
+    """Return the median time of each step, until the device has finished; the steps run in turn."""
     times: List[List[float]] = [[] for _ in steps]
     for i in range(rounds + WARM_UP):
         for step, found in zip(steps, times):

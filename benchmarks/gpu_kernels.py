@@ -1,9 +1,10 @@
-"""Every normalizer in Triton kernels against torch's batch norm on a GPU, eager and as a graph.
+"""Every normalizer in Triton kernels compared with torch's batch norm on a GPU, eager and recorded.
 
     python -m benchmarks.gpu_kernels
 
 One row per shape and layer: milliseconds of forward and backward with stock operators and with
-kernels, eager and recorded, each as a ratio to torch's batch norm in the same way, by turns.
+kernels, eager and recorded as a graph. Each ratio is to torch's batch norm, which is measured in
+the same way and in turn.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Step = Callable[[], Any]
 NATIVE = "torch batch norm"
 GOAL = 1.2
 WITH_ACTIVATION = {"group + relu": 0.9, "group + proxy relu": 0.9}
-_WARM_UP = 3  # steps before a recording, so that kernels are compiled and memory is there
+_WARM_UP = 3  # steps before a recording, to compile kernels and allocate memory
 
 
 def main() -> int:
@@ -63,7 +64,7 @@ def rows_for(shape: Tuple[int, ...], rounds: int) -> List[Dict[str, Any]]:
 
 
 def compared(names: Sequence[str], ways: Dict[str, List[float]]) -> List[Dict[str, Any]]:
-    """Return a row for each name: times, ratios to the first name's, and whether it is at goal."""
+    """Return one row per name: times, ratios to the first name, and whether the target is met."""
     rows: List[Dict[str, Any]] = []
     for i, name in enumerate(names):
         row: Dict[str, Any] = {"what": name}

@@ -2,8 +2,8 @@
 The networks of a pack, fused by HFTA: a script for an environment that has HFTA and not normlab.
 
 `python hfta_script.py FILE` reads networks, samples and rates, and prints the losses of its first
-updates. Then, for each number on standard input, it makes so many updates and prints the seconds of
-processor time of one. Without FILE, it makes one update and says nothing: HFTA runs here.
+updates. Then, for each number on standard input, it makes that many updates and prints the seconds
+of processor time per update. Without FILE, it makes one update and prints nothing if HFTA runs.
 
 Source of the operators:
     Wang et al., "Horizontally Fused Training Array", MLSys 2021, arXiv:2102.02344.
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 
 class Block(nn.Module):
-    """A pre-activation block of *members* networks: (N, S, C, H, W) -> the same, with c_out."""
+    """A pre-activation block of *members* networks: (N, S, c_in, H, W) -> (N, S, c_out, H', W')."""
 
     def __init__(self, members: int, c_in: int, c_out: int, stride: int) -> None:
         super().__init__()
@@ -77,14 +77,14 @@ class PreResNet8(nn.Module):
 
 
 def optimizer_of(name: str, net: nn.Module, rate: float, members: int) -> Any:
-    """Return HFTA's Adam with a rate for each member; torch's SGD, for HFTA has none."""
+    """Return HFTA's Adam with a rate for each member, or torch's SGD, because HFTA has none."""
     if name == "sgd":
         return torch.optim.SGD(net.parameters(), rate, momentum=0.9, fused=True)
     return get_hfta_optim_for(torch.optim.Adam, B=members)(net.parameters(), lr=[rate] * members)
 
 
 class PackTraining:
-    """The updates of all members: what *given* says, from their weights on."""
+    """The updates of all members, as *given* specifies them, starting from its weights."""
 
     def __init__(self, given: dict[str, Any]) -> None:
         stem, linear = given["weights"][0], given["weights"][-1]
@@ -93,7 +93,7 @@ class PackTraining:
         self.net.load(given["weights"])
         self.optimizer = optimizer_of(given["optimizer"], self.net, given["rate"], self.members)
         self.x = given["x"].transpose(0, 1).contiguous()  # (N, S, C, H, W)
-        self.y = given["y"].flatten()  # of the first member, then of the next
+        self.y = given["y"].flatten()  # first those of the first member, then of the next
 
     def update(self) -> Tensor:
         """Make one update; return the loss of each member."""
@@ -105,7 +105,7 @@ class PackTraining:
         return losses.detach()
 
     def seconds(self, times: int) -> float:
-        """Make so many updates; return the processor time of one."""
+        """Make that many updates; return the processor time per update."""
         began = time.process_time()
         for _ in range(times):
             self.update()
@@ -113,14 +113,14 @@ class PackTraining:
 
 
 def try_out() -> None:
-    """Make one update of the smallest networks: an error tells that HFTA does not run here."""
+    """Make one update of very small networks; an error means that HFTA does not run here."""
     net = PreResNet8(members=2, channels=1, width=2, classes=2)
     net(torch.randn(2, 2, 1, 16, 16)).sum().backward()
     optimizer_of("adamw", net, 0.1, 2).step()
 
 
 def main() -> None:
-    """Answer the one who started this process."""
+    """Serve the process that started this one."""
     torch.set_num_threads(1)
     if len(sys.argv) < 2:
         return try_out()

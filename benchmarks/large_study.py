@@ -1,4 +1,4 @@
-"""What a study of the largest size costs its owner: each request's time, and submits meanwhile."""
+"""The cost of the largest study for its owner: times of requests, and of submissions meanwhile."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from service.settings import Settings
 
 NAME = "large_study"
 LONGEST_S = 2.0
-"""No answer may take longer."""
+"""The longest time that an answer may take."""
 _PATIENCE_S = 300.0
-# No worker is live, so that every cell stays queued.
+# No worker is live, so every cell stays queued.
 _JOB: dict[str, Any] = {"normalizer": "batch", "dataset": {"name": "digits"}}
 GRID: dict[str, Any] = {
     "name": "the largest grid",
@@ -46,7 +46,7 @@ def main() -> int:
 
 @contextmanager
 def _stack(folder: str) -> Iterator[httpx.Client]:
-    # room for the submits beside the study
+    # room for submissions beside the study
     settings = Settings(
         data_dir=Path(folder),
         port=0,
@@ -68,7 +68,7 @@ def _measured(client: httpx.Client) -> Iterator[dict[str, Any]]:
     row, study = _created(client)
     yield row
     path = f"/v1/studies/{study}"
-    yield _timed("get while it queues", client, lambda: client.get(path))
+    yield _timed("get while cells are queued", client, lambda: client.get(path))
     yield _settled(client, path, "queued")
     yield _timed("get", client, lambda: client.get(path))
     yield _timed("list of studies", client, lambda: client.get("/v1/studies"))
@@ -93,7 +93,7 @@ def _created(client: httpx.Client) -> tuple[dict[str, Any], str]:
 
 
 def _timed(what: str, client: httpx.Client, work: Callable[[], httpx.Response]) -> dict[str, Any]:
-    """Time *work*, and the longest of the same owner's submits meanwhile."""
+    """Time *work*, and the longest submission of the same owner meanwhile."""
     with _submitting(client) as times:
         began = time.perf_counter()
         answer = work()
@@ -108,7 +108,7 @@ def _timed(what: str, client: httpx.Client, work: Callable[[], httpx.Response]) 
 
 
 def _settled(client: httpx.Client, path: str, state: str) -> dict[str, Any]:
-    """Wait until every cell has come to *state*."""
+    """Wait until every cell has the state *state*."""
 
     def wait() -> httpx.Response:
         until = time.monotonic() + _PATIENCE_S
@@ -121,7 +121,7 @@ def _settled(client: httpx.Client, path: str, state: str) -> dict[str, Any]:
                 return answer
             time.sleep(0.2)
 
-    # This is nobody's answer: only what was refused, and the submits meanwhile, count.
+    # This is not one answer, so only refusals and the submissions meanwhile count.
     row = _timed(f"until all are {state}", client, wait)
     return {**row, "answer_s": 0.0, "settled_s": row["answer_s"]}
 

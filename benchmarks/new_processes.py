@@ -1,4 +1,4 @@
-"""Works that are measured in processes of their own, with all that these start."""
+"""Measures work in separate processes, including their child processes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _FORK, _SPAWN = (multiprocessing.get_context(name) for name in ("fork", "spawn")
 
 
 class Spent(NamedTuple):
-    """Seconds on the clock, and of all processors, children that have ended included."""
+    """Seconds of the clock, and of all processors, including ended child processes."""
 
     wall_s: float
     cpu_s: float
 
 
 class Stopwatch:
-    """Counts from its start, which may be set again: what came before is no part of it."""
+    """Counts from its start, which can be set again to leave out what came before."""
 
     def __init__(self) -> None:
         self.start()
@@ -28,7 +28,7 @@ class Stopwatch:
         self._begun = now()
 
     def __call__(self) -> None:
-        """Do nothing between updates: nobody else works in turns with this process."""
+        """Do nothing between updates, because no other process takes turns with this one."""
 
     def spent(self) -> Spent:
         """Return what was spent since the start."""
@@ -37,7 +37,7 @@ class Stopwatch:
 
 
 def now() -> Spent:
-    """Return the clock, and what this process and its ended children have used of processors."""
+    """Return the clock and the processor time of this process and its ended children."""
     own, others = (
         resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
@@ -46,7 +46,7 @@ def now() -> Spent:
 
 
 def in_new_process(work: Any, *arguments: Any, fork: bool = False) -> Any:
-    """Return what *work* returns in a process of its own, with what is imported here if forked."""
+    """Run *work* in a new process and return its result; a forked one has this one's imports."""
     context = _FORK if fork else _SPAWN
     ours, theirs = context.Pipe()
     process = context.Process(target=_send, args=(theirs, work, arguments))

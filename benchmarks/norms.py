@@ -34,8 +34,10 @@ EXTRA: Dict[str, Any] = {
     "meta, batch": {"kind": "meta", "samples": "batch", "channels": "own"},
 }
 OVER_POSITIONS = ("instance", "filter_response")
-OWN_ACTIVATION = {"evonorm_s0": "relu"}  # measured with it, as there is no norm without
-LIMIT_S = 45.0  # for all rounds of one form, shape and number of threads
+OWN_ACTIVATION = {
+    "evonorm_s0": "relu"
+}  # measured with its activation, because the kind has no form without it
+LIMIT_S = 45.0  # limit for all rounds of one form, shape and number of threads
 NOT_ENGINE = {
     "l1_batch": 1.5,
     "linf_batch": 3.0,
@@ -176,7 +178,7 @@ def main() -> None:
     parser.add_argument("--stock", action="store_true", help="skip the compiled loops")
     args = parser.parse_args()
     quick = args.quick
-    keep_freed_memory()  # as a job does: new pages would cost as much as a small layer
+    keep_freed_memory()  # as in a job, because new memory pages cost as much as a small layer
     forms = ["stock"] if args.stock else ["stock", "compiled"]
     threads = _threads(quick)
     rows = []

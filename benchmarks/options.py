@@ -11,7 +11,7 @@ def parser_of(doc: Optional[str], rounds: Optional[int] = None) -> argparse.Argu
     description = (doc or "").strip().split("\n", 1)[0]
     parser = argparse.ArgumentParser(description=description)
     if rounds is not None:
-        text = "measurements of each by turns; %(default)s by default, fewer are faster"
+        text = "measurements of each, in turn (default: %(default)s); fewer are faster"
         parser.add_argument("--rounds", type=at_least_one, default=rounds, help=text)
     return parser
 

@@ -1,4 +1,4 @@
-"""Final accuracies of many seeds in packs and alone: is the mean difference next to nothing?"""
+"""Final accuracies of many seeds in packs and alone: is the mean difference close to zero?"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from normlab.specs.jobs import JobSpec
 
 NAME = "pack_equivalence"
 KINDS = ("batch", "group", "layer", "online", "switchable", "meta", "topk_batch")
-MARGIN = 0.005  # of a mean difference: a tenth of what studies of normalizers call an effect
+MARGIN = 0.005  # of a mean difference: a tenth of an effect in studies of normalizers
 _Z = 1.645  # two one-sided tests at 5%
 
 

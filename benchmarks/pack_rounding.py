@@ -1,4 +1,4 @@
-"""Is it rounding? Trainings in packs against those alone, and against one bit changed in these."""
+"""Is it rounding? Compares trainings in packs with trainings alone, and with one changed bit."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ NAME = "pack_rounding"
 KINDS = ("batch", "group", "layer")
 BATCHES = (2, 8, 32)
 APART = 1e-6  # of a loss in float64
-FIRST = 5  # updates, which carry no rounding far yet
+FIRST = 5  # updates, in which rounding errors have hardly grown
 SAME = 1e-12  # of their losses in float64
-SOONER = 0.5  # a pack rounds everywhere, and one bit is one: it may be apart in half the updates
+SOONER = 0.5  # a pack rounds everywhere, so it may be apart after half the updates
 
 Train = Callable[[Sequence[JobSpec], Path], List[Trained]]
 
 
 def main() -> int:
-    """Compare each cell of the study, and return 1 unless all differences grow from rounding."""
+    """Compare each cell of the study, and return 1 unless rounding explains all differences."""
     parser = parser_of(__doc__)
     parser.add_argument("--kinds", nargs="*", default=list(KINDS))
     parser.add_argument("--batches", nargs="*", type=at_least_one, default=list(BATCHES))
@@ -41,7 +41,7 @@ def main() -> int:
     ]
     note = (
         f"digits, {chosen.seeds} seeds, {chosen.epochs} epochs; float32: mean val/accuracy alone, "
-        "and how far that in a pack is from it, and that alone with another last bit in one weight "
+        "and its distance to that in a pack, and to that alone with another last bit in a weight "
         f"at the start; float64: losses of the first {FIRST} updates, in how many updates a loss "
         f"is {APART:g} apart, and how many accuracies are equal; rounding: the first losses agree "
         f"to {SAME:g}, and the pack is not apart in less than {SOONER:g} of the updates that one "
@@ -99,7 +99,7 @@ def _apart(a: Trained, b: Trained) -> List[float]:
 
 
 def _updates(some: Sequence[Trained], others: Sequence[Trained]) -> float:
-    """Return after how many updates the losses are apart: the median of the seeds."""
+    """Return after how many updates the losses are apart, as the median over the seeds."""
     return statistics.median(
         next((i for i, apart in enumerate(_apart(a, b)) if apart > APART), len(a.losses))
         for a, b in zip(some, others)

@@ -39,7 +39,7 @@ class _Losses(SilentReporter):
 
 
 def alone(specs: Sequence[JobSpec], folder: Path) -> List[Trained]:
-    """Train each of *specs* by itself."""
+    """Train each of *specs* alone."""
     found = []
     for i, spec in enumerate(specs):
         reporter = _Losses()
@@ -65,7 +65,7 @@ def together(specs: Sequence[JobSpec], folder: Path) -> List[Trained]:
 
 @contextmanager
 def in_float64() -> Iterator[None]:
-    """Build networks, and place samples, in float64."""
+    """Build networks and place samples in float64."""
     before = torch.get_default_dtype()
     with ExitStack() as stack:
         for session in (TorchSession, packs._MemberSession):
@@ -79,7 +79,7 @@ def in_float64() -> Iterator[None]:
 
 @contextmanager
 def one_bit_changed() -> Iterator[None]:
-    """Build networks with another last bit in one of their weights."""
+    """Build networks in which one weight has another last bit."""
 
     def build(*args: Any, **kwargs: Any) -> Any:
         net = nets.build(*args, **kwargs)
@@ -97,7 +97,7 @@ def _place(session: object, x: Tensor) -> Tensor:
 
 
 def _never() -> None:
-    """Ask for nothing."""
+    """Request no decision."""
 
 
 def _trained(ended: Dict[str, Any], reporter: _Losses) -> Trained:

@@ -1,4 +1,4 @@
-"""A study of 3 normalizers x 3 batch sizes x seeds, with packs and without: tables and times."""
+"""Tables and times of a study of 3 normalizers x 3 batch sizes x seeds, with and without packs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AXES = [{"normalizer": ["batch", "group", "layer"]}, {"batch_size": [2, 8, 32]}]
 
 
 def main() -> int:
-    """Run both, and return 1 if a mean differs by more than both intervals allow."""
+    """Run both, and return 1 if two means differ by more than their intervals allow."""
     parser = parser_of(__doc__)
     parser.add_argument("--seeds", type=at_least_one, default=16, help="%(default)s by default")
     parser.add_argument("--slots", type=at_least_one, default=2, help="%(default)s by default")

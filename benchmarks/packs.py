@@ -31,11 +31,11 @@ NAME = "packs"
 RATE = 0.01
 SHAPES = ((1, 8), (2, 8), (2, 16), (8, 8), (32, 4))  # batch size and members
 LEAST = {(2, 16): 5.0, (32, 4): 1.5}  # times the speed of stock PyTorch, with batch norm
-_ROUND_S = 0.15  # of one of those that are compared
+_ROUND_S = 0.15  # of each of the compared trainings
 
 Step = Callable[[], Any]
 Timed = Callable[[int], float]
-"""Make so many updates; return the processor time of one."""
+"""Make that many updates; return the processor time per update."""
 
 
 class _Case(NamedTuple):
@@ -44,11 +44,11 @@ class _Case(NamedTuple):
     members: int
     dataset: str
     optimizer: str
-    hfta: Optional[Path]  # the interpreter that has it
+    hfta: Optional[Path]  # the interpreter that has HFTA
 
 
 def main() -> int:
-    """Measure every kind, and return 1 where a pack gains less than it should."""
+    """Measure every kind, and return 1 if a pack gains less than its target."""
     parser = parser_of(__doc__, rounds=7)
     parser.add_argument("--kinds", nargs="*", default=list(BY_KIND.own), help="all by default")
     parser.add_argument("--data", default="shapes32", help="such as digits; %(default)s by default")
@@ -80,7 +80,7 @@ def main() -> int:
 
 
 def falls_short(row: Dict[str, Any]) -> bool:
-    """Return whether a pack is slower than our jobs alone, or gains too little over PyTorch's."""
+    """Return whether a pack is slower than our jobs alone, or gains too little over PyTorch."""
     over_stock = row["over stock"]
     wanted = LEAST.get((row["batch"], row["members"]), 1.0)
     return row["gain"] < 1 or (over_stock is not None and over_stock < wanted)
@@ -180,7 +180,7 @@ def _alone(net: nn.Module, spec: JobSpec, data: Data, stack: ExitStack) -> Step:
 
 
 def _at_once_s(specs: Sequence[JobSpec]) -> float:
-    """Return the processor time of one update of each of *specs*, in as many processes at once."""
+    """Return the processor time per update of *specs*, each in its own process, all at once."""
     context = get_context("fork")
     meeting, found = context.Barrier(len(specs)), context.SimpleQueue()
     processes = [
@@ -200,7 +200,7 @@ def _one_of_many(spec: JobSpec, meeting: Any, found: Any) -> None:
     with ExitStack() as stack:
         step = _alone(_net(spec, data), spec, data, stack)
         times = max(2, round(_ROUND_S / _seconds(step, 2)))
-        meeting.wait(600)  # not for ever, if the benchmark was interrupted
+        meeting.wait(600)  # so that it ends if the benchmark is interrupted
         found.put(_seconds(step, times))
 
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from benchmarks.table import FOLDER
 
 PYTHON = FOLDER / "hfta-venv" / "bin" / "python"  # as docs/packs.md installs it
-KINDS = ("batch",)  # of ours that it has operators for
-FIRST = 3  # updates whose losses must be those of the pack
+KINDS = ("batch",)  # our kinds for which it has operators
+FIRST = 3  # updates whose losses must equal those of the pack
 _SCRIPT = Path(__file__).with_name("hfta_script.py")
-_AS_IN_A_JOB = {  # what a job says to glibc: see accelerators/host_heap.py
+_AS_IN_A_JOB = {  # a job's settings of glibc: see accelerators/host_heap.py
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": "-1",
 }
@@ -34,14 +34,14 @@ def reason_against(python: Path) -> str | None:
 
 
 class Hfta:
-    """The fused networks in their process."""
+    """The fused networks in a process of their own."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         self.losses: Tensor = torch.tensor(json.loads(self._answer()))  # (updates, members)
 
     def seconds(self, times: int) -> float:
-        """Make so many updates; return the processor time of one."""
+        """Make that many updates; return the processor time per update."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{times}\n")
         self._process.stdin.flush()
@@ -91,4 +91,4 @@ def fused(
 
 def _last_line(said: str) -> str:
     lines = said.strip().splitlines()
-    return lines[-1] if lines else "it ended without a word"
+    return lines[-1] if lines else "it ended without a message"

@@ -1,4 +1,4 @@
-"""The peer: a network of torch's own layers with a fused optimizer of torch, as in a script."""
+"""The peer: a network of torch's layers with a fused optimizer of torch, as in a script."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-KINDS = ("batch",)  # of ours that torch has a layer for, which this network uses
+KINDS = ("batch",)  # our kinds for which this network uses a layer of torch
 _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
     "adamw": torch.optim.AdamW,
@@ -43,7 +43,7 @@ class StockNet(nn.Module):
     The network `preresnet8` with batch norm, in torch's layers: (N, C, H, W) -> (N, classes).
 
     Args:
-        weights: of our network, in its order, which are copied.
+        weights: of our network, in its order; they are copied.
     """
 
     def __init__(self, weights: list[Tensor]) -> None:
@@ -71,7 +71,7 @@ class StockNet(nn.Module):
 def stock(
     net: nn.Module, x: Tensor, y: Tensor, optimizer: str, rate: float
 ) -> Callable[[], Tensor]:
-    """Return an update of a copy of *net* in torch's layers, which returns the loss before it."""
+    """Return a function that updates a copy of *net* in torch's layers and returns the loss."""
     copied = StockNet([p.detach() for p in net.parameters()])
     updates = _OPTIMIZERS[optimizer](copied.parameters(), rate, fused=True, **_OPTIONS[optimizer])
 

@@ -25,7 +25,7 @@ def pictures(side: int, form: str) -> List[bytes]:
 
 
 def write_tree(folder: Path, side: int, counts: Mapping[str, int]) -> None:
-    """Write a folder of JPEG pictures in two classes, with so many in each split."""
+    """Write a folder of JPEG pictures in two classes, with the given number in each split."""
     content = pictures(side, "JPEG")
     for split, count in counts.items():
         for i in range(count):

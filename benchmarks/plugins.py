@@ -1,4 +1,4 @@
-"""What plugins cost: a layer on the engine, the start of a stack with 20 of them, a submission."""
+"""The cost of plugins: a layer on the engine, the start of a stack with 20, a submission."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="normlab-bench-") as folder:
         rows += _stacks(Path(folder), rounds)
     note = (
-        f"targets: the layer at most {LAYER_TARGET} of ours, a start with {PLUGINS} plugins at "
-        f"most {START_TARGET_S} s later, a submission at most {SUBMIT_TARGET}; "
+        f"targets: the layer at most {LAYER_TARGET} times ours, a start with {PLUGINS} plugins at "
+        f"most {START_TARGET_S} s longer, a submission at most {SUBMIT_TARGET} times as long; "
         f"medians of {rounds} rounds"
     )
     show(NAME, rows, note)
@@ -88,7 +88,7 @@ def _stacks(folder: Path, rounds: int) -> list[Row]:
         name: Settings(data_dir=folder / name, port=0, plugin_folder=found)
         for name, found in (("without", None), ("with", plugins))
     }
-    for one in settings.values():  # the first start makes the database and describes the plugins
+    for one in settings.values():  # the first start creates the database and describes the plugins
         _visit(one, "batch", 1)
     starts: dict[str, list[float]] = {"without": [], "with": []}
     submits: dict[str, list[float]] = {"without": [], "with": []}
@@ -105,7 +105,7 @@ def _stacks(folder: Path, rounds: int) -> list[Row]:
 
 
 def _visit(settings: Settings, kind: str, times: int) -> tuple[float, list[float]]:
-    """Return the seconds until a stack was ready, and those of each submission to it."""
+    """Return the seconds until a stack was ready, and the seconds of each submission to it."""
     began = time.perf_counter()
     with launch(settings, worker=False) as running:
         ready = time.perf_counter() - began

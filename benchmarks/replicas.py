@@ -1,4 +1,4 @@
-"""Images per second of two replicas on two cores, against one on one: -m benchmarks.replicas."""
+"""Images per second of two replicas on two cores, compared with one replica on one core."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def images_per_s(folder: Path, replicas: int, **fields: Any) -> float:
     )
     process = FreshLauncher(sys.executable, dict(os.environ)).start(order)
     while process.wait(timeout_s=600) is None:
-        raise SystemExit("a training of a few seconds has taken ten minutes")
+        raise SystemExit("a training of a few seconds took more than ten minutes")
     process.reader.join(10)
     last = process.reader.take().events[-1]
     process.close()
@@ -59,7 +59,7 @@ def images_per_s(folder: Path, replicas: int, **fields: Any) -> float:
 
 
 def compare(model: str, batch_size: int, rounds: int) -> dict[str, Any]:
-    """Measure both in turn, and take the best of each: others only ever slow them down."""
+    """Measure both in turn, and take the best of each: other work can only slow them down."""
     fields: dict[str, Any] = {"model": {"name": model}, "batch_size": batch_size}
     best = {1: 0.0, 2: 0.0}
     with tempfile.TemporaryDirectory(prefix="normlab-bench-") as folder:
@@ -84,7 +84,7 @@ def main() -> int:
         return 1
     load = os.getloadavg()[0]
     rows = [compare(model, size, rounds) for model in MODELS for size in BATCHES]
-    note = f"target: ratio >= {TARGET}; best of {rounds} in turn; load before {load:.1f}"
+    note = f"target: ratio >= {TARGET}; best of {rounds} rounds in turn; load before {load:.1f}"
     show(NAME, rows, note)
     return int(any(row["ratio"] < TARGET for row in rows))
 

@@ -1,4 +1,4 @@
-"""What it costs a training to report a metric, against Python's own logging to a pipe."""
+"""The cost of reporting a metric in a training, compared with Python's logging to a pipe."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Report = Callable[[str, int, float], None]
 
 
 def main() -> int:
-    """Measure both by turns, print the table, and return 1 if a point costs too much."""
+    """Measure both in turn, print the table, and return 1 if a point costs too much."""
     rounds: int = parser_of(__doc__, _ROUNDS).parse_args().rounds
     with _read_pipe() as fd, BufferedReporter(lambda event: _write(fd, event)) as reporter:
         log = _logging_to(fd)
@@ -38,13 +38,13 @@ def main() -> int:
         "logging_us": theirs,
         "logging / ours": theirs / ours,
     }
-    show("reporting", [row], "microseconds of the training thread a point, sending included")
+    show("reporting", [row], "microseconds of the training thread per point, with sending")
     return int(ours > _LIMIT_US)
 
 
 @contextmanager
 def _read_pipe() -> Iterator[int]:
-    """Give a pipe to write to, which a thread reads as a supervisor would."""
+    """Yield a pipe to write to, which a thread reads as a supervisor would."""
     read_end, write_end = os.pipe()
     reading = threading.Thread(target=_discard, args=(read_end,), daemon=True)
     reading.start()

@@ -1,4 +1,4 @@
-"""What a store of many jobs costs: each operation at 10,000 jobs and at a size of your choice."""
+"""The cost of each operation of the store with 10,000 jobs and with a size of your choice."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ SMALL = 10_000
 TIMES = 2.0  # an operation may take this many times as long as with SMALL jobs
 # as many connections as 200 workers need, and no checkpoints while the store is filled
 _OPTIONS = ["max_connections=500", "max_wal_size=16GB", "checkpoint_timeout=1h"]
-# the processor time of parallel workers would end with them, uncounted
+# the processor time of parallel workers would not be counted after they end
 _OPTIONS += ["max_parallel_workers_per_gather=0"]
-_LEAST_MS = 5.0  # below this, a ratio says more about the machine than about the store
+_LEAST_MS = 5.0  # below this, a ratio depends more on the machine than on the store
 _WORKERS = (1, 10, 50, 200)
 _LONG_S = 20.0  # an operation as slow as this is measured once
 Operations = Mapping[str, Callable[[], object]]
@@ -101,7 +101,7 @@ def _backend(connection: Connection) -> int:
 
 
 def _operations(database: Database, long: str) -> Operations:
-    """Return what people and processes ask of a store, by name."""
+    """Return the operations that users and processes run on a store, by name."""
 
     def listed(sort: str = "-created_at", **filters: Any) -> Callable[[], object]:
         return lambda: list_jobs(database, JobFilters(**filters), sort)
@@ -125,7 +125,7 @@ def _operations(database: Database, long: str) -> Operations:
         "claim and end": lambda: _claimed(database),
         "relay: a round": Relay(database, SilentDoorbell(), 5.0).round,
         "reaper: a round": Reaper(database, 0.0).round,
-        # by this clock, the time of a round is up after its first 50 jobs
+        # with this clock, a round ends after its first 50 jobs
         "compactor: 50 jobs": Compactor(database, clock=partial(next, count(step=10.0))).round,
         "metrics: count by state": lambda: gauges.by_state(database),
         "metrics: by device": lambda: gauges.by_device(database),
@@ -157,13 +157,13 @@ def _claimed(database: Database) -> None:
 
 
 def _measured(operations: Operations, clock: ServerTime, rounds: int) -> dict[str, Took]:
-    """Return the least that each operation took."""
+    """Return the lowest cost of each operation."""
     found = {}
     for what, work in operations.items():
         times: list[Took] = []
         while len(times) <= rounds and sum(took.wall_ms for took in times) < 1000 * _LONG_S:
             times.append(clock.of(work))
-        measured = times[1:] or times  # the first one warms up
+        measured = times[1:] or times  # the first one is a warm-up
         found[what] = Took(*map(min, zip(*measured, strict=True)))
         print(f"{what}: {found[what].cpu_ms:.2f} ms, {found[what].wall_ms:.2f} ms", flush=True)
     return found

@@ -1,4 +1,4 @@
-"""Workers that only claim and end jobs, each with a connection of its own, as many as wanted."""
+"""Any number of workers that only claim and end jobs, each with its own connection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LEASE_S = 60.0
 
 
 def compete(database_url: str, workers: int, jobs: int) -> dict[str, Any]:
-    """Let *workers* claim and end about *jobs* queued jobs together; return what it took."""
+    """Let *workers* claim and end about *jobs* queued jobs together; return the cost."""
     with ExitStack() as stack:
         start = threading.Barrier(workers + 1)
         crew = [_Claimer(database_url, n, max(1, jobs // workers), start) for n in range(workers)]

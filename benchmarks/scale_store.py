@@ -12,11 +12,11 @@ from service.store.database import Database
 
 METRIC = "val/accuracy"
 CURVE = "train/loss"
-POINTS = 1000  # of each job's curve, in one chunk, as they are after compaction
+POINTS = 1000  # of each job's curve, in one chunk, as after compaction
 LONG = 100_000  # of the one long curve
 OWNERS = 50
 _AT_ONCE = 50_000  # jobs in one transaction
-# As in life: ids grow with time, 1 of 100 jobs waits, and 1 of 100 has failed.
+# As in a real store, ids grow with time, 1 of 100 jobs waits, and 1 of 100 has failed.
 _JOBS = text("""
     with made as (
         select i, now() - i * interval '1 second' as at, md5(i::text) as hash,
@@ -54,7 +54,7 @@ _REST = text("""
     select ended.id, k.id, 1, 1000, random(), 0, 1, 1, 1000, 500, 1000
     from ended, metric_key k where k.name in ('val/accuracy', 'train/loss')
 """)
-# Checks of keys and triggers would take most of the time; what triggers keep is made below.
+# Checks of keys and triggers would take most of the time, so the rows of triggers are made below.
 _WITHOUT_TRIGGERS = text("set local session_replication_role = replica")
 _TURNS = text("insert into turn (device, owner) select 'cpu', 'owner-' || i"
               " from generate_series(0, :owners - 1) as i on conflict do nothing")  # fmt: skip
@@ -74,7 +74,7 @@ _COUNTS = text("""
     select state, device, count(*) from job where seed between :first and :last
         and owner <> 'pattern' group by 1, 2
 """)
-# As `job_words_of` gives them, but those that all jobs share are computed once.
+# As `job_words_of` returns them, but words that all jobs share are computed once.
 _WORDS = text("""
     with shared as (
         select array_remove(job_words_of(jsonb_populate_record(one, jsonb_object(
@@ -101,16 +101,16 @@ _WRONG = text("""
 
 
 def prepare(database: Database) -> str:
-    """Make the job that all others are copies of, and one with a long curve; return the latter."""
+    """Make the job that all others copy, and one with a long curve; return the latter."""
     with database.autocommit() as connection:
-        connection.execute(text("alter table metric_chunk set unlogged"))  # half the writing
+        connection.execute(text("alter table metric_chunk set unlogged"))  # halves the writing
         connection.execute(_TURNS, {"owners": OWNERS})
     _trained(database, "short", POINTS)
     return _trained(database, "long", LONG)
 
 
 def grow(database: Database, have: int, want: int, curves: int) -> None:
-    """Add jobs until there are *want*; the first *curves* of all have a curve of POINTS points."""
+    """Add jobs until there are *want*; the first *curves* of them have a curve of POINTS points."""
     for first in range(have + 1, want + 1, _AT_ONCE):
         last = min(want, first + _AT_ONCE - 1)
         with database.begin() as connection:
@@ -118,8 +118,8 @@ def grow(database: Database, have: int, want: int, curves: int) -> None:
             connection.execute(_WITHOUT_TRIGGERS)
             _add(connection, first, last, min(last, curves))
     with database.autocommit() as connection:
-        assert connection.execute(_WRONG).scalar_one() == 0, "the words of some jobs are others"
-        # not what is beside the chunks, because to read all points takes minutes
+        assert connection.execute(_WRONG).scalar_one() == 0, "the words of some jobs are wrong"
+        # not the table with the points of the chunks, because reading it takes minutes
         connection.execute(text("vacuum (process_toast false, analyze)"))
 
 

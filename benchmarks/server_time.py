@@ -1,4 +1,4 @@
-"""How long this process and its PostgreSQL computed: other work here hardly changes it."""
+"""The processor time of this process and its PostgreSQL, which other work hardly changes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import psutil
 
 
 class Took(NamedTuple):
-    """What a piece of work took, in ms."""
+    """The time of a piece of work, in ms."""
 
     cpu_ms: float
-    """Of the processors, here and in PostgreSQL's processes, those in the background included."""
+    """Processor time here and in all of PostgreSQL's processes, including background ones."""
     wall_ms: float
 
 
@@ -29,7 +29,7 @@ class ServerTime:
         self._postmaster = psutil.Process(postmaster)
 
     def of(self, work: Callable[[], object]) -> Took:
-        """Do *work*, and return what it took."""
+        """Do *work*, and return its time."""
         served_s = self._served_s()
         own_s, began = time.process_time(), time.perf_counter()
         work()
@@ -43,5 +43,5 @@ class ServerTime:
 def _on_cpu_s(pid: int) -> float:
     try:  # in nanoseconds; /proc/PID/stat counts in hundredths of seconds
         return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
-    except FileNotFoundError:  # it has ended since it was listed
+    except FileNotFoundError:  # it ended after it was listed
         return 0.0

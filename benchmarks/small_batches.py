@@ -1,7 +1,7 @@
-"""Updates of small batches compared with a plain PyTorch loop: what is not arithmetic.
+"""Updates of small batches compared with a plain PyTorch loop: the overhead beside arithmetic.
 
 A job's session and the loop have the same network, batch, thread and optimizer, and take turns in
-one process. Ratios are of processor time, medians.
+one process. Ratios are medians of processor time.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _spec(net: str, batch: int) -> JobSpec:
 
 
 def native(model: nn.Module) -> nn.Module:
-    """Put torch's batch norm in the place of ours."""
+    """Replace our batch norm with torch's."""
     for name, child in model.named_children():
         if isinstance(child, BatchNorm):
             setattr(model, name, nn.BatchNorm2d(child.num_features))
@@ -83,7 +83,7 @@ def native(model: nn.Module) -> nn.Module:
 
 
 def plain(model: nn.Module, x: Tensor, y: Tensor) -> Step:
-    """Return an update as a script has it: torch's layers, its fused SGD, nothing switched off."""
+    """Return an update as in a script: torch's layers, its fused SGD, and default settings."""
     model.train()
     optimizer = torch.optim.SGD(
         model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True

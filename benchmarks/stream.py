@@ -1,4 +1,4 @@
-"""Streamed data: memory with ten times the pictures, and speed against a bare loader."""
+"""Streamed data: memory with ten times the pictures, and speed compared with a bare loader."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from normlab.specs.jobs import JobSpec
 
 NAME = "stream"
 TARGET = 0.95
-GROWTH_MIB = 32.0  # from a tenth of the pictures to all: an index of 36 bytes each, and noise
+GROWTH_MIB = 32.0  # from a tenth of the pictures to all: an index, 36 bytes each, and noise
 _MIB = 2**20
 _SHARD = 10_000  # pictures in a tar file
 _FAST = {"count": 1500, "side": 160, "size": 128, "batch": 32}
@@ -58,8 +58,8 @@ def _memory(pictures: int, workers: int) -> bool:
             rows.append(in_new_process(_peaks, root, count, workers))
     growth = rows[1]["training_peak_MiB"] - rows[0]["training_peak_MiB"]
     note = (
-        f"peak of a process that reads everything once and takes 100 updates of 64; it grew by "
-        f"{growth:.1f} MiB, promised are at most {GROWTH_MIB:g}; in memory the larger set would "
+        f"peak of a process that reads everything once and makes 100 updates of 64; it grew by "
+        f"{growth:.1f} MiB, at most {GROWTH_MIB:g} are promised; in memory the larger set would "
         f"take {rows[1]['decoded_MiB']:.0f} MiB"
     )
     show(f"{NAME}_memory", rows, note)
@@ -99,7 +99,7 @@ def _speed(rounds: int, workers: int) -> bool:
         write_tree(root / "set", _FAST["side"], {"train": _FAST["count"], "test": 10})
         spec = _spec("image_folder", _FAST["size"], _FAST["batch"], workers)
         with opened(spec, root, lambda: None):
-            pass  # the one look at everything, which is kept, is no part of an epoch
+            pass  # the one pass over all data, whose result is stored, is not part of an epoch
         found: Dict[str, List[Spent]] = {"stream": [], "bare": []}
         works = {"stream": (_streamed, root, spec), "bare": (_bare, root, workers)}
         for i in range(rounds):
@@ -116,7 +116,7 @@ def _speed(rounds: int, workers: int) -> bool:
     }
     note = (
         f"an epoch of {images} JPEG pictures, {_FAST['side']} pixels to {_FAST['size']}, flipped "
-        f"and standardized; medians of {rounds} rounds in turns, new processes each; target: both "
+        f"and standardized; medians of {rounds} rounds in turn, in new processes; target: both "
         f"ratios >= {TARGET}; load before {load_before:.1f}"
     )
     show(f"{NAME}_speed", [row], note)

@@ -1,4 +1,4 @@
-"""How long a job takes that has nothing to do, against a script that only imports torch."""
+"""How long an empty job takes, compared with a script that only imports torch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def fresh_stack(**settings: str) -> Iterator[Client]:
 
 
 def until_done(client: Client) -> float:
-    """Submit a job that does nothing; return the seconds until the client knows its end."""
+    """Submit a job that does nothing; return the seconds until the client sees its end."""
     begun = time.perf_counter()
     ended = client.wait(client.submit(NO_OP).id, timeout_s=60)
     seconds = time.perf_counter() - begun
@@ -64,7 +64,7 @@ def idle_bytes() -> int:
 
 
 def until_imported() -> float:
-    """Return the seconds of a Python process that imports torch, and does nothing with it."""
+    """Return the seconds of a Python process that only imports torch."""
     begun = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import torch"], check=True)
     return time.perf_counter() - begun
@@ -73,7 +73,7 @@ def until_imported() -> float:
 def measured(
     what: str, measure: Callable[[Client], float], client: Client, count: int, most: float
 ) -> dict[str, Any]:
-    """Return the row of *count* measurements; for one of each four, the peer's comes between."""
+    """Return the row of *count* measurements; after every fourth, the peer is measured."""
     values, peers = [], []
     for i in range(count):
         values.append(measure(client))
@@ -84,7 +84,7 @@ def measured(
 
 
 def main() -> int:
-    """Measure, print the table, and return 1 if a promise is broken."""
+    """Measure, print the table, and return 1 if a promised value is missed."""
     jobs: int = parser_of(__doc__, JOBS).parse_args().rounds
     steps = min(jobs, FIRST_STEPS)
     with fresh_stack() as client:
@@ -107,7 +107,7 @@ def main() -> int:
 def row(
     what: str, unit: str, value: float, p95: float | None, most: float, script: float | None = None
 ) -> dict[str, Any]:
-    """Set a figure beside what was promised, and the peer's."""
+    """Compare a figure with the promised value and with the peer."""
     kept = "yes" if value <= most else "no"
     figures = {"median": round(value, 4), "95 %": p95 and round(p95, 4)}
     peer = {"script": script, "script / ours": script and script / value}

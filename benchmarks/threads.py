@@ -1,4 +1,4 @@
-"""A job's own number of threads against fixed ones, on cores as found and beside a busy one."""
+"""A job's own number of threads compared with fixed ones, on free cores or beside a busy one."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ CORES = {"as found": False, "one busy": True}
 
 
 def main() -> int:
-    """Measure in a process with a job's environment, and return 1 where too much is lost."""
+    """Measure in a process with a job's environment, and return 1 if a job loses too much."""
     parser = parser_of(__doc__, rounds=5)
-    parser.add_argument("--only", default="", help="jobs whose name begins so")
-    parser.add_argument("--cores", choices=CORES, help="only so; by default, both")
+    parser.add_argument("--only", default="", help="only jobs whose name begins with this")
+    parser.add_argument("--cores", choices=CORES, help="only this state (default: both)")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if not chosen.inside:
@@ -60,8 +60,8 @@ def main() -> int:
         with _busy_core(CORES[cores]):
             rows += [_compare(name, jobs[name], cores, chosen.rounds) for name in jobs]
     note = (
-        "seconds of whole trainings, the choice included, which take turns in processes of their "
-        f"own; medians of {chosen.rounds} rounds; lost: to the best fixed number, at most "
+        "seconds of whole trainings with the choice of threads, in turn, each in a process of its "
+        f"own; medians of {chosen.rounds} rounds; lost: against the best fixed number, at most "
         f"{MOST_LOST}; load before {load:.1f}"
     )
     show(NAME, rows, note)
@@ -69,7 +69,7 @@ def main() -> int:
 
 
 def _go_inside(arguments: List[str]) -> NoReturn:
-    # OpenMP reads its settings when it is loaded, so a job's environment takes a new process
+    # OpenMP reads its settings when it is loaded, so a job's environment needs a new process
     environment = {
         **job_environment(os.environ, "cpu", Path(tempfile.gettempdir())),
         "OMP_NUM_THREADS": str(usable_cores()),
@@ -121,7 +121,7 @@ def _figures(found: Dict[str, List[TurnResult]]) -> Dict[str, Any]:
 
 
 def _training(fields: Dict[str, Any], threads: Optional[int], most: int) -> Work:
-    """Return a training on *threads*, or on as many as it takes itself; its result is how many."""
+    """Return a training on *threads*, or on the number that it chooses; it returns the number."""
 
     def work(turn: ProcessTurn) -> int:
         spec = _spec(fields, threads)

@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterator, List, Optional
 import torch
 import torch.nn.functional as F
 
-from accelerators import cpu  # noqa: F401 - so that both processes have it when they begin
+from accelerators import cpu  # noqa: F401 - so that both processes have it when they start
 from accelerators.host_heap import keep_freed_memory
 from benchmarks.options import parser_of
 from benchmarks.table import show
@@ -31,7 +31,7 @@ from workers.job_pipes import EventPipe
 NAME = "throughput"
 TARGET = 0.98
 CASES = (("batch", 32), ("group", 8))
-_TURN_S = 0.02  # longer than what the other has left in the caches, shorter than what disturbs
+_TURN_S = 0.02  # long compared with filling the caches, short compared with disturbances
 
 
 def main() -> int:
@@ -42,8 +42,8 @@ def main() -> int:
     load_before = os.getloadavg()[0]
     rows = [_compare(*case, chosen.rounds, chosen.epochs) for case in CASES]
     note = (
-        "seconds from the first update to the end, evaluation and, for the job, reports and "
-        f"checkpoints included; medians of {chosen.rounds} rounds, each in two new processes that "
+        "seconds from the first update to the end, with evaluation and, for the job, reports and "
+        f"checkpoints; medians of {chosen.rounds} rounds, each in two new processes that "
         f"take turns; target: both ratios >= {TARGET}; load before {load_before:.1f}"
     )
     show(NAME, rows, note)
@@ -85,7 +85,7 @@ def _compare(normalizer: str, batch_size: int, rounds: int, epochs: int) -> Dict
 
 def train_job(spec: JobSpec, turn: Counting, data_root: Optional[Path] = None) -> None:
     """
-    Train as a job process does, with a process that reads what it reports.
+    Train as a job process does, with a process that reads its reports.
 
     Args:
         turn: started with the training, after all that is read and built before, and called
@@ -115,7 +115,7 @@ def train_job(spec: JobSpec, turn: Counting, data_root: Optional[Path] = None) -
 
 def _bare(spec: JobSpec, turn: ProcessTurn) -> None:
     torch.set_num_threads(1)
-    keep_freed_memory()  # without it a script is slower, which would hide what the job adds
+    keep_freed_memory()  # without it a script is slower, which would hide the overhead of the job
     data = load(spec.dataset, Path())
     torch.manual_seed(spec.seed)
     model = build(spec.model, spec.normalizer, data.channels, data.num_classes, data.image_size)

@@ -1,4 +1,4 @@
-"""A job that trains a network of timm, against timm's own loop with the network as it is."""
+"""A job that trains a network of timm, compared with timm's own loop and unchanged network."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def main() -> int:
     load_before = os.getloadavg()[0]
     rows = [compare(*case, chosen.rounds) for case in CASES]
     note = (
-        "seconds from the first update to the end, evaluation and, for the job, reports and a "
-        f"checkpoint included; medians of {chosen.rounds} rounds, each in two new processes that "
+        "seconds from the first update to the end, with evaluation and, for the job, reports and a "
+        f"checkpoint; medians of {chosen.rounds} rounds, each in two new processes that "
         "take turns; data in memory, float32, one thread; timm's side has its own norm layers; "
         f"target: ratio >= {TARGET}; load before {load_before:.1f}"
     )

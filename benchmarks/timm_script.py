@@ -56,7 +56,7 @@ def train_folder(name: str, spec: JobSpec, folder: Path, begins: Callable[[], No
 
 
 class _Fit:
-    """What timm's script makes of its arguments: a network, a loss, an optimizer, a schedule."""
+    """The network, loss, optimizer and schedule that timm's script makes from its arguments."""
 
     def __init__(self, name: str, spec: JobSpec, classes: int, side: int, images: int) -> None:
         fixed = timm.get_pretrained_cfg(name).fixed_input_size

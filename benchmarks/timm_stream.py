@@ -1,4 +1,4 @@
-"""A job that streams a folder of pictures, against timm's own loop with timm's own loader."""
+"""A job that streams a folder of pictures, compared with timm's own loop and loader."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from normlab.specs.jobs import JobSpec
 NAME = "timm_stream"
 TARGET = 0.95
 CASES = (("test_resnet", "batch", 32), ("test_convnext", "layer", 32))
-_SIDE, _SIZE = 160, 96  # pixels: of the files, and of what is trained on
+_SIDE, _SIZE = 160, 96  # pixels of the files, and of the training
 _COUNTS = {"train": 1536, "test": 256}
 
 
@@ -36,8 +36,8 @@ def main() -> int:
     note = (
         f"an epoch of {_COUNTS['train']} JPEG pictures of {_SIDE} pixels, resized to {_SIZE} by "
         f"{chosen.workers} workers, and the evaluation of {_COUNTS['test']}; for the job, reports "
-        f"and a checkpoint included; float32, one thread; medians of {chosen.rounds} rounds by "
-        "turns, new processes each; timm's side has its own loader and norm layers; target: "
+        f"and a checkpoint; float32, one thread; medians of {chosen.rounds} rounds in "
+        "turn, each in new processes; timm's side has its own loader and norm layers; target: "
         f"ratio >= {TARGET}; load before {load_before:.1f}"
     )
     show(NAME, rows, note)
@@ -49,7 +49,7 @@ def _compare(
 ) -> dict[str, Any]:
     spec = _spec(net, kind, batch_size, workers)
     with opened(spec, root, lambda: None):
-        pass  # the one look at everything, which is kept, is no part of an epoch
+        pass  # the one pass over all data, whose result is stored, is not part of an epoch
     works = {"job": (_job, spec, root), "timm": (_timm, net, spec, root)}
     pairs: list[tuple[Spent, Spent]] = []
     for i in range(rounds):

@@ -1,4 +1,4 @@
-"""Processes that work in turns of milliseconds, so that other work here slows all of them alike."""
+"""Processes that work in turns of milliseconds, so that other work slows all of them equally."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Protocol
 
 from normlab.host.processes import die_with_parent
 
-_FORK = multiprocessing.get_context("fork")  # what is imported by now is imported in all of them
+_FORK = multiprocessing.get_context("fork")  # all of them have the modules imported here
 
 
 class TurnResult(NamedTuple):
-    """What a process took for its work in its own turns, and what the work returned."""
+    """The time of a process for its work in its own turns, and the result of the work."""
 
     wall_s: float
     cpu_s: float  # of all its threads
@@ -22,18 +22,18 @@ class TurnResult(NamedTuple):
 
 
 class Counting(Protocol):
-    """What a training tells when it starts, and before each update."""
+    """What a training calls when it starts, and before each update."""
 
     def start(self) -> None:
         """Count from here."""
 
     def __call__(self) -> None:
-        """Take note that an update begins."""
+        """Note that an update begins."""
 
 
 class ProcessTurn:
     """
-    The turn of one process: its work calls it between any two pieces.
+    The turn of one process, which its work calls between two pieces.
 
     Args:
         parent: says when the turn begins, and is told when it is over.
@@ -48,7 +48,7 @@ class ProcessTurn:
         self._began = (0.0, 0.0)
 
     def start(self) -> None:
-        """Let the others get as far, then count from here: what came before is no part of it."""
+        """Wait until the others are ready too, then count from here."""
         self._pass_on()
         self._done, self._wall_s, self._cpu_s = 0, 0.0, 0.0
 
@@ -59,7 +59,7 @@ class ProcessTurn:
             self._pass_on()
 
     def do(self, work: Callable[[ProcessTurn], Any]) -> None:
-        """Do *work* in this process's turns, and tell the parent what it took."""
+        """Do *work* in this process's turns, and send its time to the parent."""
         self._wait()
         result = work(self)
         self._count()
@@ -84,9 +84,9 @@ Work = Callable[[ProcessTurn], Any]
 
 def in_turns(works: Mapping[str, Work], pieces: int) -> Dict[str, TurnResult]:
     """
-    Do each of *works* in a process of its own, *pieces* of each in turn; return what each took.
+    Do each of *works* in its own process, *pieces* of each in turn; return the time of each.
 
-    They should have as many pieces each: when the others have ended, the last works alone.
+    They should have equally many pieces: when the others have ended, the last works alone.
 
     Raises:
         SystemExit: one of them failed; its traceback is on standard error.
@@ -98,7 +98,7 @@ def in_turns(works: Mapping[str, Work], pieces: int) -> Dict[str, TurnResult]:
         }
         turn = 0
         while working:
-            # There and back: whoever comes after a process of one thread finds a core asleep.
+            # In both orders, because after a process with one thread the other core is asleep.
             order = list(working.items())
             turn += 1
             for name, child in order if turn % 2 else order[::-1]:

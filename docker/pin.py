@@ -1,11 +1,11 @@
 """
-Pin the base images, which compose.yaml names, by digest, or check that they are.
+Pin the base images in compose.yaml by digest, or check that they are pinned.
 
     python docker/pin.py           asks the registry for the digest of each tag, and writes it
     python docker/pin.py --check   exits with 1 and names each image without a digest
 
-A tag can be pointed at other content at any time; a digest is the content. The tag stays beside it,
-for readers and for the next run, which moves to what the tag means then.
+A tag can be moved to other content at any time; a digest names the content. The tag stays beside
+the digest for readers and for the next run, which writes the digest that the tag then has.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def images(text: str) -> List[Image]:
 
 
 def digest_of(image: Image, client: httpx.Client) -> str:
-    """Ask the registry what a tag means now; raise httpx.HTTPError if it cannot say."""
+    """Ask the registry for a tag's current digest; raise httpx.HTTPError if it gives none."""
     host, _, path = image.name.partition("/")
     if "." not in host and ":" not in host:  # a name of Docker Hub
         host, path = _HUB, image.name if "/" in image.name else f"library/{image.name}"
@@ -74,7 +74,7 @@ def _token(challenge: str, client: httpx.Client) -> str:
 
 
 def pin(text: str, client: httpx.Client) -> str:
-    """Return *text* with the digest of what each tag means now."""
+    """Return *text* with the current digest of each tag."""
 
     def pinned(match: re.Match[str]) -> str:
         image = Image.read(match[0])
@@ -84,9 +84,11 @@ def pin(text: str, client: httpx.Client) -> str:
 
 
 def main() -> int:
-    """Pin or check; 3: a registry does not answer."""
+    """Pin or check; return 3 if a registry does not answer."""
     parser = argparse.ArgumentParser(description="Pin the base images by digest.")
-    parser.add_argument("--check", action="store_true", help="only name what is not pinned")
+    parser.add_argument(
+        "--check", action="store_true", help="only name the images without a digest"
+    )
     check = parser.parse_args().check
     text = COMPOSE.read_text()
     if check:
@@ -98,7 +100,7 @@ def main() -> int:
         with httpx.Client(timeout=30, follow_redirects=True) as client:
             COMPOSE.write_text(pin(text, client))
     except httpx.HTTPError as e:
-        print(f"nothing was changed, as a registry does not answer: {e}", file=sys.stderr)
+        print(f"nothing was changed, because a registry does not answer: {e}", file=sys.stderr)
         return 3
     return 0
 
