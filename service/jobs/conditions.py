@@ -13,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     Double,
     Integer,
+    Select,
     Text,
     and_,
     case,
@@ -30,7 +31,7 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.problems import field_names
 from service.jobs.filter_costs import refuse_costly
 from service.jobs.filters import All, Either, FieldComparison, Filter, Not, Operator, Value
-from service.jobs.metric_values import LAST, whose_last
+from service.jobs.metric_values import LAST, jobs_whose_last, whose_last
 from service.store import schema
 
 _j = schema.job.c
@@ -109,8 +110,17 @@ def _comparison(c: FieldComparison) -> ColumnElement[bool]:
     if c.op == "~" and c.field == "name" and isinstance(c.value, str):
         return is_named(c.value)
     if "/" in c.field:
-        return whose_last(c.field, _compared(c, partial(_typed, LAST, c.field)))
+        return whose_last(c.field, _compared_last(c))
     return _compared(c, partial(_column, c.field))
+
+
+def meeting_by_last(metric: FieldComparison) -> Select[UUID]:
+    """Return the ids of the jobs whose last value of *metric* meets it."""
+    return jobs_whose_last(metric.field, _compared_last(metric))
+
+
+def _compared_last(metric: FieldComparison) -> ColumnElement[bool]:
+    return _compared(metric, partial(_typed, LAST, metric.field))
 
 
 def is_named(part: str) -> ColumnElement[bool]:

@@ -33,7 +33,8 @@ from normlab.records import JobPage
 from service.jobs.conditions import ARCHIVED, condition, is_named
 from service.jobs.filter_costs import comparisons
 from service.jobs.filters import FieldComparison, Filter, parse
-from service.jobs.metric_values import of_all_jobs
+from service.jobs.leading import among_leading, filled, narrowed_by_value
+from service.jobs.metric_values import leading, of_all_jobs
 from service.jobs.rare import narrowed
 from service.jobs.records import JOBS, USUAL, records_of, with_stands
 from service.store import schema
@@ -172,8 +173,13 @@ def list_jobs(
     filters = filters or JobFilters()
     order, chosen, page = _page_query(sort, filters, cursor, limit + 1)
     with database.autocommit() as connection:
-        few = narrowed(connection, filters.asked())
-        rows = connection.execute(_page(order, chosen.where(*few)) if few else page).all()
+        asked, newest_first = filters.asked(), order.column is _j.created_at
+        few = narrowed(connection, asked)
+        first = None if few else _page_of_leading(sort, filters, cursor, limit + 1)
+        rows = None if first is None else filled(connection, first, limit + 1)
+        if rows is None:
+            few = few or narrowed_by_value(connection, asked, newest_first=newest_first)
+            rows = connection.execute(_page(order, chosen.where(*few)) if few else page).all()
         jobs = records_of(connection, rows[:limit])
     more = len(rows) > limit
     return JobPage(jobs=jobs, next_cursor=_cursor_after(order, rows[limit - 1]) if more else None)
@@ -227,6 +233,22 @@ def _page_query(
         query = query.where(place < bound if order.descending else place > bound)
     chosen = _ordered(query, order).limit(limit)
     return order, chosen, _page(order, chosen)
+
+
+@lru_cache(64)
+def _page_of_leading(
+    sort: str, filters: JobFilters, cursor: str | None, limit: int
+) -> Select[Any] | None:
+    """Return the page among the first jobs by a metric; None: another order, or no more values."""
+    order, chosen, _ = _page_query(sort, filters, cursor, limit)
+    if order.metric is None:
+        return None
+    place = None if cursor is None else decode_cursor(cursor, order.key, [order.type, UUID])
+    if place is not None and place[0] is None:
+        return None
+    after = None if place is None else (place[0], place[1])
+    found = leading(order.metric, after, descending=order.descending)
+    return _page(order, among_leading(chosen, found))
 
 
 def _page(order: _Order, chosen: Select[Any]) -> Select[Any]:

@@ -4,8 +4,22 @@ from __future__ import annotations
 
 import math
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, Subquery, case, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    Select,
+    Subquery,
+    and_,
+    asc,
+    case,
+    desc,
+    func,
+    literal,
+    select,
+    tuple_,
+)
 
 from normlab.presentation.intervals import smaller_is_better
 from service.store import schema
@@ -34,13 +48,30 @@ def of_all_jobs(name: str, reduction: str = "last") -> Subquery:
 
 def whose_last(name: str, meets: ColumnElement[bool]) -> ColumnElement[bool]:
     """Return whether a job's last value of *name* is a number, and *meets*, of `LAST`, holds."""
+    return schema.job.c.id.in_(jobs_whose_last(name, meets))
+
+
+def jobs_whose_last(name: str, meets: ColumnElement[bool]) -> Select[UUID]:
+    """Return the ids of these jobs."""
     # for PostgreSQL, NaN is larger than every number; here it counts as no value
     jobs = select(_last.job).where(_last.key == _key_of(name), _last.value != math.nan, meets)
-    jobs = jobs.correlate(None)
-    return schema.job.c.id.in_(jobs)
+    return jobs.correlate(None)
+
+
+def leading(name: str, after: Place | None, *, descending: bool) -> Select[UUID]:
+    """Return the ids of the jobs with a finite last value of *name*, ordered by it, and by id."""
+    place = tuple_(_last.value, _last.job)
+    found = jobs_whose_last(name, and_(_last.value > -math.inf, _last.value < math.inf))
+    if after is not None:
+        bound = tuple_(literal(after[0], Double), literal(after[1]))
+        found = found.where(place < bound if descending else place > bound)
+    turned = desc if descending else asc
+    return found.order_by(turned(_last.value), turned(_last.job))
 
 
 LAST: ColumnElement[float] = _last.value
+Place = tuple[float, UUID]
+"""A job's place in an order by a metric: its value, and its id."""
 
 
 def _key_of(name: str) -> ColumnElement[int]:

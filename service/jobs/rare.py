@@ -58,19 +58,20 @@ def narrowed(connection: Connection, asked: Sequence[Filter]) -> list[Condition]
     meets = _all(connection, asked)
     if meets is None or not indexing.is_whole(connection):
         return []
-    if _expected(connection, select(_words.job).where(meets)) > MOST:
+    if expected(connection, select(_words.job).where(meets)) > MOST:
         return []
     found = connection.execute(select(_words.job).where(meets).limit(MOST + 1)).scalars().all()
-    return [schema.job.c.id == func.any(_ids(found))] if len(found) <= MOST else []
+    return [schema.job.c.id == func.any(ids(found))] if len(found) <= MOST else []
 
 
-def _ids(jobs: Sequence[UUID]) -> ColumnElement[Any]:
+def ids(jobs: Sequence[UUID]) -> ColumnElement[Any]:
+    """Return *jobs* as an array for PostgreSQL."""
     return literal(list(jobs), ARRAY(schema.job.c.id.type))
 
 
-def _expected(connection: Connection, query: Select[Any]) -> float:
+def expected(connection: Connection, query: Select[Any]) -> float:
     """Return how many rows PostgreSQL expects, from its statistics of words."""
-    asked = query.compile(dialect=connection.dialect)
+    asked = query.compile(dialect=connection.dialect, compile_kwargs={"render_postcompile": True})
     explained = f"explain (format json) {asked.string}"
     (plan,) = connection.exec_driver_sql(explained, dict(asked.params)).scalar_one()
     return float(plan["Plan"]["Plan Rows"])
