@@ -52,7 +52,7 @@ $(AUDIT)/.installed:
 	$(AUDIT)/bin/python -m pip install --quiet pip-audit==2.10.1 cyclonedx-bom==7.5.0
 	@touch $@
 
-## Look up the pinned packages among known vulnerabilities (says so where no service answers).
+## Check the pinned packages for known vulnerabilities (says so if no service answers).
 audit: $(AUDIT)/.installed
 	$(AUDIT)/bin/python .ci/audit.py $(AUDIT)/bin/pip-audit constraints.txt
 
@@ -62,11 +62,11 @@ sbom: install $(AUDIT)/.installed
 	$(AUDIT)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
 	  --output-format JSON --output-file dist/sbom.json $(PY)
 
-## Pin the base images of the containers by digest, as the registries know them now.
+## Pin the base images of the containers by the digests that their tags have now.
 pin: install
 	$(PY) docker/pin.py
 
-## Refuse base images without a digest, as before a release.
+## Check before a release that all base images have a digest.
 check-pins: install
 	$(PY) docker/pin.py --check
 
@@ -96,7 +96,7 @@ bench-small-batches: install
 bench-threads: install
 	$(PY) -m benchmarks.threads
 
-## Measure what each diagnostic costs.
+## Measure the cost of each diagnostic.
 bench-diagnostics: install
 	$(PY) -m benchmarks.diagnostics
 
@@ -121,7 +121,7 @@ bench-page: install
 pictures: install
 	tests/jupyter/run --python -m docs.pictures
 
-## Measure what the largest study costs its owner (no answer over 2 s is promised).
+## Measure the requests of the largest study's owner (target: no answer takes more than 2 s).
 bench-studies: install
 	$(PY) -m benchmarks.large_study
 
@@ -129,19 +129,19 @@ bench-studies: install
 bench-scale: install
 	$(PY) -m benchmarks.scale $(ARGS)
 
-## Measure 500 readers of events on one API: from an event to all of them.
+## Measure how long an event takes to reach 500 readers of one API.
 bench-events: install
 	$(PY) -m benchmarks.event_streams $(ARGS)
 
-## Measure what plugins cost: a layer on the engine, the start of a stack, a submission.
+## Measure the cost of plugins: a layer on the engine, the start of a stack, a submission.
 bench-plugins: install
 	$(PY) -m benchmarks.plugins
 
-## Compare a pack of runs with the same runs one after another, with vmap and, where it is, HFTA (5 minutes).
+## Compare a pack of runs with the same runs one after another, with vmap and, if installed, HFTA (5 minutes).
 bench-packs: install
 	$(PY) -m benchmarks.packs $(ARGS)
 
-## Measure streamed data: memory with 100,000 pictures, speed against a bare loader (3 minutes).
+## Measure streamed data: memory with 100,000 pictures, speed compared with a bare loader (3 minutes).
 bench-stream: install
 	$(PY) -m benchmarks.stream
 

@@ -6,7 +6,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
-{{- /* of (list $ "part"): what the pods of a part are selected by */}}
+{{- /* of (list $ "part"): the labels that select the pods of a part */}}
 {{- define "normlab.selector" -}}
 app.kubernetes.io/name: normlab
 app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
@@ -128,7 +128,7 @@ containers:
       exec: {command: [{{ $python }}, /app/docker/worker_health.py]}
       timeoutSeconds: 20
       periodSeconds: 60
-      # a database that is away for ten minutes is no reason to stop a healthy training
+      # an outage of the database for ten minutes is no reason to stop a healthy training
       failureThreshold: 10
     {{- $resources := deepCopy ($worker.resources | default dict) }}
     {{- if $worker.gpus }}
