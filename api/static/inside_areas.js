@@ -22,6 +22,8 @@ class Drawn {
       hooks: { draw: [(u) => this.mark(u)] },
       ...options.plot,
     }, data, this.box);
+    this.fit = options.fit ?? ((low, high) => uPlot.rangeNum(low, high, 0.1, true));
+    this.title = title;
     this.plot.root.setAttribute("role", "img");
     this.plot.root.setAttribute("aria-label", title);
     this.resizer = new ResizeObserver(() => this.resized());
@@ -55,6 +57,18 @@ class Drawn {
   }
 }
 
+/** Give *charts* of two runs one range of values, so that equal heights are equal values. */
+export function level(charts) {
+  const values = charts.flatMap(({ plot }) => plot.data.slice(1).flat()).filter(Number.isFinite);
+  if (charts.length < 2 || !values.length) return;
+  const ends = [Math.min, Math.max].map((end) => values.reduce((a, b) => end(a, b)));
+  const [min, max] = charts[0].fit(...ends);
+  charts.forEach(({ plot, title }) => {
+    plot.setScale("y", { min, max });
+    plot.root.setAttribute("aria-label", `${title}, from ${readable(min)} to ${readable(max)}`);
+  });
+}
+
 const plain = (label, values, i, more = {}) => ({
   label, stroke: colour(i), width: 1.5, points: { show: values.length < 30 }, value: (u, v) => readable(v), ...more,
 });
@@ -68,8 +82,9 @@ export function stacked(parent, title, times, terms) {
     value: (u, _, __, i) => readable(i === null || i === undefined ? null : values[i]),
   }));
   // the highest first, so that the lower ones are drawn over it
-  const plot = { series: [{ label: "epoch" }, ...series.reverse()], scales: { x: { time: false }, y: { range: (u, low, high) => [0, high || 1] } } };
-  return new Drawn(parent, title, { label: "epoch", plot }, [times, ...sums.reverse()]);
+  const fit = (low, high) => [0, high || 1];
+  const plot = { series: [{ label: "epoch" }, ...series.reverse()], scales: { x: { time: false }, y: { range: (u, low, high) => fit(low, high) } } };
+  return new Drawn(parent, title, { label: "epoch", plot, fit }, [times, ...sums.reverse()]);
 }
 
 /** The range from *low* to *high* at *times*, in epochs. */

@@ -1,6 +1,6 @@
 // One diagnostic on the page inside a network: its pictures for each run, and its numbers as a table.
 import { readable } from "./charts.js";
-import { band, curves, stacked } from "./inside_areas.js";
+import { band, curves, level, stacked } from "./inside_areas.js";
 import { HeatMap, valueAt } from "./inside_heat.js";
 import { ofMatrix, table } from "./inside_numbers.js";
 import { Scale } from "./inside_scales.js";
@@ -52,6 +52,7 @@ export class Panel {
     this.charts = [];
     if (this.form === "layers") this.layers();
     else this.figures.forEach((figure, i) => this.drawn(figure.querySelector(".areas"), this.view.runs[i]));
+    if (this.form !== "layers") level(this.charts);
     this.tabulate();
   }
 
@@ -72,7 +73,9 @@ export class Panel {
     if (anew) { this.charts.forEach((chart) => chart.remove()); this.charts = []; }
     const shown = runs.map((run, i) => this.layersOf(run, i, measure, scale, stack)).filter(Boolean);
     if (stack) this.level(shown);
-    if (anew && stack) runs.forEach((run, i) => this.areasOf(run, i, stack));
+    if (!anew || !stack) return;
+    runs.forEach((run, i) => this.areasOf(run, i, stack));
+    level(this.charts);
   }
 
   layersOf(run, i, measure, scale, stack) {

@@ -104,6 +104,9 @@ def test_two_runs_stand_side_by_side_with_one_scale_and_their_numbers(
     expect(page.locator("#power .readout")).to_have_text(
         ["stem.norm, epoch 3: 0.03", "stem.norm, epoch 3: 0.09"]
     )
+    areas = page.locator("#power .areas [role=img]")  # the other's 30 % of 1 + 2 + 3 + 4
+    for area in (areas.first, areas.last):
+        expect(area).to_have_attribute("aria-label", "stem.norm, behind the norm, from 0 to 0.9")
     page.locator("#power summary").click()
     expect(page.locator("#power caption").last).to_contain_text("the <i>other</i>")
     row = page.locator("#power tbody tr").filter(has_text="1.norm").last
