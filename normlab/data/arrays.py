@@ -25,13 +25,15 @@ def load(spec: DatasetSpec, data_root: Path) -> Raw:
     """
     path, known = data_root / str(spec.file), spec.contents
     if known is None:
-        raise DatasetUnusable(f"{spec.file}: it was not inspected when the job was accepted")
+        raise DatasetUnusable(
+            f"{spec.file}: it was not inspected when the job was accepted; submit the job again"
+        )
     try:
         found = sha256(path)
         if found != known.sha256:
             raise DatasetUnusable(
-                f"{spec.file} was changed since the job was accepted: SHA-256 {found} now; "
-                "submit the job again, as another cell"
+                f"{spec.file} was changed since the job was accepted: its SHA-256 is now {found}; "
+                "submit a new job for the changed file"
             )
         arrays = {key: array(path, key) for key in KEYS}
     except (OSError, ValueError) as e:
@@ -49,5 +51,7 @@ def _data(spec: DatasetSpec, key: str, values: Any) -> Tensor:
     x = x.float()
     if not bool(torch.isfinite(x).all()):
         first = int((~torch.isfinite(x)).flatten(1).any(1).nonzero()[0])
-        raise DatasetUnusable(f"{spec.file}: sample {first} of {key} is not finite")
+        raise DatasetUnusable(
+            f"{spec.file}: sample {first} of {key} has NaN or infinity; replace these values"
+        )
     return x

@@ -125,7 +125,8 @@ def _step(spec: Augmentation, n: int, generator: Generator, place: Place) -> _St
     drawn = made.draw(n, generator)
     if not isinstance(drawn, Tensor) or drawn.dim() == 0 or len(drawn) != n:
         raise InvalidSpec(
-            f"augmentation {spec.name!r} drew no tensor with a row for each of {n} samples"
+            f"draw of augmentation {spec.name!r} must return a tensor with one row for each of "
+            f"{n} samples"
         )
     return _Step(spec, made, drawn if getattr(made, "on_host", False) else place(drawn))
 
@@ -160,7 +161,7 @@ def _whole(spec: Augmentation, found: Any, x: Tensor) -> Tensor:
     said = f"{tuple(found.shape)} of {found.dtype}" if isinstance(found, Tensor) else repr(found)
     raise InvalidSpec(
         f"augmentation {spec.name!r} returned {said} for samples {tuple(x.shape)} of {x.dtype}; it "
-        "returns as many, of the same type"
+        "must return as many, of the same type"
     )
 
 

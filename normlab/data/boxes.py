@@ -33,11 +33,11 @@ def check(name: str, y: Tensor, num_classes: int) -> None:
         found = [round(value, 4) for value in y[i, row].tolist()]
         raise DatasetUnusable(
             f"{name} sample {i} has the row {found}; expected a class of 0 to {num_classes - 1} "
-            "and 0 <= left < right <= 1, 0 <= top < bottom <= 1 in sides of the picture, in the "
-            "order class, left, top, right, bottom, or the class -1 for no object"
+            "and 0 <= left < right <= 1, 0 <= top < bottom <= 1 as shares of the picture's sides, "
+            "in the order class, left, top, right, bottom, or the class -1 for no object"
         )
     if bool(is_empty.all()):
-        raise DatasetUnusable(f"{name} has no object in any picture, so nothing can be found")
+        raise DatasetUnusable(f"{name} has no object in any picture; a detector needs some")
 
 
 def centres_and_sizes(y: Tensor) -> Tensor:

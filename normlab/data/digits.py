@@ -30,5 +30,5 @@ def _file() -> Path:
     # Importing scikit-learn takes longer than a short job, so its file is read directly.
     package = importlib.util.find_spec("sklearn")
     if package is None or not package.submodule_search_locations:
-        raise DatasetUnusable("digits comes with scikit-learn, which is not installed")
+        raise DatasetUnusable("digits comes with scikit-learn; install scikit-learn")
     return Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"

@@ -28,7 +28,7 @@ def load(spec: DatasetSpec, data_root: Path) -> Raw:
     facts = DATASETS[spec.name]
     classes, size = facts.num_classes, facts.image_size
     if classes is None or size is None or facts.channels is None:
-        raise DatasetUnusable(f"{facts.name}: declared without its sizes")
+        raise DatasetUnusable(f"{facts.name}: declare num_classes, channels and image_size")
     task = TASKS[facts.task]
     x_shape = task.input_shape(facts.channels, size)
     y_shape = task.target_shape(facts.channels, size)
@@ -54,8 +54,8 @@ def _samples(facts: DatasetFacts, spec: DatasetSpec, split: str, data_root: Path
     if hasattr(given, "__iter__"):
         return iter(given)
     raise DatasetUnusable(
-        f"{facts.name}: its factory returned {type(given).__name__} for {split}; it returns what "
-        "has __len__ and __getitem__, or an iterable of (x, y)"
+        f"{facts.name}: its factory returned {type(given).__name__} for {split}; it must return an "
+        "object with __len__ and __getitem__, or an iterable of (x, y)"
     )
 
 
@@ -100,12 +100,16 @@ class _SampleReader:
                 raise self._refused(i, f"has x of {x.dtype}; use bytes (uint8) or floats")
             x = x.float()
             if not bool(torch.isfinite(x).all()):
-                raise self._refused(i, "has an x that is not finite")
+                raise self._refused(i, "has NaN or infinity in x")
         if tuple(x.shape) != self._x_shape:
             found = f"has x of shape {tuple(x.shape)}"
-            raise self._refused(i, f"{found}; {self._x_shape} was declared, for every sample")
+            raise self._refused(
+                i, f"{found}; the declared shape of every sample is {self._x_shape}"
+            )
         if self._dtype is not None and x.dtype != self._dtype:
-            raise self._refused(i, f"has x of {x.dtype}, and those before are {self._dtype}")
+            raise self._refused(
+                i, f"has x of {x.dtype}, but the samples before it have {self._dtype}"
+            )
         self._dtype = x.dtype
         return x
 
@@ -125,7 +129,9 @@ class _SampleReader:
         try:
             return torch.from_numpy(np.array(given))  # a copy, because some arrays are read-only
         except (TypeError, ValueError, RuntimeError) as e:
-            raise self._refused(i, f"holds {type(given).__name__}, which is no array: {e}") from e
+            raise self._refused(
+                i, f"holds {type(given).__name__}, which cannot become an array: {e}"
+            ) from e
 
     def _refused(self, i: int, what: str) -> DatasetUnusable:
         return DatasetUnusable(f"{self._name} sample {i} {what}")

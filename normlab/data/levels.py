@@ -46,8 +46,8 @@ def levels_of(data: TrainingData) -> Levels:
     if isinstance(data, Stream):
         if data.shift is None or data.scale is None or data.train.read([0])[0].dtype != torch.uint8:
             raise DatasetUnusable(
-                "augmentations: one of them needs pictures from black to white, and this stream is "
-                "of floats; store bytes, or set loading.mode to 'memory'"
+                "augmentations: one of them needs the values of black and white, and a stream of "
+                "floats has none; store bytes, or set loading.mode to 'memory'"
             )
         return _of_bytes(data.shift, data.scale)
     if not isinstance(data, Data):

@@ -145,12 +145,14 @@ def _rows(spec: JobSpec, data_root: Path, workers: int, stop: Stop) -> Stream:
     dataset, known = spec.dataset, spec.dataset.contents
     path = data_root / str(dataset.file)
     if known is None:
-        raise DatasetUnusable(f"{dataset.file}: it was not inspected when the job was accepted")
+        raise DatasetUnusable(
+            f"{dataset.file}: it was not inspected when the job was accepted; submit the job again"
+        )
     try:
         if sha256(path) != known.sha256:
             raise DatasetUnusable(
-                f"{dataset.file} was changed since the job was accepted; submit the job again, as "
-                "another cell"
+                f"{dataset.file} was changed since the job was accepted; submit a new "
+                "job for the changed file"
             )
         arrays = {key: records(path, key) for key in ("train_x", "train_y", "test_x", "test_y")}
     except (OSError, ValueError) as e:

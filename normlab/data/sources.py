@@ -89,5 +89,7 @@ class Rows:
         wrong = ~torch.isfinite(x).flatten(1).all(1)
         if bool(wrong.any()):
             first = samples[int(wrong.nonzero()[0])]
-            raise DatasetUnusable(f"{self._name}: sample {first} is not finite")
+            raise DatasetUnusable(
+                f"{self._name}: sample {first} has NaN or infinity; replace these values"
+            )
         return x, y

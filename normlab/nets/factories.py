@@ -104,7 +104,9 @@ def built(
     made = factory(**{name: offered[name] for name in offered if name in takes}, **options)
     name = getattr(factory, "__name__", str(factory))
     if not isinstance(made, nn.Module):
-        raise InvalidSpec(f"{name} returned {type(made).__name__}; it returns a torch.nn.Module")
+        raise InvalidSpec(
+            f"{name} returned {type(made).__name__}; it must return a torch.nn.Module"
+        )
     if norm is not None and not norm.calls:
         raise InvalidSpec(f"{name} never calls norm(channels), so it has no normalizer to exchange")
     return made

@@ -63,7 +63,7 @@ def zero_last_scales(net: nn.Module) -> None:
     scales = [norm.weight for norms in last for norm in norms if norm.weight is not None]
     if not scales or len(scales) < len(branches):
         raise InvalidSpec(
-            "zero_last_scale: no scale ends every residual branch of this network; leave it out, "
+            "zero_last_scale: no residual branch of this network ends with a scale; leave it out, "
             "or use a resnet and a normalizer with an affine"
         )
     for scale in scales:

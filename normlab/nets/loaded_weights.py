@@ -77,7 +77,7 @@ def _read(path: Path, field: str) -> Dict[str, Tensor]:
         rule = f"{path.name}: {e.strerror or e}; put it below the operator's data root"
         raise InvalidSpec.of([FieldProblem(field, rule)]) from e
     except SafetensorError as e:
-        rule = f"{path.name} is damaged, or no safetensors file: {e}"
+        rule = f"{path.name} is damaged, or is not a safetensors file: {e}"
         raise InvalidSpec.of([FieldProblem(field, rule)]) from e
 
 
@@ -114,5 +114,7 @@ def below(data_root: Optional[Path], file: str, field: str) -> Path:
         InvalidSpec: this process has no data root.
     """
     if data_root is None:
-        raise InvalidSpec.of([FieldProblem(field, f"{file}: this process has no data root")])
+        raise InvalidSpec.of(
+            [FieldProblem(field, f"{file}: this process has no data root; set NORMLAB_DATA_ROOT")]
+        )
     return data_root / file

@@ -70,10 +70,10 @@ class ActivationNorm(nn.Module):
     ) -> None:
         super().__init__()
         if num_features < 1:
-            raise InvalidSpec(f"{num_features=}: a layer has 1 channel or more")
+            raise InvalidSpec(f"{num_features=}: must be 1 or more")
         ActivationNormSpec.checked(num_features, eps=eps, affine=affine)
         if dims not in _SHAPES:
-            raise InvalidSpec(f"{dims=}: inputs have 1, 2 or 3 dimensions of positions")
+            raise InvalidSpec(f"{dims=}: must be 1, 2 or 3, the dimensions of positions")
         self.num_features = num_features
         self.eps = eps
         self.affine = affine

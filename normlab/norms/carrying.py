@@ -83,7 +83,9 @@ def _carry_parameter(old: Any, holder: Any, name: str) -> bool:
 def _per_channel(affine: Tensor) -> Tensor:
     rows = affine.flatten(1)
     if not affine.is_meta and not torch.equal(rows, rows[:, :1].expand_as(rows)):
-        raise InvalidSpec("its affine differs between positions, and ours has one for each channel")
+        raise InvalidSpec(
+            "its affine differs between positions; normlab's has one for each channel"
+        )
     return rows[:, 0].clone()
 
 

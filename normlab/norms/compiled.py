@@ -48,8 +48,8 @@ def load(name: str, sources: Sequence[str], build_directory: Optional[str] = Non
 def _check_tools(name: str) -> None:
     if shutil.which("ninja") is None or not any(map(shutil.which, ("c++", "g++", "clang++"))):
         raise DeviceUnavailable(
-            f"the compiled loops ({name}) need a C++ compiler and ninja on PATH; without them "
-            "leave them out, every layer computes the same in stock operators"
+            f"the compiled loops ({name}) need a C++ compiler and ninja on PATH; install both, or "
+            "leave the loops out: every layer computes the same in torch's operators"
         )
 
 

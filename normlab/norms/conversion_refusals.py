@@ -40,8 +40,8 @@ def _of_the_object(place: LayerPlace) -> Iterator[str]:
         )
     elif foreign_norms.known(layer) is None:
         yield (
-            "it is a subclass of a norm layer of torch, and may do more than one; convert it by "
-            "hand and " + _skipping(place)
+            "it is a subclass of a norm layer of torch, and may do more than that layer; convert "
+            "it by hand and " + _skipping(place)
         )
     elif not all(isinstance(getattr(layer, name, None), (nn.Parameter, type(None)))
                  for name in ("weight", "bias")):  # fmt: skip
@@ -50,7 +50,9 @@ def _of_the_object(place: LayerPlace) -> Iterator[str]:
             + _skipping(place)
         )
     if "forward" in vars(layer):
-        yield "its forward was replaced on the object; put the class's back, or " + _skipping(place)
+        yield "its forward was replaced on the object; restore that of the class, or " + _skipping(
+            place
+        )
     if any(type(hook).__module__.startswith("torch.nn.utils")
            for hook in layer._forward_pre_hooks.values()):  # fmt: skip
         yield (

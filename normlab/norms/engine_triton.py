@@ -45,8 +45,8 @@ def load(device_type: str = "cuda") -> None:
     found = version()
     if found is None or int(found.partition(".")[0]) < LEAST_MAJOR:
         raise DeviceUnavailable(
-            f"the fused kernels need triton {LEAST_MAJOR} or newer, and here is "
-            f"{found or 'none'}: install torch for CUDA, which brings it along, or leave "
+            f"the fused kernels need triton {LEAST_MAJOR} or newer; found "
+            f"{found or 'none'}: install torch for CUDA, which includes triton, or leave "
             "acceleration at 'none'"
         )
     kernels = _imported()

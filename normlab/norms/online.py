@@ -128,8 +128,8 @@ class OnlineNorm(ActivationNorm):
             return self._evaluate(x, weight, bias)
         if self.plain:
             raise InvalidSpec(
-                "'online' has no form in plain operators: its backward is a control process and no "
-                "derivative of its forward; train it on cpu or cuda, or choose a kind such as "
+                "'online' has no form in plain operators: its backward is a control process, not "
+                "the derivative of its forward; train it on cpu or cuda, or choose a kind such as "
                 "'group'"
             )
         self._keep_state_in(passes.statistics_dtype(x))

@@ -125,15 +125,15 @@ class Recalled:
             kept = kept if self._most == 1 else f"one of the last {self._most} training forwards"
             raise Conflict(
                 f"a forward of {layer} inside backward (an activation checkpoint) does not "
-                f"recompute {kept}: the input is another one (random numbers that were not "
+                f"recompute {kept}: the input differs (random numbers were not "
                 "preserved), or the layer was used too often in between; let the checkpoint "
                 "preserve them, call backward sooner, or leave the layer out of the checkpoint"
             )
         if not all(found[0].reads_as(other, self._reads) for other in found[1:]):
             raise Conflict(
                 f"{len(found)} training forwards of {layer} had the input that an activation "
-                "checkpoint recomputes, each from another state: which one is meant cannot be "
-                "told; call backward after each forward, or leave the layer out of the checkpoint"
+                "checkpoint recomputes, each from another state, so the right one is not "
+                "known; call backward after each forward, or leave the layer out of the checkpoint"
             )
         found[-1].recomputed = True
         return found[-1]

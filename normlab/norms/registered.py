@@ -80,7 +80,7 @@ def check(layer: Any) -> None:
         reason = f"PyTorch {torch.__version__} cannot compile that, 2.4 can"
     if reason is not None:
         raise InvalidSpec(
-            f"{name} moves state of its own in the backward pass of a training step, and {reason}: "
+            f"{name} changes its own state in the backward pass of a training step, and {reason}: "
             "train it eagerly with loss.backward(), put it in evaluation (model.eval()), or choose "
             "a kind such as 'batch' or 'group'"
         )
@@ -98,7 +98,7 @@ def check_first_forward(layer: Any) -> None:
     if not is_possible() and capture.is_compiled() and capture.is_traced_in_backward():
         raise InvalidSpec(
             f"{type(layer).__name__} has state that an activation checkpoint around compiled code "
-            f"would move twice with PyTorch {torch.__version__}, and not with 2.4: train it "
+            f"would change twice with PyTorch {torch.__version__} (2.4 prevents it): train it "
             "without the checkpoint, or without torch.compile"
         )
 

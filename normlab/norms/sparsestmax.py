@@ -74,7 +74,7 @@ def sparsestmax(z: Tensor, radius: Union[float, Tensor], variant: Variant = "pap
 
 def _check(radius: Union[float, Tensor], variant: str) -> None:
     if variant not in ("paper", "reference"):
-        raise InvalidSpec(f'{variant=}: must be "paper" or "reference"')
+        raise InvalidSpec(f"{variant=}: must be 'paper' or 'reference'")
     if not isinstance(radius, Tensor) and not radius >= 0:
         raise InvalidSpec(f"{radius=}: must be 0 or more")
 

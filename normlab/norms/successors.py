@@ -60,7 +60,7 @@ def successor(
             norm.register_parameter("bias", None)  # like LayerNorm(bias=False)
     carried, notes = carrying.carry(model, old, core, norm)
     if isinstance(norm, ScaleAndShift):
-        notes.append("no activation follows, where this kind is a scale and a shift alone")
+        notes.append("no activation follows, so this kind is only a scale and a shift here")
     if tokens:
         last, second = known.layout is Layout.TOKENS, _counts_samples_second(place)
         core = TokenNorm(core, channels, alone, last, second and last)

@@ -137,7 +137,7 @@ def _refuse_constant(where: str, filters: Tensor) -> None:
     if constant:
         why = "has one weight" if filters.shape[1] == 1 else "has weights that are all the same"
         raise InvalidSpec(
-            f"{where}: output channel {constant[0]} {why}, which without their mean would be 0; "
+            f"{where}: output channel {constant[0]} {why}, so they would be 0 without their mean; "
             "use 'weight' or a kind that acts on activations, or initialize it otherwise"
         )
 
@@ -154,7 +154,9 @@ def _step(spec: NormSpec, weight: Tensor, dim: int) -> nn.Module:
         return WeightStandardization(dim, spec.weight_eps)
     if isinstance(spec, ScaledWeightStandardizedSpec):
         return ScaledWeightStandardization(dim, spec.nonlinearity, spec.weight_eps)
-    raise InvalidSpec(f"{spec.kind!r} says that it acts on weights, and nobody knows how")
+    raise InvalidSpec(
+        f"{spec.kind!r} acts on weights, but normlab.norms.weight has no parametrization for it"
+    )
 
 
 def _normalize(module: nn.Module, spec: NormSpec) -> None:

@@ -103,10 +103,12 @@ def declare(
     """
     bare = name[len("val/") :] if part == METRICS and name.startswith("val/") else name
     if part == METRICS and bare == name:
-        raise InvalidSpec(f"{name!r} is no name of a metric: begin it with val/, as in val/top5")
+        raise InvalidSpec(
+            f"{name!r} is not a name for a metric: begin it with val/, as in val/top5"
+        )
     if not (bare.isidentifier() and bare.isascii() and bare == bare.lower() and bare[0] != "_"):
         raise InvalidSpec(
-            f"{name!r} is no name of a {part}: use lower-case letters, digits and underscores"
+            f"{name!r} is not a name for a {part}: use lower-case letters, digits and underscores"
         )
 
     def declared_as(target: TargetT) -> TargetT:

@@ -63,7 +63,9 @@ def load(place: Path, name: str, wanted: Optional[str] = None) -> PluginDescript
     """
     digest = read_source(place).digest
     if wanted not in (None, digest):
-        raise InvalidSpec(f"{place} was changed: the digest of its files is {digest} now")
+        raise InvalidSpec(
+            f"{place} was changed: its digest is {digest}, not {wanted}; register it again"
+        )
     if digest not in _loaded:
         package = f"normlab_plugin_{digest[:16]}"
         try:

@@ -19,7 +19,7 @@ def checked_needs(needs: Sequence[str]) -> Tuple[str, ...]:
         InvalidSpec: one is not the name of a package with or without versions.
     """
     if isinstance(needs, str):
-        raise InvalidSpec(f"needs={needs!r} is one text: write needs=({needs!r},)")
+        raise InvalidSpec(f"needs={needs!r} is a string: write needs=({needs!r},)")
     return tuple(sorted({_checked(need) for need in needs}))
 
 
@@ -40,10 +40,10 @@ def _checked(need: str) -> str:
     try:
         found = Requirement(need)
     except (InvalidRequirement, TypeError) as e:
-        raise InvalidSpec(f"needs has {need!r}, which is no requirement; {way_out}") from e
+        raise InvalidSpec(f"needs has {need!r}, which is not a requirement; {way_out}") from e
     if found.url or found.extras or found.marker:
         raise InvalidSpec(
-            f"needs has {need!r}: no address, extra or condition can be compared with what a "
+            f"needs has {need!r}: an address, extra or condition cannot be compared with what a "
             f"worker has; {way_out}"
         )
     return f"{canonicalize_name(found.name)}{found.specifier}"

@@ -49,7 +49,7 @@ def _schema(target: Any, parameter: inspect.Parameter, hint: Any) -> Schema:
     where = f"{target.__name__}({parameter.name})"
     if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
         raise InvalidSpec(
-            f"{where}: * and ** name no options; write each one out, with its annotation"
+            f"{where}: options cannot come from * or **; write each one out, with its annotation"
         )
     if hint is None:
         raise InvalidSpec(
@@ -61,7 +61,7 @@ def _schema(target: Any, parameter: inspect.Parameter, hint: Any) -> Schema:
         model: Type[BaseModel] = create_model("Options", **field)
         whole: Dict[str, Any] = model.model_json_schema()
     except (PydanticSchemaGenerationError, TypeError, ValueError) as e:
-        raise InvalidSpec(f"{where}: {hint} is no type of an option; use {_ALLOWED}") from e
+        raise InvalidSpec(f"{where}: {hint} is not a type for an option; use {_ALLOWED}") from e
     schema = dict(whole["properties"][parameter.name])
     schema.pop("title", None)
     _type(schema, where)
@@ -86,7 +86,7 @@ def _type(schema: Schema, where: str) -> Any:
     branches: List[Schema] = list(schema.get("anyOf", [schema]))
     found = [_plain(branch, where) for branch in branches if branch.get("type") != "null"]
     if len(found) != 1:
-        raise InvalidSpec(f"{where}: one type, or Optional of it, is an option; use {_ALLOWED}")
+        raise InvalidSpec(f"{where}: an option has one type, or Optional of one; use {_ALLOWED}")
     return Optional[found[0]] if len(branches) > 1 else found[0]
 
 
@@ -97,5 +97,5 @@ def _plain(schema: Schema, where: str) -> Any:
     if values is not None:
         return Literal[tuple(values)]
     if schema.get("type") not in _TYPES:
-        raise InvalidSpec(f"{where}: no type of an option; use {_ALLOWED}")
+        raise InvalidSpec(f"{where}: not a type for an option; use {_ALLOWED}")
     return _TYPES[schema["type"]]

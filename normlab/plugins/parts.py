@@ -63,7 +63,7 @@ def described_diagnostic(declared: Declared, path: str) -> EntryDescription:
     entry = described_observer(declared, path)
     if entry.options:
         raise InvalidSpec(
-            f"{declared.target.__name__}({', '.join(entry.options)}): a diagnostic is made without "
+            f"{declared.target.__name__}({', '.join(entry.options)}): a diagnostic takes no "
             "arguments"
         )
     return entry
@@ -74,7 +74,7 @@ def described_observer(declared: Declared, path: str) -> EntryDescription:
     if not any(hasattr(declared.target, name) for name in MOMENTS):
         raise InvalidSpec(
             f"the {declared.part} {declared.name!r} has none of {', '.join(MOMENTS)}, so it would "
-            "never run"
+            "never run; define one of these methods"
         )
     _class(declared, ())
     return _described(declared, path, "", ())
@@ -102,8 +102,8 @@ def _described(
     options = described_options(declared.target, given)
     if "name" in options and declared.part in (METRICS, HOOKS):
         raise InvalidSpec(
-            f"{declared.target.__name__}(name): a job names the {declared.part} by `name`, so no "
-            "option can be called that"
+            f"{declared.target.__name__}(name): a job names the {declared.part} by `name`; "
+            "choose another name for the option"
         )
     return EntryDescription(
         part=declared.part,

@@ -74,7 +74,7 @@ def read_source(path: Path) -> PluginFiles:
             raise InvalidSpec(f"{path}: a plugin is a .py file or a folder of them")
         return checked(PluginFiles(path.name, {path.name: path.read_bytes()}))
     if not path.is_dir():
-        raise NotFound(f"{path}: no such file or folder, from which a plugin could be read")
+        raise NotFound(f"{path}: no such file or folder; name the file or folder of a plugin")
     return checked(PluginFiles(path.absolute().name, dict(_files_of(path))))
 
 

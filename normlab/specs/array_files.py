@@ -47,7 +47,7 @@ def heads(path: Path) -> Dict[str, Head]:
         return _of_npz(path) if path.suffix == ".npz" else _of_safetensors(path)
     except _DAMAGED as e:
         raise ValueError(
-            f"is damaged, or no {path.suffix} file ({e}); write or copy it again"
+            f"is damaged, or is not a {path.suffix} file ({e}); write or copy it again"
         ) from e
 
 

@@ -68,7 +68,7 @@ def lay_out(study: StudySpec, check: Callable[[], None] = lambda: None) -> Grid:
     if study.size > MAX_CELLS:
         raise InvalidSpec(
             f"the grid has {study.size} cells, at most {MAX_CELLS} are allowed: "
-            "shorten an axis, or search",
+            "shorten an axis, or use a search",
             [FieldProblem("axes", f"at most {MAX_CELLS} cells, found {study.size}")],
         )
     cells: Dict[str, Cell] = {}

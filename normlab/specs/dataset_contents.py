@@ -126,13 +126,17 @@ def _check_split(split: str, found: Dict[str, Head], train: Tuple[int, ...]) -> 
             "for each position"
         )
     if len(y) != len(found["train_y"].shape):
-        raise ValueError("has a class for each position in one split, and for each sample in one")
+        raise ValueError(
+            "has a class for each position in one split, and for each sample in the other"
+        )
 
 
 def _task(x: Tuple[int, ...], y: Tuple[int, ...]) -> str:
     if len(x) == 3:
         if len(y) == 1:
-            raise ValueError("has sequences with one class each; language needs one a position")
+            raise ValueError(
+                "has sequences with one class each; language needs one for each position"
+            )
         return "language"
     return "classification" if len(y) == 1 else "segmentation"
 

@@ -50,7 +50,7 @@ class SeedRounds(Spec):
         if self.at_most < self.first_look:
             raise ValueError(
                 f"at_most {self.at_most} is fewer than the {self.first_look} seeds of the first "
-                f"look, by which what strikes one seed in {1 / self.rarest:g} has been met: raise "
+                f"look, which are needed to see an event of one seed in {1 / self.rarest:g}: raise "
                 "at_most, or rarest"
             )
         return self
@@ -83,14 +83,14 @@ class Decide(SeedRounds):
         """Raise ValueError if there is no such axis, or nothing on it to compare."""
         values = {path: of for axis in axes for path, of in axis.items()}
         if not values:
-            raise ValueError("needs an axis whose values are compared; found none")
+            raise ValueError("needs an axis whose values are compared; add one to axes")
         axis = self.compare.axis if self.compare else next(iter(values))
         if axis not in values:
             raise ValueError(
                 f"compare.axis {axis!r} is not an axis: use one of {', '.join(values)}"
             )
         if len(values[axis]) < 2:
-            raise ValueError(f"axis {axis!r} has one value: needs two or more to compare")
+            raise ValueError(f"axis {axis!r} has one value: give two or more to compare")
 
 
 def with_more(seeds: Sequence[int], n: int, without: Sequence[int] = ()) -> Tuple[int, ...]:

@@ -19,7 +19,7 @@ def problems(spec: JobSpec) -> List[FieldProblem]:
 def _problems(spec: JobSpec) -> Iterator[FieldProblem]:
     yield from spec.normalizer.problems_on_ipu()
     if spec.replicas & (spec.replicas - 1) or spec.replicas > MOST_IPUS:
-        rule = f"{spec.replicas} IPUs: a process takes a power of two up to {MOST_IPUS}"
+        rule = f"{spec.replicas} IPUs: use a power of two, at most {MOST_IPUS} for a process"
         yield FieldProblem("replicas", rule)
     if spec.ipu_runtime == "ipu_model" and spec.replicas > 1:
         rule = (
@@ -34,18 +34,18 @@ def _problems(spec: JobSpec) -> Iterator[FieldProblem]:
         rule = "a compiled update moves every parameter"
         yield FieldProblem("freeze", f"{rule}; leave it out or use cpu or cuda")
     if spec.diagnostics:
-        rule = "look into the model while it runs, and a compiled model is closed"
+        rule = "read the model while it runs, and a compiled model cannot be read"
         yield FieldProblem("diagnostics", f"{rule}; leave them out or use cpu or cuda")
 
 
 def _of_optimizer(spec: JobSpec) -> Iterator[FieldProblem]:
     if not spec.optimizer.compiled:
         known = ", ".join(name for name, kind in OPTIMIZERS.items() if kind.compiled)
-        rule = f"an IPU updates weights within its program, and {spec.optimizer.name!r} is not"
+        rule = f"an IPU updates weights in its program, and {spec.optimizer.name!r} is not"
         yield FieldProblem("optimizer.name", f"{rule} among PopTorch's forms here; use {known}")
     for field in ("clip_ratio", "clip_value"):
         if getattr(spec.optimizer, field) is not None:
-            rule = "PopTorch clips by the norm of the whole gradient alone; use clip_norm"
+            rule = "PopTorch clips only by the norm of the whole gradient; use clip_norm"
             yield FieldProblem(f"optimizer.{field}", rule)
     if spec.ema is not None:
         rule = "the weights live in a compiled program, and no average of them is kept there"
@@ -60,9 +60,11 @@ def problems_in_packs(spec: JobSpec) -> List[FieldProblem]:
     """List why *spec* cannot be a member of a pack on an IPU that takes it alone."""
     found = []
     if spec.ipu_runtime != "emulated":
-        rule = f"{spec.ipu_runtime!r}: packs run on the emulation alone, and never ran on PopTorch"
+        rule = (
+            f"{spec.ipu_runtime!r}: packs run only on the emulation, and have never run on PopTorch"
+        )
         found.append(FieldProblem("ipu_runtime", rule))
     if spec.optimizer.clip_norm is not None:
-        rule = "PopTorch clips the gradient of a whole program, in which all members are"
+        rule = "PopTorch clips the gradient of a whole program, which holds all members"
         found.append(FieldProblem("optimizer.clip_norm", rule))
     return found

@@ -82,7 +82,7 @@ def _names(spec: JobSpec) -> Problems:
     for field, names, table in several:
         for name in names:
             if name not in table:
-                known = ", ".join(table) or "none, for nobody added one"
+                known = ", ".join(table) or "none, because nobody has added one"
                 yield FieldProblem(field, f"unknown name {name!r}; choose from {known}")
 
 
@@ -216,7 +216,7 @@ def _foresight(spec: JobSpec) -> Problems:
     dataset, norm = spec.dataset.facts(), spec.normalizer
     reads = dataset is not None and dataset.task == "language"
     if reads and not norm.within_token and norm.layer is not None:
-        rule = "lets the tokens of a sample see each other, and so what is to be predicted"
+        rule = "lets the tokens of a sample see each other, so also the ones to be predicted"
         yield norm.problem_of_kind(f"{rule}; use 'layer', 'rms', 'dyt' or 'none'")
 
 

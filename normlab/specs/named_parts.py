@@ -61,8 +61,8 @@ def each_once(parts: Tuple[NamedPart, ...]) -> Tuple[NamedPart, ...]:
     for part in parts:
         if found.setdefault(part.name, part) != part:
             raise ValueError(
-                f"{part.name!r} is there twice with other options, and would report under one "
-                "name; declare it under a second name"
+                f"{part.name!r} is listed twice with different options, and both would report "
+                "under one name; declare it under a second name"
             )
     return tuple(found.values())
 

@@ -21,7 +21,7 @@ def optimization(spec: JobSpec) -> Problems:
         rule = "time_constant needs sgd or rmsprop with momentum > 0; use 'linear'"
         yield FieldProblem("optimizer.batch_scaling", rule)
     if optimizer.weight_decay and not optimizer.decays:
-        rule = f"{optimizer.name!r} takes no weight_decay, so nothing would decay; leave it out"
+        rule = f"{optimizer.name!r} ignores weight_decay; leave it out"
         yield FieldProblem("optimizer.weight_decay", rule)
     if 0 < spec.epochs < schedule.warmup_epochs:
         rule = f"{schedule.warmup_epochs:g} epochs of warm-up in a job of {spec.epochs}"

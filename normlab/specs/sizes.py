@@ -63,5 +63,7 @@ def task_of(spec: JobSpec) -> TaskFacts:
     """
     facts = spec.dataset.facts()
     if facts is None or facts.task not in TASKS:
-        raise InvalidSpec(f"dataset.name: nobody knows the task of {spec.dataset.name!r} here")
+        raise InvalidSpec(
+            f"dataset.name: the task of {spec.dataset.name!r} is unknown here; use a known dataset"
+        )
     return TASKS[facts.task]

@@ -102,8 +102,8 @@ class InitFrom(Spec):
     def _whole_id(cls, job: Union[str, None]) -> Union[str, None]:
         if job is not None and not _JOB.fullmatch(job):
             raise ValueError(
-                f"{job!r} is no id of a job; write the whole id, a {SUFFIX} file below the data "
-                "root, or the SHA-256 of weights"
+                f"{job!r} is not the id of a job; write the whole id, a {SUFFIX} file below the "
+                "data root, or the SHA-256 of weights"
             )
         return job
 
@@ -113,7 +113,7 @@ class InitFrom(Spec):
         if file is None:
             return file
         if not _FILE.fullmatch(file):
-            raise ValueError(f"{file!r} is no {SUFFIX} file; weights are read from such files")
+            raise ValueError(f"{file!r} is not a {SUFFIX} file; weights are read only from these")
         if file.startswith("/") or ".." in file.split("/"):
             raise ValueError(f"{file} leads out of the operator's data root; name a file below it")
         return file
@@ -125,12 +125,14 @@ class InitFrom(Spec):
         places = {"job": self.job, "file": self.file, "twin": self.twin}
         given = [name for name, place in places.items() if place is not None]
         if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} are both given; name one")
+            raise ValueError(f"{' and '.join(given)} are given together; name one")
         if not given and self.sha256 is None:
             raise ValueError("names no weights; give the id of a job, a file, or a twin")
         if self.twin is not None:
             if self.sha256 is not None:
-                raise ValueError("a twin is found for each job, so it has no sha256; leave it out")
+                raise ValueError(
+                    "a twin is found for each job, so it has no sha256; leave sha256 out"
+                )
             return self  # found for each job, once it is whole
         found = _content(self)
         object.__setattr__(self, "sha256", found)  # in place: a caller has this object

@@ -45,7 +45,9 @@ class Parameter(Spec):
         if self.choices is not None or self.low is None or self.high is None:
             raise ValueError("give either choices, or both low and high")
         if self.low >= self.high or (self.log and self.low <= 0):
-            raise ValueError(f"low {self.low:g} must lie below high {self.high:g}, above 0 for log")
+            raise ValueError(
+                f"low {self.low:g} must be below high {self.high:g}, and above 0 with log"
+            )
         return self
 
     def value(self, drawn: Any) -> Any:
@@ -153,8 +155,8 @@ class StudySpec(Spec):
     def _a_search_is_no_grid(self) -> StudySpec:
         if self.search is not None and (self.axes or self.exclude or len(self.seeds) > 1):
             raise ValueError(
-                "a search proposes its cells itself, with one seed: give no `axes` and no "
-                "`exclude`, and put what shall vary into `search.space`, as choices if need be"
+                "a search proposes its cells itself, with one seed: leave `axes` "
+                "and `exclude` out, and put what varies into `search.space`, as ranges or choices"
             )
         return self
 

@@ -50,7 +50,7 @@ class ZooOptions(Spec):
             found = content_of(self.weights, self.sha256)
             object.__setattr__(self, "sha256", found)  # in place: a caller has this object
         elif self.sha256 is not None and not self.pretrained:
-            raise ValueError("sha256 is of the file in weights, or of pretrained weights; add one")
+            raise ValueError("sha256 needs the file in weights, or pretrained weights; add one")
         return self
 
     @model_serializer(mode="wrap")
@@ -65,7 +65,7 @@ class ZooOptions(Spec):
     def _leave_what_the_job_tells(cls, given: Any) -> Any:
         told = [name for name in _FROM_THE_JOB if isinstance(given, Mapping) and name in given]
         if told:
-            raise ValueError(f"{told[0]} is what the job's dataset and name tell; leave it out")
+            raise ValueError(f"{told[0]} follows from the job's dataset and name; leave it out")
         return given
 
 

@@ -102,7 +102,7 @@ def test_triton_kernels_are_used_only_on_request(
 
 def test_a_job_that_asks_for_triton_fails_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_triton, "version", lambda: None)
-    with pytest.raises(DeviceUnavailable, match=r"acceleration 'triton': .* here is none"):
+    with pytest.raises(DeviceUnavailable, match=r"acceleration 'triton': .* found none"):
         _kernels(job(acceleration="triton")).__enter__()
 
 

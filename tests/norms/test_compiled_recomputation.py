@@ -125,7 +125,7 @@ def test_two_uses_that_cannot_be_told_apart_are_refused() -> None:
     call = torch.compile(layer, backend="aot_eager")
     with torchs_own_warnings():
         y = checkpoint(lambda x: call(x) + call(x), x, use_reentrant=False)
-        with pytest.raises(Conflict, match=r"2 training forwards of .* which one is meant"):
+        with pytest.raises(Conflict, match=r"2 training forwards of .* the right one is not known"):
             y.sum().backward()
 
 

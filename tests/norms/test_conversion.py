@@ -100,7 +100,7 @@ def test_what_an_activation_does_not_follow_says_what_is_left_of_it() -> None:
     found: list[Any] = []
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 2, 1))
     convert(net, "evonorm_s0", report=found.append)
-    said = "no activation follows, where this kind is a scale and a shift alone"
+    said = "no activation follows, so this kind is only a scale and a shift here"
     assert said in found[0].converted[0].notes
     x = torch.randn(2, 8, 5, 5)
     torch.testing.assert_close(net[1](x), x)

@@ -100,5 +100,5 @@ def test_bad_options_are_named(options: dict[str, Any], message: str) -> None:
 def test_plain_operators_cannot_train_it() -> None:
     layer = OnlineNorm(4)
     layer.plain = True
-    with pytest.raises(InvalidSpec, match="control process and no derivative"):
+    with pytest.raises(InvalidSpec, match="control process, not the derivative"):
         layer(torch.randn(2, 4, 3, 3))

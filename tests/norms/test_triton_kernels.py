@@ -82,7 +82,7 @@ def test_the_interpreter_is_not_taken_for_a_gpu(run: Run) -> None:
     )
 
 
-@pytest.mark.parametrize(("found", "words"), [(None, "here is none"), ("2.1.0", "here is 2.1.0")])
+@pytest.mark.parametrize(("found", "words"), [(None, "found none"), ("2.1.0", "found 2.1.0")])
 def test_without_a_triton_that_fits_the_reason_and_the_way_out_are_given(
     found: Optional[str], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ def triton_process(cache: Path, interpreted: bool) -> Iterator[Run]:
     """Yield a function that calls another one with its arguments in the process."""
     found = engine_triton.version()
     if found is None or int(found.partition(".")[0]) < engine_triton.LEAST_MAJOR:
-        pytest.skip(f"needs triton {engine_triton.LEAST_MAJOR} or newer, and here is {found}")
+        pytest.skip(f"needs triton {engine_triton.LEAST_MAJOR} or newer; found {found}")
     pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
     with pool, pytest.MonkeyPatch.context() as variables:
         variables.setenv("TRITON_INTERPRET", "1" if interpreted else "0")

@@ -152,7 +152,7 @@ def test_a_head_of_other_classes_is_drawn_anew_and_said(tmp_path: Path) -> None:
     ("file", "says"),
     [
         ("none.safetensors", "none.safetensors: No such file"),
-        ("bad.safetensors", "bad.safetensors is damaged, or no safetensors file"),
+        ("bad.safetensors", "bad.safetensors is damaged, or is not a safetensors file"),
         (
             "deep.safetensors",
             r"deep.safetensors does not fit VisionTransformer: the network has no",

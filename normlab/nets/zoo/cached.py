@@ -73,6 +73,6 @@ def from_url(url: str, download: str) -> Path:
 def _refuse_absent(what: str, where: Path) -> NoReturn:
     refuse(
         _FIELD,
-        f"{what} is not in the cache of this worker ({where}), and a job fetches nothing unless "
-        "it says download: allow; say so, or name a file with weights",
+        f"{what} is not in the cache of this worker ({where}), and a job fetches it only with "
+        "download: allow; add that, or name a file with weights",
     )

@@ -69,7 +69,7 @@ def weights_file(name: str, download: str) -> Path:
     """
     settings = package("timm").get_pretrained_cfg(name)
     if settings is None or not settings.has_weights:
-        refuse("model.options.pretrained", f"timm has no weights for {name}; leave it out")
+        refuse("model.options.pretrained", f"timm has no weights for {name}; leave pretrained out")
     if settings.hf_hub_id:
         named = settings.hf_hub_filename
         names = [named] if named else ["model.safetensors", "pytorch_model.bin"]

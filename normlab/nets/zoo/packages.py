@@ -81,7 +81,11 @@ def refused_by(library: str, name: str, error: Exception) -> NoReturn:
         raise error
     said: List[str] = str(error).strip().splitlines() or [type(error).__name__]
     raise InvalidSpec.of(
-        [FieldProblem("model.options", f"{library} cannot make {name} so: {said[0]}")]
+        [
+            FieldProblem(
+                "model.options", f"{library} cannot make {name} with these options: {said[0]}"
+            )
+        ]
     ) from error
 
 

@@ -136,8 +136,8 @@ def test_a_file_that_is_no_dataset_is_refused_by_name(
         ("../my.npz", "leads out of the operator's data root"),
         ("/etc/my.npz", "leads out of the operator's data root"),
         ("my.pt", "String should match pattern"),
-        ("text.npz", "is damaged, or no .npz file"),
-        ("text.safetensors", "is damaged, or no .safetensors file"),
+        ("text.npz", "is damaged, or is not a .npz file"),
+        ("text.safetensors", "is damaged, or is not a .safetensors file"),
     ],
 )
 def test_a_path_that_leads_to_no_dataset_is_refused(root: Path, file: str, rule: str) -> None:
@@ -161,7 +161,9 @@ def test_whatever_a_damaged_head_says_the_file_and_the_way_out_are_named(
     root: Path, content: bytes, rule: str
 ) -> None:
     (root / "my.safetensors").write_bytes(content)
-    said = rf"my.safetensors is damaged, or no .safetensors file {rule}; write or copy it again"
+    said = (
+        rf"my.safetensors is damaged, or is not a .safetensors file {rule}; write or copy it again"
+    )
     with pytest.raises(ValidationError, match=said):
         job("my.safetensors")
 
@@ -184,7 +186,7 @@ def test_numbers_that_are_not_finite_are_named(root: Path) -> None:
     x = np.zeros((12, 3, 8, 8), np.float32)
     x[5, 0, 0, 0] = np.nan
     write(root / "my.npz", train_x=x)
-    with pytest.raises(DatasetUnusable, match="sample 5 of train_x is not finite"):
+    with pytest.raises(DatasetUnusable, match="sample 5 of train_x has NaN or infinity"):
         load(job().dataset, root)
 
 

@@ -170,5 +170,5 @@ def test_residual_branches_may_start_at_zero(name: str, spec: Any) -> None:
     ],
 )
 def test_a_network_without_such_scales_refuses(name: str, spec: Any) -> None:
-    with pytest.raises(InvalidSpec, match="no scale ends every residual branch"):
+    with pytest.raises(InvalidSpec, match="no residual branch of this network ends with a scale"):
         make(name, parse_normalizer(spec), zero_last_scale=True)

@@ -160,7 +160,7 @@ def test_what_does_not_fit_together_is_refused_at_the_door(digest: str) -> None:
     )
     assert "use cpu or cuda" in problems(hooks=["clamp_weights"], device="ipu")["hooks"]
     use([])
-    assert "choose from none, for nobody added one" in problems(hooks=["clamp"])["hooks"]
+    assert "choose from none, because nobody has added one" in problems(hooks=["clamp"])["hooks"]
 
 
 def test_a_metric_that_returns_no_tensor_is_told_so(digest: str) -> None:
@@ -188,11 +188,11 @@ BROKEN_MEASURES = {
     "looks.py": (
         HEAD + "@normlab.diagnostic('looks')\nclass A:\n    def __init__(self, k: int = 1): ...\n"
         "    def at_end(self, moment): ...\n",
-        "a diagnostic is made without arguments",
+        "a diagnostic takes no arguments",
     ),
     "named.py": (
         HEAD + "@normlab.metric('val/a')\ndef f(o, y, *, name: str = ''): ...\n",
-        "no option can be called that",
+        "choose another name for the option",
     ),
     "lossless.py": (HEAD + "@normlab.task('t')\nclass A: ...\n", "must be a class with loss"),
     "splitless.py": (

@@ -50,11 +50,11 @@ def test_a_plugin_needs_what_any_of_its_names_needs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("needs", "rule"),
     [
-        ("'einops'", "one text"),
-        ("('einops==',)", "no requirement"),
-        ("(3,)", "no requirement"),
-        ("('a @ https://example.org/a.whl',)", "no address, extra or condition"),
-        ("('a[b]',)", "no address, extra or condition"),
+        ("'einops'", "is a string"),
+        ("('einops==',)", "not a requirement"),
+        ("(3,)", "not a requirement"),
+        ("('a @ https://example.org/a.whl',)", "address, extra or condition cannot"),
+        ("('a[b]',)", "address, extra or condition cannot"),
     ],
 )
 def test_needs_that_nobody_can_compare_are_refused(needs: str, rule: str, tmp_path: Path) -> None:

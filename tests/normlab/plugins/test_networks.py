@@ -130,7 +130,7 @@ HEAD = "import torch, normlab\nfrom torch import nn\n@normlab.network('bad')\n"
 BROKEN_NETWORKS = {
     "returns.py": (
         HEAD + "def bad(norm, num_classes):\n    norm(3)\n    return 3\n",
-        "bad returned int; it returns a torch.nn.Module",
+        "bad returned int; it must return a torch.nn.Module",
     ),
     "ignores.py": (
         HEAD + "def bad(norm, num_classes):\n    return nn.Flatten()\n",

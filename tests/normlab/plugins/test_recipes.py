@@ -263,7 +263,7 @@ WRONG = {
         "must have draw",
     ),
     "draws.py": ("augmentation('a', draws=0)\ndef f(x, u): ...", "draws=0: give an integer"),
-    "name.py": ("schedule('A b')\ndef f(done): ...", "'A b' is no name of a schedule"),
+    "name.py": ("schedule('A b')\ndef f(done): ...", "'A b' is not a name for a schedule"),
 }
 
 

@@ -54,7 +54,7 @@ def test_the_content_of_weights_is_a_part_of_the_job() -> None:
 
 
 def test_a_content_without_weights_is_refused_and_a_job_without_both_is_the_old_one() -> None:
-    with pytest.raises(ValidationError, match="or of pretrained weights; add one"):
+    with pytest.raises(ValidationError, match="or pretrained weights; add one"):
         job(options={"sha256": "a" * 64})
     assert "sha256" not in job().model.options
     named = job(options={"pretrained": True, "sha256": "a" * 64})
@@ -71,7 +71,7 @@ def test_options_of_the_library_pass_and_count() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"num_classes": 3}, "num_classes is what the job's dataset and name tell; leave it out"),
+        ({"num_classes": 3}, "num_classes follows from the job's dataset and name; leave it out"),
         ({"weights": "../x.safetensors"}, "weights"),
         ({"weights": "/etc/x.safetensors"}, "weights"),
         ({"weights": "x.pth"}, "weights"),

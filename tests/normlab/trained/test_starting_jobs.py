@@ -100,7 +100,7 @@ def test_a_file_and_a_digest_are_trained_from(client: Client, batch: JobDetail) 
         (NOBODY, "init_from", "there is no job"),
         ("no.safetensors", "init_from", "No such file or directory; put it below"),
         ({"sha256": "0" * 64}, "init_from", "no job has final weights"),
-        ("5f0c", "init_from.job", "is no id of a job"),
+        ("5f0c", "init_from.job", "is not the id of a job"),
         ({"job": NOBODY, "file": "a.safetensors"}, "init_from", "name one"),
     ],
 )
