@@ -40,7 +40,7 @@ def heads(path: Path) -> Dict[str, Head]:
     Return the shape and dtype of each array in the file at *path*.
 
     Raises:
-        ValueError: it is no such file, or damaged.
+        ValueError: it is not such a file, or is damaged.
         OSError: it cannot be read.
     """
     try:
@@ -52,7 +52,7 @@ def heads(path: Path) -> Dict[str, Head]:
 
 
 def array(path: Path, key: str) -> np.ndarray[Any, Any]:
-    """Read one array of the file at *path*; what holds Python objects is refused by numpy."""
+    """Read one array of the file at *path*; numpy refuses arrays of Python objects."""
     import numpy as np
 
     if path.suffix == ".npz":

@@ -18,11 +18,11 @@ class Augmentation(NamedSpec):
     The base of all augmentations.
 
     Attributes:
-        factory: module:object that makes it from its options; see `data.augmenting.Augmenting`.
-        tasks: whose targets stay right; none: those that mixed targets are right for.
-        mixes: it changes targets too, by mixing samples of one micro-batch.
-        pixels: it sees images from 0, black, to 1, white; else standardized samples.
-        draws: random numbers for each sample, where the factory is a plain function.
+        factory: the module:object that makes it from its options; see `data.augmenting.Augmenting`.
+        tasks: the tasks whose targets stay correct; if empty, those that take mixed targets.
+        mixes: whether it also changes targets, by mixing samples of one micro-batch.
+        pixels: whether it takes images from 0 (black) to 1 (white), not standardized samples.
+        draws: the number of random numbers per sample, if the factory is a plain function.
     """
 
     tasks: ClassVar[Tuple[str, ...]] = _IMAGES

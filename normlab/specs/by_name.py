@@ -30,16 +30,16 @@ SpecT = TypeVar("SpecT", bound=Spec)
 
 class NamedSpec(Spec):
     """
-    The base of optimizers, schedules and augmentations: what a job names, with its options.
+    The base of optimizers, schedules and augmentations, which a job names with their options.
 
-    A subclass has the options that all of its sort have; each of them is a subclass of that.
+    A subclass for each sort has its common options; each member of the sort is a subclass of it.
 
     Attributes:
-        factory: module:object that makes it from its own options.
+        factory: the module:object that makes it from its own options.
     """
 
     if TYPE_CHECKING:
-        name: Any = ""  # each says its own, as a literal
+        name: Any = ""  # each subclass has its own literal
 
     factory: ClassVar[str]
 
@@ -66,11 +66,11 @@ class ByName(Generic[SpecT]):
     A bare name is short for an object without options.
 
     Args:
-        registry: from name to spec.
-        base: of all these specs.
-        forgotten: reads what an earlier process accepted and this one does not know.
-        tag: the field with the name.
-        default: of *tag*, where an object does not have it; None: it must.
+        registry: the specs by name.
+        base: the base class of all these specs.
+        forgotten: the spec that reads a value of an unknown name, which was accepted earlier.
+        tag: the field that holds the name.
+        default: the value of *tag* in an object without it; None if the object must have it.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class ByName(Generic[SpecT]):
         self._default = default
 
     def members(self, value: Any = None) -> List[Type[SpecT]]:
-        """List the specs of which *value* is one: the default, for an object without a name."""
+        """List the specs that *value* may be; for an object without a name, the default one."""
         if self._default is not None and isinstance(value, Mapping) and self._tag not in value:
             return [self._registry[self._default]]
         return list(self._registry.values())

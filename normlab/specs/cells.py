@@ -113,7 +113,7 @@ class _Maker:
     """
     Makes the cells of one study, and validates each value of a field once, not in every cell.
 
-    It may, because a field of a job is valid whatever the other fields are: what concerns several
+    This is possible because no field's validity depends on another field: rules for several
     of them is in `job_rules`. Only `code` follows from others, so it is found for each cell.
     """
 

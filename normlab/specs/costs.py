@@ -23,15 +23,17 @@ START_S = 0.5  # a process from a warm host, its data and its first update
 _CALL_S = 0.5e-3
 _PLACE_S = 0.36e-3
 _PYTHON_PLACE_S = 0.79e-3
-_LEAN_PLACE_S = 0.22e-3  # of a place: what a convolution's calls cost less without oneDNN
-FEW_PRODUCTS = 0.75e6  # of such a convolution: with 1.5e6 both take as long for a narrow network
-_PRODUCT_S = 0.04e-9  # forward and backward, a multiplication of a 3x3 convolution
+_LEAN_PLACE_S = 0.22e-3  # the saving per place if its convolution runs without oneDNN
+FEW_PRODUCTS = (
+    0.75e6  # limit for such a convolution; at 1.5e6 both are equally fast if it is narrow
+)
+_PRODUCT_S = 0.04e-9  # one multiplication of a 3x3 convolution, forward and backward
 _ELEMENT_S = 14e-9
 _PYTHON_ELEMENT_S = 10e-9
 _WEIGHT_S = 2e-9
-HEAVY_S = 0.05  # of a micro-batch on one core
-_FORWARD = 1 / 3  # of a sample's time: what evaluation needs
-# More than the normalizers' places tell of.
+HEAVY_S = 0.05  # time of a micro-batch on one core
+_FORWARD = 1 / 3  # the share of a sample's time that evaluation needs
+# The factor by which a network costs more than its places for normalizers suggest.
 _NETWORK = {
     "unet": 2.7,
     "lstm": 9.0,
@@ -41,7 +43,7 @@ _NETWORK = {
 }
 _NATIVE = {"none", "batch", "layer", "group", "instance", "dyt", "weight", "bounded_weight",
            "weight_standardized", "scaled_weight_standardized"}  # fmt: skip
-_KERNEL = 9  # weights of a 3x3 convolution for each pair of channels
+_KERNEL = 9  # weights of a 3x3 convolution per pair of channels
 
 
 class Cost(NamedTuple):
@@ -77,9 +79,9 @@ def cost(spec: JobSpec) -> Optional[Cost]:
 
 def lean_call_s(spec: JobSpec) -> float:
     """
-    Return how much less a call costs a job alone on a CPU, whose small convolutions are lean.
+    Return how much a job alone on a CPU saves per call, because its small convolutions are lean.
 
-    A pack's convolutions have groups, for which torch has no lean form.
+    The convolutions of a pack have groups, and torch has no lean form for these.
     """
     products = convolution_products(spec)
     if products is None or products > FEW_PRODUCTS or spec.precision != "float32":
@@ -93,7 +95,7 @@ def update_s(spec: JobSpec) -> Optional[float]:
     """
     Return the seconds of one update of *spec*.
 
-    Micro-batches of an update follow one another; replicas share the core.
+    The micro-batches of an update run one after another; replicas share the core.
     """
     found = cost(spec)
     if found is None:
@@ -104,7 +106,7 @@ def update_s(spec: JobSpec) -> Optional[float]:
 
 def parallel_share(spec: JobSpec) -> Optional[float]:
     """
-    Return the share of a micro-batch's time that is for its samples: threads divide it.
+    Return the share of a micro-batch's time that its samples take, which threads divide.
 
     None for an unknown network, and for light updates: these lose more time by waking threads than
     they gain (on two cores, updates of 11 and 16 ms took 1.9 and 1.5 times as long with two).

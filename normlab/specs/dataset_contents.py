@@ -1,4 +1,4 @@
-"""A dataset in a file of four arrays: what it holds, found when a job names it."""
+"""The contents of a dataset in a file of four arrays, which are read when a job names it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEYS = ("train_x", "train_y", "test_x", "test_y")
 _DATA = ("uint8", "float16", "float32", "float64")
 _CLASSES = ("uint8", "int8", "int16", "int32", "int64", "uint16", "uint32")
 _CHUNK = 1 << 20
-_root: List[Path] = []  # at most one: the operator's folder of datasets, where this process sees it
+_root: List[Path] = []  # the operator's folder of datasets, or empty
 
 
 class FileContents(Spec):
@@ -33,15 +33,15 @@ class FileContents(Spec):
 
 
 def look_below(data_root: Optional[Path]) -> None:
-    """Let jobs name files below *data_root*, and look into them; None: take what a job says."""
+    """Let jobs name files below *data_root*, and read them; with None, trust what a job says."""
     _root[:] = [] if data_root is None else [data_root]
 
 
 def contents_of(file: str) -> Optional[FileContents]:
     """
-    Return what *file* below the data root holds; None where this process sees no data root.
+    Return the contents of *file* below the data root; None if this process has no data root.
 
-    A file is read once, and again when its time or size changes.
+    A file is read once, and again if its modification time or size changes.
 
     Raises:
         ValueError: it is not there, or is not a dataset; the message says what is expected.

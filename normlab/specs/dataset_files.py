@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 from typing import Optional
 
-_IDX_DIMS = 3  # at most, of the datasets that are known
+_IDX_DIMS = 3  # the most dimensions of the known datasets
 
 
 def damage(path: Path, expected: Optional[int]) -> Optional[str]:
@@ -21,7 +21,7 @@ def damage(path: Path, expected: Optional[int]) -> Optional[str]:
     length and wrong content is detected when a job reads it.
 
     Args:
-        expected: bytes, unpacked; None: an IDX file, whose head says it.
+        expected: the number of unpacked bytes; None for an IDX file, whose head gives it.
     """
     if not os.access(path, os.R_OK):
         return "cannot be read by this process"
@@ -46,8 +46,8 @@ def _idx_bytes(path: Path) -> int:
 
 
 def _packed_bytes(path: Path) -> int:
-    # gzip's last four bytes are the length of what was packed, below 4 GiB; of a file that was cut
-    # off they are some other four
+    # The last four bytes of a gzip file are its unpacked length (below 4 GiB). If the file was cut
+    # off, they are any other bytes.
     with path.open("rb") as file:
         file.seek(-4, os.SEEK_END)
         return int(struct.unpack("<I", file.read(4))[0])

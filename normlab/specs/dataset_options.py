@@ -9,7 +9,7 @@ from normlab.specs.base import Spec
 
 
 class TextureOptions(Spec):
-    """What `textures32` is to look like."""
+    """The options of `textures32`."""
 
     style: Literal["checks", "stripes", "waves", "blobs"] = Field(
         "checks", description="the texture whose style the pictures get"

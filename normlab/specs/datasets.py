@@ -16,20 +16,20 @@ from normlab.specs.registries import Registry
 @dataclass(frozen=True)
 class DatasetFacts:
     """
-    What is known of a dataset before it is read; None where only its files can tell.
+    The facts about a dataset before it is read; None for a fact that only its files contain.
 
     Attributes:
-        loader: module:function that reads it, from the job's `DatasetSpec` and the data root.
-        files: below the data root.
-        file_bytes: of each file; none: IDX files, whose heads say it.
-        gzip_too: FILE.gz stands for FILE.
-        task: a name of specs/tasks.py.
-        tree: of pictures, in a folder that a job names.
-        shards: suffix of files with many samples each, in a folder that a job names; "": none.
-        of_arrays: in a file that a job names, which tells what is not known here.
-        factory: module:function of a dataset of somebody's own, which *loader* calls.
-        options: of that factory, or of *loader*.
-        standardize: bring each channel to mean 0 and deviation 1, where *factory* is read.
+        loader: the module:function that reads it, from the job's `DatasetSpec` and the data root.
+        files: its files below the data root.
+        file_bytes: the size of each file; empty for IDX files, whose heads give it.
+        gzip_too: whether FILE.gz may replace FILE.
+        task: a name in specs/tasks.py.
+        tree: whether it is a tree of pictures, in a folder that a job names.
+        shards: the suffix of files with many samples each, in a folder that a job names, or "".
+        of_arrays: whether it is in a file that a job names; the file then gives the missing facts.
+        factory: the module:function of a user's own dataset, which *loader* calls.
+        options: the options of that factory, or of *loader*.
+        standardize: whether to give each channel of *factory*'s data mean 0 and deviation 1.
     """
 
     name: str
@@ -58,7 +58,7 @@ class DatasetFacts:
 
     @property
     def way_out(self) -> str:
-        """Say how files that are missing get below the data root."""
+        """Return how to get missing files below the data root."""
         setting = (
             "the folder that NORMLAB_DATA_ROOT names, or `datasets` in the stack's data folder"
         )
@@ -68,15 +68,15 @@ class DatasetFacts:
 
     @property
     def streams(self) -> bool:
-        """Whether its samples can be read one by one, so that it need not fit into memory."""
+        """Whether its samples can be read one by one, so it does not have to fit into memory."""
         return self.of_pictures or self.of_arrays
 
     def missing(self, data_root: Path, folder: Optional[str] = None) -> List[str]:
         """
-        List what is not there or not whole, relative to *data_root*, with what is wrong.
+        List missing and incomplete files, relative to *data_root*, each with its problem.
 
         Args:
-            folder: the folder of pictures that is meant; None: whether there is any.
+            folder: the folder of pictures; None asks whether any folder is complete.
         """
         if self.shards:
             return shard_folders.lacking(data_root, folder, self.shards)
@@ -298,5 +298,5 @@ DATASETS: Registry[DatasetFacts] = Registry(
     registries.DATASETS, {facts.name: facts for facts in _OWN}
 )
 
-# Side to which pictures from files are brought where the job does not say.
+# The side to which pictures from files are resized if the job does not set it.
 IMAGE_FOLDER_SIZE = 64

@@ -16,7 +16,7 @@ REDUCTION = re.compile(r"last|best|area|mean_last:([1-9]\d{0,5})")
 """The ways to reduce a job's metric to one number."""
 REDUCTION_RULE = "one of last, best, area, mean_last:K (K points)"
 MISSED = 0.03
-"""Probability with which the first look may have missed what strikes as rarely as is named."""
+"""The probability that the first look has missed an event as rare as `rarest`."""
 
 
 class Contrast(Spec):
@@ -57,7 +57,7 @@ class SeedRounds(Spec):
 
     @property
     def first_look(self) -> int:
-        """Seeds before the first look: fewer miss what strikes a share *rarest* too often."""
+        """The seeds before the first look; fewer too often miss an event as rare as *rarest*."""
         return math.ceil(math.log(MISSED) / math.log1p(-self.rarest))
 
 
@@ -94,7 +94,7 @@ class Decide(SeedRounds):
 
 
 def with_more(seeds: Sequence[int], n: int, without: Sequence[int] = ()) -> Tuple[int, ...]:
-    """Return *n* seeds or more: the given ones, then the smallest others that are not *without*."""
+    """Return at least *n* seeds: the given ones, then the smallest others not in *without*."""
     taken = {*seeds, *without}
     more = (seed for seed in itertools.count() if seed not in taken)
     return (*seeds, *itertools.islice(more, max(0, n - len(seeds))))

@@ -1,4 +1,4 @@
-"""The table of all kinds of device: everything that the rest of the code knows about them."""
+"""The table of all kinds of device, with everything that the rest of the code knows about them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:  # a job's `device` is one of the names below
 @dataclass(frozen=True)
 class PackFacts:
     """
-    How a kind of device trains packs.
+    The way in which a kind of device trains packs.
 
     Attributes:
-        adapter: the module whose `open_packs` opens it for one.
-        accelerations: values of `acceleration`, besides "none", that go with packs.
-        costs: the model of costs says what a pack gains; otherwise its process measures that.
-        rules: further rules for its members.
+        adapter: the module whose `open_packs` opens it for a pack.
+        accelerations: the values of `acceleration`, besides "none", that work with packs.
+        costs: whether the model of costs predicts the gain; otherwise the process measures it.
+        rules: further rules for the members of a pack.
     """
 
     adapter: str
@@ -50,21 +50,21 @@ class DeviceFacts:
         title: its name in a sentence, after "a" or "an".
         adapter: the module whose `open_device` opens it.
         precisions: the precisions for activations.
-        replicas: the resources of a replica, for people.
+        replicas: the resources of a replica, in words.
         accelerations: values of `acceleration` besides "none".
-        collectives: backend of torch.distributed between the processes of replicas; None where
+        collectives: the backend of torch.distributed between the processes of replicas; None if
             one process holds all replicas.
-        owns_units: a worker has one unit of the device per slot, and a replica uses one.
-        shares_host_memory: its memory is the host's.
-        warm_start: a job may be forked from a process that has imported torch.
-        rounds_to_tf32: float32 products may be rounded to TF32.
-        steers_weights: the host may change weights between two updates.
-        simulated: `ipu_runtime` may replace it by a simulator.
-        traced: the model is compiled before it runs, so its operators are checked at admission.
-        prefers_small_batches: auto chooses it only for small batches.
-        caches: variables of a job's environment that name a folder of the worker's data folder.
+        owns_units: whether a worker has one unit of the device per slot, and a replica uses one.
+        shares_host_memory: whether its memory is that of the host.
+        warm_start: whether a job may be forked from a process that has imported torch.
+        rounds_to_tf32: whether float32 products may be rounded to TF32.
+        steers_weights: whether the host may change weights between two updates.
+        simulated: whether `ipu_runtime` may replace it by a simulator.
+        traced: whether the model is compiled before it runs; admission checks its operators.
+        prefers_small_batches: whether auto chooses it only for small batches.
+        caches: environment variables of a job that name a folder in the worker's data folder.
         rules: further rules for specifications.
-        packs: how it trains packs; None: it does not.
+        packs: how it trains packs; None if it does not.
     """
 
     kind: str
@@ -155,14 +155,14 @@ else:
     Kind = Literal[KINDS]
 ACCELERATIONS = ("none", *(a for facts in DEVICES.values() for a in facts.accelerations))
 GRAPHED = ("cuda_graphs", "triton_graphs")
-"""Those that record an update once and replay it."""
+"""The accelerations that record an update once and replay it."""
 IN_TRITON = ("triton", "triton_graphs")
-"""Those that compute normalizers in Triton kernels."""
+"""The accelerations that compute normalizers in Triton kernels."""
 PRECISIONS = tuple(dict.fromkeys(p for facts in DEVICES.values() for p in facts.precisions))
 
 
 def problems(spec: JobSpec, kind: str) -> List[FieldProblem]:
-    """List why a device of *kind* would refuse *spec*; empty if the spec alone gives no reason."""
+    """List why a device of *kind* would refuse *spec*; empty if *spec* alone gives no reason."""
     return [*_problems(spec, DEVICES[kind]), *DEVICES[kind].rules(spec)]
 
 

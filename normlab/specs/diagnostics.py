@@ -21,7 +21,7 @@ class DiagnosticFacts:
     metrics: str
     cost: str
     source: str
-    path: str = ""  # module:class, of one that somebody added
+    path: str = ""  # the module:class of a diagnostic that a plugin added
 
 
 _ALL = (
@@ -130,10 +130,10 @@ _IN_WORDS = re.compile(r"[,:] ")  # "..., and the curves as a record"
 
 class MetricMeaning(NamedTuple):
     """
-    What a metric is.
+    The parts of a metric's name.
 
     Attributes:
-        diagnostic: the name of the diagnostic that reported it.
+        diagnostic: the diagnostic that reported it.
         measure: its name without group and layer, such as `norm/channel_mean`; empty where the
             diagnostic has one measure.
         site: the layer's name in the model; empty for the whole network.
@@ -145,7 +145,7 @@ class MetricMeaning(NamedTuple):
 
 
 def measured(metric: str) -> Optional[MetricMeaning]:
-    """Return what *metric* is; None for a metric of no diagnostic of normlab's own."""
+    """Return the parts of *metric*; None if none of normlab's own diagnostics reports it."""
     for diagnostic, pattern in _patterns():
         found = pattern.fullmatch(metric)
         if found is not None:
@@ -161,7 +161,7 @@ def _patterns() -> List[Tuple[str, Pattern[str]]]:
 
 
 def _pattern(metrics: str) -> Pattern[str]:
-    """Return the expression for names such as `power/SITE/(norm|out)/total`."""
+    """Return the regular expression for names such as `power/SITE/(norm|out)/total`."""
     name = _IN_WORDS.split(metrics)[0]
     group, _, rest = name.partition("/")
     place, _, measure = rest.partition("/")

@@ -9,10 +9,10 @@ def differing(
     specs: Sequence[Mapping[str, Any]], whole: Collection[str] = ()
 ) -> Dict[str, List[Any]]:
     """
-    Return each path at which *specs* differ, with the value of each; None where it is missing.
+    Return each path at which *specs* differ, with the value of each spec; None if it has none.
 
     Args:
-        specs: as plain data.
+        specs: specifications as plain data.
         whole: paths that count as one value although they have fields.
     """
     flat = [dict(_flat(spec, whole)) for spec in specs]

@@ -17,7 +17,7 @@ class Exclusions:
     path, for any number of rules.
 
     Args:
-        rules: each from path to value, or to a list of values; a short name stands for an object.
+        rules: each maps paths to a value or a list of values; a name may stand for an object.
     """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
@@ -49,7 +49,7 @@ class Exclusions:
 
 
 SHORT_FOR = {"normalizer": "kind", "init_from": "from"}
-"""The field of an object that a bare text stands for, where it is not `name`."""
+"""The field of an object for which a bare text stands, if that is not `name`."""
 
 
 def put(raw: Dict[str, Any], path: str, value: Any) -> None:
@@ -71,7 +71,7 @@ def _at(raw: Any, path: str) -> Any:
 
 
 def _hashable(value: Any) -> Hashable:
-    # Equal values, equal keys: 1 and 1.0 are, 1 and True are not
+    # Equal values have equal keys: 1 and 1.0 are equal, 1 and True are not.
     if isinstance(value, dict):
         return frozenset((key, _hashable(inner)) for key, inner in value.items())
     if isinstance(value, (list, tuple)):

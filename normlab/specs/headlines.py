@@ -12,10 +12,10 @@ ACCURACY = "val/accuracy"
 
 def headline_of(base: Mapping[str, Any]) -> str:
     """
-    Return the headline of the task that the jobs of a study have.
+    Return the headline metric of the task of a study's jobs.
 
     Args:
-        base: of the study; where it does not name the dataset, the accuracy is meant.
+        base: the study's base job; without a dataset, the headline is the accuracy.
     """
     dataset = base.get("dataset")
     name = dataset.get("name") if isinstance(dataset, Mapping) else dataset

@@ -8,11 +8,11 @@ from normlab.errors import FieldProblem
 from normlab.specs.jobs import JobSpec
 from normlab.specs.optimizers import OPTIMIZERS, RMSprop
 
-MOST_IPUS = 64  # that one process may use
+MOST_IPUS = 64  # the most IPUs that one process may use
 
 
 def problems(spec: JobSpec) -> List[FieldProblem]:
-    """List why an IPU would refuse *spec* with any model."""
+    """List the reasons for an IPU to refuse *spec* with any model."""
     return list(_problems(spec))
 
 
@@ -57,7 +57,7 @@ def _of_optimizer(spec: JobSpec) -> Iterator[FieldProblem]:
 
 
 def problems_in_packs(spec: JobSpec) -> List[FieldProblem]:
-    """List why *spec* cannot be a member of a pack on an IPU that takes it alone."""
+    """List the reasons why *spec* cannot be in a pack on an IPU, although it can run alone."""
     found = []
     if spec.ipu_runtime != "emulated":
         rule = (

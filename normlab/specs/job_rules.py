@@ -1,4 +1,4 @@
-"""The rules for several fields of a job together, or for a field and the operator's files."""
+"""The rules that involve several fields of a job, or a field and the operator's files."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def checker(data_root: Optional[Path]) -> Callable[[JobSpec], List[FieldProblem]
     """
     Return `check` for many jobs that differ in few fields, such as the cells of a grid.
 
-    Files, and what plugins are in force, count as they are when a rule first reads them.
+    Files and the plugins in force count as they are when a rule first reads them.
     """
     rules = ManySharedAnswers([under_its_code(_in_whole(rule)) for rule in _rules(data_root)])
     return lambda spec: [problem for problems in rules(spec) for problem in problems]

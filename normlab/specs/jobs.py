@@ -60,7 +60,7 @@ MOST_PLUGINS, MOST_AUGMENTATIONS, MOST_HOSTS = 16, 6, 64
 Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 """SHA-256 of a plugin's source, in hex digits."""
 
-# How a job is run, not what it computes: not part of its fingerprint.
+# These say how a job runs and not what it computes, so they are not in its fingerprint.
 ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint", "loading"}
 _ADDED_LATER = (
     ("", "code"),
@@ -212,7 +212,7 @@ class JobSpec(Spec):
         return tuple(sorted({plugin.digest for plugin in _plugins_of(self)}))
 
     def texts(self) -> Dict[str, str]:
-        """Return what a fingerprint is made of: the JSON of each field, in alphabetical order."""
+        """Return the content of a fingerprint: the JSON of each field, in alphabetical order."""
         science = self._science()
         return {
             name: json.dumps(science[name], sort_keys=True, separators=(",", ":"))

@@ -19,9 +19,9 @@ MAX_COUNT = 2**31 - 1
 """The largest number of updates, samples or points that the metrics' columns can hold."""
 
 TextRule = Callable[[str], Optional[str]]
-"""Returns the problem with a text, or None."""
+"""A function that returns the problem with a text, or None."""
 
-_Place = Optional[Tuple[Any, Any]]  # the place around it, and a key there: no path is copied
+_Place = Optional[Tuple[Any, Any]]  # the place around it and its key there; no path is copied
 
 
 def _stored_rule(text: str) -> Optional[str]:
@@ -100,7 +100,7 @@ JsonValues = Annotated[Tuple[Any, ...], AfterValidator(_bounded)]
 DottedPath = Annotated[
     str,
     Field(max_length=200, pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+){0,7}$"),
-    BeforeValidator(_seen),  # the pattern would refuse it too, and not say why
+    BeforeValidator(_seen),  # the pattern would refuse it too, but without a reason
 ]
 """The name of a field, or of one within it, such as `optimizer.lr`: at most 8 levels."""
 

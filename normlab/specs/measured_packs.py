@@ -1,4 +1,4 @@
-"""How many runs are worth a pack on a device whose packs measure their gain themselves."""
+"""The best size of a pack on a device whose packs measure their gain themselves."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from normlab.specs.pack_sizes import (
 )
 
 Gains = Mapping[int, float]
-"""Measured gains of packs of such jobs on the device, by the number of members."""
+"""The measured gains of packs of such jobs on the device, by the number of members."""
 
-_UNMEASURED = 16  # members of the first pack, which measures
+_UNMEASURED = 16  # the number of members of the first pack, which measures
 
 
 def members_by_measure(
     spec: JobSpec, asked: PackSize, memory_bytes: Optional[int], gains: Gains
 ) -> int:
     """
-    Return how many such runs should be one pack at most; 1: each alone.
+    Return the largest number of such runs for one pack; 1 if each should run alone.
 
-    `auto` takes what gained most, or twice as many where the largest pack did; where nothing was
-    measured yet, what the memory lets in.
+    `auto` takes the size that gained most, or twice as many if that was the largest; if nothing was
+    measured yet, it takes as many as the memory allows.
 
     Args:
-        memory_bytes: of the device; a pack that needs more is made smaller.
+        memory_bytes: the device's memory; a pack that needs more is made smaller.
     """
     if asked == "off":
         return 1
@@ -44,10 +44,10 @@ def _most_by_itself(gains: Gains, first: int) -> int:
         return first
     best = max(sorted(gains), key=lambda members: gains[members])
     if gains[best] < WORTH:
-        return 1 if max(gains) >= first else first  # a few members say nothing about many
+        return 1 if max(gains) >= first else first  # the gain of a few says nothing about many
     return min(MOST, 2 * best) if best == max(gains) else best
 
 
 def evenly(most: int, waiting: int, slots: int) -> int:
-    """Return how many of *waiting* such runs are the next pack, so that all *slots* have some."""
+    """Return how many of *waiting* such runs form the next pack, so that all *slots* have some."""
     return max(1, min(most, -(-waiting // slots)))

@@ -12,12 +12,12 @@ from normlab.specs.registries import HOOKS as HOOK, METRICS as METRIC, Registry
 @dataclass(frozen=True)
 class MetricFacts:
     """
-    A number over the test set.
+    The facts about a metric, a number over the test set.
 
     Attributes:
-        path: module:object, a `training.tasks.Measure` or what an author declared.
-        tasks: it has a meaning for; none: for every one.
-        options: what a job may set.
+        path: the module:object, a `training.tasks.Measure` or an author's own.
+        tasks: the tasks for which it has a meaning; empty for all.
+        options: the options that a job may set.
     """
 
     name: str
@@ -29,7 +29,7 @@ class MetricFacts:
 
 @dataclass(frozen=True)
 class HookFacts:
-    """What runs at the end of updates and epochs; *path* is the module:class."""
+    """The facts about a hook, which runs after updates and epochs; *path* is module:class."""
 
     name: str
     summary: str
@@ -86,6 +86,6 @@ def is_timing(metric: str) -> bool:
     """
     Whether *metric* is the speed or the memory of a job.
 
-    Other bits are expected there on another machine, and an emulation or a pack cannot measure it.
+    It differs between machines, and an emulation or a pack cannot measure it.
     """
     return metric.startswith(("time/", "device/")) or metric.endswith("_per_s")

@@ -1,4 +1,4 @@
-"""What is known about a network before it is built: its places for normalizers, its options."""
+"""The facts about a network before it is built: its places for normalizers, and its options."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class NormPlace:
 
 
 class SampleSize(NamedTuple):
-    """What a network is built for: the channels and side of its samples, and the classes."""
+    """The sizes that a network is built for: channels and side of its samples, and classes."""
 
     channels: int
     classes: int
@@ -33,21 +33,21 @@ class ModelFacts:
     The facts about a network that are known before it is built.
 
     Attributes:
-        factory: module:function that makes it.
+        factory: the module:function that makes it.
         sites_of: from width and image side to the places of its normalizers; a test holds it to
             the network that the factory makes. None: only *recorded* tells.
         norm_ends_branch: the last layer of each residual branch is a normalizer.
-        task: a name of specs/tasks.py.
-        recurrent: then only some normalizers can be used in it.
+        task: a name in specs/tasks.py.
+        recurrent: whether its normalizers are at gates, where only some kinds can be used.
         form: what the factory takes: a `nets.sites.NetSpec`; `norm`, which makes normalizers; or
             neither, and its norm layers are converted.
-        options: of the factory.
-        recorded: the places that it has with default options, where it was built to see them.
-        drops: fields of a job's model that it has: "dropout", "stochastic_depth".
-        unfit: why it cannot be built for samples of a size, where that was tried.
-        given: what the factory is told besides the options.
-        also: further tasks, for each of which it gets another head.
-        package: of another library that the factory needs; None: nothing but torch.
+        options: the options of the factory.
+        recorded: its places with default options, if it was built to find them.
+        drops: those of a job's fields "dropout" and "stochastic_depth" that it has.
+        unfit: the reason why it cannot be built for a size of samples, if that was tried.
+        given: the arguments of the factory besides the options.
+        also: further tasks; for each of them it gets another head.
+        package: the library that the factory needs; None if it needs only torch.
     """
 
     name: str
@@ -73,20 +73,20 @@ class ModelFacts:
         return task == self.task or task in self.also
 
     def sites(self, width: Optional[int], image_size: int) -> List[NormPlace]:
-        """List the normalizers in the order in which a sample passes them; none if unknown."""
+        """List the normalizers in the order in which a sample passes them; empty if unknown."""
         asked = width or self.default_width
         if self.sites_of is None or asked is None:
             return []
         return list(_sites(self.sites_of, asked, image_size))
 
     def channels(self, width: Optional[int]) -> List[int]:
-        """List the channels of each normalizer; with default options, where it was built."""
+        """List the channels of each normalizer; with default options, if it was built."""
         first = next(iter(self.recorded.values()), ())
         sites = first if self.sites_of is None else self.sites(width, 4 * self.min_image_size)
         return [site.channels for site in sites]
 
 
-@lru_cache(4096)  # a grid asks for the same in each of its cells
+@lru_cache(4096)  # each cell of a grid asks for the same
 def _sites(
     sites_of: Callable[[int, int], List[NormPlace]], width: int, image_size: int
 ) -> Tuple[NormPlace, ...]:

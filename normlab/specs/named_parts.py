@@ -22,7 +22,7 @@ from normlab.specs.registries import Registry
 
 
 class NamedPart(Spec):
-    """A name and its options, each a field of its own; as JSON the name alone if it has none."""
+    """A name and its options, each in its own field; as JSON only the name if it has no options."""
 
     model_config = ConfigDict(extra="allow")
 

@@ -135,7 +135,7 @@ class DatasetSpec(Spec):
         return hash(self.model_dump_json())
 
     def facts(self) -> Optional[DatasetFacts]:
-        """Return what is known of the dataset, with what its file holds; None if it is unknown."""
+        """Return the facts about the dataset, with those of its file; None if it is unknown."""
         facts = DATASETS.get(self.name)
         if facts is None or self.contents is None:
             return facts

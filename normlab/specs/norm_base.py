@@ -24,25 +24,25 @@ class NormSpec(Spec):
     """
 
     if TYPE_CHECKING:
-        kind: Any = ""  # each says its own, as a literal
+        kind: Any = ""  # each kind has its own literal
 
     layer: ClassVar[Optional[str]] = None  # module:class of the layer; None acts on no activation
     title: ClassVar[str]
     source: ClassVar[str]
-    batch_dependent: ClassVar[bool] = False  # an output depends on the rest of the batch
-    stateful: ClassVar[bool] = False  # buffers change while training
-    channelwise: ClassVar[bool] = False  # every channel ends with mean 0 and variance 1
-    keeps_expressivity: ClassVar[bool] = True  # no statistic of a sample is lost
-    within_token: ClassVar[bool] = False  # of tokens, each is normalized alone, as by layer norm
+    batch_dependent: ClassVar[bool] = False  # whether an output depends on the rest of the batch
+    stateful: ClassVar[bool] = False  # whether buffers change in training
+    channelwise: ClassVar[bool] = False  # whether every channel gets mean 0 and variance 1
+    keeps_expressivity: ClassVar[bool] = True  # whether no statistic of a sample is lost
+    within_token: ClassVar[bool] = False  # whether each token is normalized alone, as by layer norm
     acts_on: ClassVar[ActsOn] = "activations"
     runs_on_ipu: ClassVar[bool] = True
     ipu_reason: ClassVar[str] = "plain operators differentiate it"
     without_proxy: ClassVar[str] = "has no affine of a normalized activation to replace"
-    to_keep_activation: ClassVar[str] = ""  # how its activation is left apart, if it can be
-    # Why a recorded step cannot be replayed; None: it can.
+    to_keep_activation: ClassVar[str] = ""  # how to leave its activation out, if that is possible
+    # The reason why a recorded step cannot be replayed; None if it can.
     graph_refusal: ClassVar[Optional[str]] = "no test has shown that a recording of it is complete"
     shard_refusal: ClassVar[Optional[str]] = None  # why replicas cannot divide its parameters
-    keeps_channels_last: ClassVar[bool] = False  # at no cost, so that tensor cores gain from it
+    keeps_channels_last: ClassVar[bool] = False  # whether it costs nothing, so tensor cores gain
 
     @property
     def acts_on_weights(self) -> bool:
@@ -55,7 +55,7 @@ class NormSpec(Spec):
         return False
 
     def for_activations(self) -> NormSpec:
-        """Return the spec of what stands where activations are to be normalized."""
+        """Return the spec of the layer at the places where activations are normalized."""
         return self
 
     @classmethod
@@ -106,7 +106,7 @@ class NormSpec(Spec):
         return [self.problem_of_kind(f"cannot run on an IPU: {self.ipu_reason}")]
 
     def problem_of_kind(self, rule: str) -> FieldProblem:
-        """Return a problem of the kind as a whole; *rule* goes on after its name."""
+        """Return a problem of the kind as a whole; *rule* continues the sentence after its name."""
         return FieldProblem("normalizer.kind", f"{self.kind!r} {rule}")
 
     @model_validator(mode="before")
@@ -182,7 +182,7 @@ class BatchStatisticsSpec(ActivationNormSpec):
     )
 
     def problem_with_values(self, samples: int, side: int) -> Optional[FieldProblem]:
-        """Return that a single value has no spread: everything would be normalized to 0."""
+        """Return the problem that a single value has no spread and would always become 0."""
         if samples * side * side > 1:
             return None
         rule = f"statistics over 1 sample of a {side}x{side} map are over one value"
@@ -200,12 +200,12 @@ class BatchStatisticsSpec(ActivationNormSpec):
 
 
 def divisors(n: int) -> str:
-    """Name the divisors of *n*, for a message."""
+    """Return the divisors of *n* as a text for a message."""
     return ", ".join(str(d) for d in range(1, n + 1) if n % d == 0)
 
 
 def groups_problem(groups: int, channels: int) -> Optional[FieldProblem]:
-    """Return that *groups* do not divide *channels*; None if they do."""
+    """Return the problem that *groups* do not divide *channels*; None if they do."""
     if channels % groups == 0:
         return None
     rule = f"groups={groups} does not divide {channels} channels; use one of {divisors(channels)}"

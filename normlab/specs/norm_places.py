@@ -1,4 +1,4 @@
-"""Where the normalizers of a job's network stand, as far as that is known without building it."""
+"""The places of the normalizers in a job's network, if they are known without building it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def places(spec: JobSpec) -> Optional[List[NormPlace]]:
     """
     List the normalizers of *spec*'s network in the order in which a sample meets them.
 
-    None where only building it can tell: a network of somebody's own was built, to see them, with
+    None if only building it can tell: a user's own network was built, to find them, with
     its default options and for some sizes of samples; others are not guessed from these.
     """
     facts, side = MODELS.get(spec.model.name), image_size(spec)
@@ -33,7 +33,7 @@ def places(spec: JobSpec) -> Optional[List[NormPlace]]:
 
 @under_its_code
 def why_unfit(spec: JobSpec) -> Optional[str]:
-    """Return why *spec*'s network cannot take its samples; None: nobody knows of a reason."""
+    """Return why *spec*'s network cannot take its samples; None if no reason is known."""
     facts, size = MODELS.get(spec.model.name), sample_size(spec)
     if facts is None or size is None or not _by_default(facts, spec):
         return None
@@ -42,7 +42,7 @@ def why_unfit(spec: JobSpec) -> Optional[str]:
 
 @under_its_code
 def sample_size(spec: JobSpec) -> Optional[SampleSize]:
-    """Return what *spec*'s network is built for; None where only the dataset's files tell."""
+    """Return the sizes for which *spec*'s network is built; None if only files tell."""
     facts, side = spec.dataset.facts(), image_size(spec)
     if facts is None or side is None or facts.channels is None or facts.num_classes is None:
         return None

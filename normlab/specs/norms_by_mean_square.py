@@ -33,11 +33,11 @@ class RmsNormSpec(ActivationNormSpec):
     )
 
     def problem_with_channels(self, channels: int) -> Optional[FieldProblem]:
-        """Say that the groups do not divide the channels."""
+        """Return the problem that the groups do not divide the channels, if so."""
         return groups_problem(self.groups, channels)
 
     def over_gates(self, gates: int, width: int) -> NormSpec:
-        """Return the same spec with its groups in each gate."""
+        """Return the same spec with its groups within each gate."""
         return self.model_copy(update={"groups": gates * self.groups})
 
 
@@ -70,14 +70,14 @@ class FilterResponseNormSpec(NormSpec):
         return self.threshold
 
     def problem_with_values(self, samples: int, side: int) -> Optional[FieldProblem]:
-        """Say that of a channel's one value only the sign would be left."""
+        """Return the problem that only the sign of a channel's single value would be left."""
         if side > 1 or self.learned_eps:
             return None
         rule = "finds 1x1 maps at this image size, of whose one value it would leave the sign"
         return self.problem_of_kind(f"{rule}; set learned_eps to true, or use 'rms'")
 
     def problem_in_recurrence(self) -> Optional[FieldProblem]:
-        """Say that a channel has one value in a time step."""
+        """Return the problem that a channel has only one value in a time step."""
         if self.learned_eps:
             return None
         rule = "has one value for each channel in a time step, of which it would leave the sign"

@@ -110,5 +110,5 @@ class MetaNormSpec(BatchStatisticsSpec):
         return None
 
     def problem_with_values(self, samples: int, side: int) -> Optional[FieldProblem]:
-        """Say that one value has no spread, where channels are not shared either."""
+        """Return the problem that one value has no spread, unless channels share statistics."""
         return None if self.channels != "own" else super().problem_with_values(samples, side)

@@ -71,7 +71,7 @@ class WeightStandardizedSpec(ActivationNormSpec):
         return GroupNormSpec.model_validate(self.model_dump(exclude=own))
 
     def problem_with_channels(self, channels: int) -> Optional[FieldProblem]:
-        """Say that the groups do not divide the channels."""
+        """Return the problem that the groups do not divide the channels, if so."""
         return groups_problem(self.groups, channels)
 
 

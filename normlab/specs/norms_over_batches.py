@@ -168,7 +168,7 @@ class TopkBatchNormSpec(L1BatchNormSpec):
     k: int = Field(10, ge=1, le=65536, description="deviations averaged; at most N*H*W")
 
     def problem_with_values(self, samples: int, side: int) -> Optional[FieldProblem]:
-        """Say that the smallest layer has fewer values than are to be averaged."""
+        """Return the problem that the smallest layer has fewer values than k, if so."""
         values = samples * side * side
         if self.k > values:
             rule = f"k={self.k}, but the smallest layer has {values} values per channel; lower k"

@@ -40,7 +40,7 @@ class InstanceNormSpec(ActivationNormSpec):
     kind: Literal["instance"] = "instance"
 
     def problem_with_values(self, samples: int, side: int) -> Optional[FieldProblem]:
-        """Say that a channel of one sample has one value."""
+        """Return the problem that a channel of a sample has only one value."""
         if side > 1:
             return None
         return self.problem_of_kind(
@@ -48,7 +48,7 @@ class InstanceNormSpec(ActivationNormSpec):
         )
 
     def problem_in_recurrence(self) -> Optional[FieldProblem]:
-        """Say that a channel has one value in a time step."""
+        """Return the problem that a channel has only one value in a time step."""
         rule = "has one value for each channel in a time step, which would become 0"
         return self.problem_of_kind(f"{rule}; use 'layer', 'group', 'online' or 'none'")
 
@@ -70,18 +70,18 @@ class GroupNormSpec(ActivationNormSpec):
     )
 
     def problem_with_channels(self, channels: int) -> Optional[FieldProblem]:
-        """Say that the groups do not divide the channels."""
+        """Return the problem that the groups do not divide the channels, if so."""
         return groups_problem(self.groups, channels)
 
     def problem_in_recurrence(self) -> Optional[FieldProblem]:
-        """Say that strided groups reach over several gates."""
+        """Return the problem that strided groups would reach over several gates, if so."""
         if self.grouping != "contiguous":
             rule = "strided groups would mix the gates; use 'contiguous'"
             return FieldProblem("normalizer.grouping", rule)
         return super().problem_in_recurrence()
 
     def over_gates(self, gates: int, width: int) -> NormSpec:
-        """Return the same spec with its groups in each gate."""
+        """Return the same spec with its groups within each gate."""
         return self.model_copy(update={"groups": gates * self.groups})
 
 
@@ -115,7 +115,7 @@ class OnlineNormSpec(ActivationNormSpec):
     )
 
     def problem_with_channels(self, channels: int) -> Optional[FieldProblem]:
-        """Say that groups of channels that are scaled together do not divide them."""
+        """Return the problem that groups for scaling do not divide the channels, if so."""
         size = self.layer_scaling_group_size
         if size is None or channels % size == 0:
             return None

@@ -32,10 +32,10 @@ class EvoNormS0Spec(NormSpec):
         return True
 
     def problem_with_channels(self, channels: int) -> Optional[FieldProblem]:
-        """Say that the groups do not divide the channels."""
+        """Return the problem that the groups do not divide the channels, if so."""
         return groups_problem(self.groups, channels)
 
     def problem_in_recurrence(self) -> Optional[FieldProblem]:
-        """Say that gates have activations of their own."""
+        """Return the reason that gates already have their own activations."""
         rule = "is an activation as well, and gates end in a sigmoid or tanh"
         return self.problem_of_kind(f"{rule}; use 'group', 'rms', 'layer', 'online' or 'none'")

@@ -41,7 +41,7 @@ class AugmentationSpec(Spec):
     flip: bool = Field(False, description="mirror left to right with probability 1/2")
 
     def members(self) -> List[Augmentation]:
-        """Return the augmentations that it is short for."""
+        """Return the augmentations that it stands for."""
         found: List[Augmentation] = [Crop(pad=self.crop)] if self.crop else []
         return [*found, Flip()] if self.flip else found
 

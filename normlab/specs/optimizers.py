@@ -21,9 +21,9 @@ class Optimizer(NamedSpec):
     The options of every optimizer.
 
     Attributes:
-        factory: module:object that makes it from groups of parameters, lr and its own options.
-        decays: it reads `weight_decay`.
-        compiled: an IPU's program can contain it.
+        factory: the module:object that makes it from parameter groups, lr and its own options.
+        decays: whether it uses `weight_decay`.
+        compiled: whether an IPU's program can contain it.
     """
 
     decays: ClassVar[bool] = True

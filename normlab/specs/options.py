@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from normlab.specs.base import Spec
 
-_HUGE = 2**53  # a limit of the storage, which is of no interest to people
+_HUGE = 2**53  # a limit of the storage, which people need not see
 _KINDS = {"integer": "integer", "number": "number", "boolean": "boolean", "string": "string"}
 
 
@@ -87,10 +87,10 @@ def _range(branch: Mapping[str, Any]) -> Dict[str, Any]:
 
 def checked_options(options: Type[Spec], who: str, given: Mapping[str, Any]) -> Dict[str, Any]:
     """
-    Return *given* with the defaults of what it leaves out.
+    Return *given*, with the defaults of all options that it leaves out.
 
     Raises:
-        ValueError: *who* has no such option, where its options are known, or a value is out of
+        ValueError: *who* has no such option (if its options are known), or a value is out of
             its range.
     """
     closed = options.model_config.get("extra") != "allow"

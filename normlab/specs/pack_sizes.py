@@ -1,4 +1,4 @@
-"""How many runs are worth a pack: from the cost of what a pack does once for all of them."""
+"""The best size of a pack, from the cost of the work that a pack does once for all its members."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _BY_MEMBER = {"streaming", "sparse_switchable"}  # kinds whose layers run one me
 # Measured gains over those of the model, for networks whose samples cost more in a pack.
 _OF_NETWORK = {"vit": 0.75, "convnext": 0.5, "stylizer": 0.65, "lstm": 0.6, "detector": 0.95}
 _SHARED = 0.35  # of their calls
-_DOUBLING = 1.1  # what more members must gain
+_DOUBLING = 1.1  # the gain that more members must bring
 WORTH = 1.25
-_MEMORY_BYTES = 2**28  # of what the backward pass keeps: beyond, caches and not calls are the limit
+_MEMORY_BYTES = 2**28  # kept for backward; above it, caches and not calls are the limit
 
 
 def expected_gain(spec: JobSpec, members: int) -> Optional[float]:
@@ -42,10 +42,10 @@ def expected_gain(spec: JobSpec, members: int) -> Optional[float]:
 
 def members_of(spec: JobSpec, asked: PackSize, memory_bytes: Optional[int] = None) -> int:
     """
-    Return how many such runs should be one pack at most; 1: each alone.
+    Return the largest number of such runs for one pack; 1 if each should run alone.
 
     Args:
-        memory_bytes: that a process may use; a pack that needs more is made smaller.
+        memory_bytes: the memory of a process; a pack that needs more is made smaller.
     """
     if asked == "off":
         return 1
@@ -54,13 +54,13 @@ def members_of(spec: JobSpec, asked: PackSize, memory_bytes: Optional[int] = Non
 
 
 def room_for(spec: JobSpec, memory_bytes: Optional[int]) -> int:
-    """Return how many such runs have the least memory that they need."""
+    """Return how many such runs fit into the memory, by the least that they need."""
     least = least_memory_bytes(spec)
     return MOST if memory_bytes is None or least == 0 else max(1, memory_bytes // least)
 
 
 def members_now(spec: JobSpec, most: int, waiting: int, slots: int) -> int:
-    """Return how many of *waiting* such runs are the next pack, so that *slots* end all soonest."""
+    """Return the size of the next pack of *waiting* such runs, so that *slots* end all soonest."""
 
     def rounds(members: int) -> float:
         packs = -(-waiting // members)
@@ -72,7 +72,7 @@ def members_now(spec: JobSpec, most: int, waiting: int, slots: int) -> int:
 def _most_by_itself(spec: JobSpec) -> int:
     if is_left_alone(spec):
         return 1
-    members, gain = 1, 0.0  # two may gain nothing where more do
+    members, gain = 1, 0.0  # two may gain nothing even if more do
     while members < _MOST_BY_ITSELF:
         more = expected_gain(spec, 2 * members)
         fits = 2 * members * least_memory_bytes(spec) <= _MEMORY_BYTES
@@ -84,7 +84,7 @@ def _most_by_itself(spec: JobSpec) -> int:
 
 
 def reason_for_one(spec: JobSpec) -> FieldProblem:
-    """Return why `auto` lets jobs such as *spec* train alone."""
+    """Return the reason why `auto` lets jobs such as *spec* train alone."""
     if spec.time_limit_s is not None:
         return FieldProblem("time_limit_s", "it is meant for a job alone")
     if _may_be_streamed(spec):
@@ -93,8 +93,8 @@ def reason_for_one(spec: JobSpec) -> FieldProblem:
 
 
 def is_left_alone(spec: JobSpec) -> bool:
-    """Return whether `auto` packs no such jobs, whatever they would gain."""
-    # its time is that of a job alone; only data in memory are shared
+    """Return whether `auto` never packs such jobs, whatever they would gain."""
+    # a time limit is that of a job alone; members share only data in memory
     return spec.time_limit_s is not None or _may_be_streamed(spec)
 
 

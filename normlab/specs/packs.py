@@ -1,4 +1,4 @@
-"""Which jobs can be members of one pack: those that differ in seeds and numbers alone."""
+"""The jobs that can be members of one pack: those that differ only in seeds and numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from normlab.specs.base import Spec
 from normlab.specs.devices import DEVICES, DeviceFacts
 from normlab.specs.jobs import JobSpec
 
-# What a member has of its own.
+# The fields that may differ between members.
 _OWN = {"seed", "name", "priority", "max_attempts", "time_limit_s", "label_smoothing", "schedule"}
 _NUMBERS_OF_OPTIMIZERS = {
     "lr", "lr_reference_batch", "batch_scaling", "momentum", "weight_decay", "decay_normalizers",
@@ -33,11 +33,11 @@ _NETWORKS = (
 )  # fmt: skip
 _ONLY: Dict[str, Sequence[Any]] = {  # other values have no packed form
     "replicas": (1,),
-    "code": ((),),  # what a plugin's layers do with channels is not known
+    "code": ((),),  # it is not known what a plugin's layers do with channels
     "hooks": ((),),
     "precision": ("float32", "bfloat16"),
 }
-# Numbers of a normalizer that members may have of their own in one layer.
+# Numbers of a normalizer that may differ between members in one layer.
 _OF_ONE_LAYER = dict.fromkeys(
     ("batch", "batch_renorm", "l1_batch", "linf_batch", "topk_batch", "meta"), ("momentum",)
 )
@@ -53,7 +53,7 @@ def obstacle(specs: Sequence[JobSpec], kind: Optional[str] = None) -> Optional[F
     labels, and in numbers of one kind of normalizer.
 
     Args:
-        kind: of device, where it is chosen; None: any that they may get.
+        kind: the kind of device, if it is chosen; None for any that they may get.
     """
     for spec in specs:
         problem = _unknown_in(spec) or _unknown_in_optimizer(spec) or _of_devices(spec, kind)
@@ -64,12 +64,12 @@ def obstacle(specs: Sequence[JobSpec], kind: Optional[str] = None) -> Optional[F
 
 def group_of(spec: JobSpec, *, by_itself: bool, kind: Optional[str] = None) -> Optional[str]:
     """
-    Return what jobs that can be members of one pack have in common; None: *spec* is in no pack.
+    Return the common part of jobs that can be members of one pack; None if *spec* cannot be one.
 
     Args:
         by_itself: nobody asks for a number of members, so those with other numbers of the
             normalizer, if their layers run one member after the other, are left apart.
-        kind: of device, where it is chosen; None: any that it may get.
+        kind: the kind of device, if it is chosen; None for any that it may get.
     """
     if obstacle([spec], kind) is not None:
         return None
@@ -116,13 +116,13 @@ def _problems_of(spec: JobSpec) -> Iterator[FieldProblem]:
         yield _refused("model", "dropout and stochastic depth have no form for packs")
     if spec.loading.mode == "stream":
         yield _refused("loading.mode", "a pack has its data in memory")
-    # a field that is newer than these lists may change what an update is
+    # a field that is newer than these lists may change the update
     for field in _set_in(JobSpec, spec, {*_OWN, *_SAME, *_ONLY}):
         yield _refused(field, "it has no form for packs")
 
 
 def _of_devices(spec: JobSpec, kind: Optional[str]) -> Optional[FieldProblem]:
-    """Return why no device that *spec* may get, or none but *kind*, trains it in a pack."""
+    """Return why no device that *spec* may get (or *kind*, if given) trains it in a pack."""
     kinds = [kind] if kind is not None else DEVICES if spec.device == "auto" else [spec.device]
     first = [next(_of_device(spec, DEVICES[each]), None) for each in kinds]
     return None if None in first else first[0]
@@ -151,7 +151,7 @@ def _unknown_in_optimizer(spec: JobSpec) -> Optional[FieldProblem]:
 
 
 def _set_in(kind: Type[Spec], part: Any, known: Set[str]) -> List[str]:
-    """Name the fields of *part* that do not have their default, besides the *known* ones."""
+    """Name the fields of *part* that differ from their defaults, except the *known* ones."""
     unknown = {name: default for name, default in _defaults(kind).items() if name not in known}
     return sorted(name for name, default in unknown.items() if getattr(part, name) != default)
 
@@ -163,7 +163,7 @@ def _defaults(kind: Type[Spec]) -> Dict[str, Any]:
 
 
 def _common(spec: JobSpec) -> Dict[str, Any]:
-    """Return what is the same in all members, besides the optimizer's."""
+    """Return the values that are equal in all members, except those of the optimizer."""
     fields = [field for field in JobSpec.model_fields if field not in _APART]
     found = {field: _plain(getattr(spec, field)) for field in fields}
     options = _plain(spec.normalizer).items()
@@ -172,7 +172,7 @@ def _common(spec: JobSpec) -> Dict[str, Any]:
 
 
 def _in_one_layer(spec: JobSpec) -> Dict[str, Any]:
-    """Return the options of the normalizer that are the same where one layer serves all members."""
+    """Return the options of the normalizer that are equal if one layer serves all members."""
     options: Dict[str, Any] = _plain(spec.normalizer)
     own = _OF_ONE_LAYER.get(spec.normalizer.kind, ())
     return {n: value is None if n in own else value for n, value in options.items()}

@@ -31,7 +31,7 @@ def lacking(data_root: Path, folder: Optional[str]) -> List[str]:
     It reads the folder of each class; damaged pictures are found when a job decodes them.
 
     Args:
-        folder: None: whether any tree is complete; if not, the problems of all trees are listed.
+        folder: None asks whether any tree is complete; if not, the problems of all are listed.
     """
     if folder is not None:
         return _lacking(data_root, folder)

@@ -25,10 +25,10 @@ def explain(
     Return the problems with *value*, one for each of the first MOST of pydantic's *errors*.
 
     Args:
-        errors: what `ValidationError.errors()` lists.
-        value: what was validated.
-        model: what it was validated as; its field names are offered for unknown ones.
-        at: the field that *value* is, where it is a part of something larger.
+        errors: the result of `ValidationError.errors()`.
+        value: the value that was validated.
+        model: the model for *value*; its field names are suggested for unknown ones.
+        at: the field that holds *value*, if it is a part of something larger.
     """
     return [_problem(error, value, model, at) for error in errors[:MOST]]
 
@@ -45,7 +45,7 @@ def _problem(
 
 
 def rule_of(error: Mapping[str, Any]) -> str:
-    """Return the rule that an error of pydantic is about, with the value, in our own words."""
+    """Return the rule that pydantic's error is about, with the value, in our own words."""
     message = str(error["msg"])
     if error["type"] == "value_error":
         return message[len("Value error, ") :]
@@ -101,7 +101,7 @@ def _walk(
         path.append(part)
         if i < len(loc) - 1:
             value = _child(value, part)
-            if not isinstance(part, int):  # the members of a list are what its field can be
+            if not isinstance(part, int):  # the type of a list's items is the type of its field
                 candidates = [m for c in candidates for m in _models_of(c, part, value)]
             if not isinstance(value, list):
                 candidates = _chosen(candidates, value)
@@ -109,7 +109,7 @@ def _walk(
 
 
 def _chosen(models: List[Type[BaseModel]], value: Any) -> List[Type[BaseModel]]:
-    """Keep those of *models* whose kind *value* names; all where it names none of them."""
+    """Keep those of *models* whose kind *value* names; all if it names none of them."""
     named = [value.get(tag) for tag in _TAGS] if isinstance(value, Mapping) else [value]
     named = [name for name in named if isinstance(name, str)]
     return [m for m in models if any(name in _tags_of(m) for name in named)] or models

@@ -1,4 +1,4 @@
-"""Names that a job may use: normlab's own, and those of the plugins that are in force."""
+"""The names that a job may use: normlab's own, and those of the plugins in force."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ OPTIMIZERS, SCHEDULES, AUGMENTATIONS = "optimizer", "schedule", "augmentation"
 @dataclass(frozen=True)
 class Plugin:
     """
-    What one piece of code adds, as facts: nothing of it is imported here.
+    The facts about the names that one piece of code adds; nothing of it is imported here.
 
     Attributes:
-        digest: SHA-256 of its source, in hex digits.
-        name: for people, such as "my_norms.py".
-        entries: from the part (`NORMALIZERS`, ...) to the entries by name.
+        digest: the SHA-256 of its source, in hex digits.
+        name: a readable name, such as "my_norms.py".
+        entries: for each part (`NORMALIZERS`, ...), the entries by name.
         needs: packages that an interpreter must have to load it, as requirements.
     """
 
@@ -34,17 +34,17 @@ class Plugin:
 
 Finder = Callable[[str], Optional[Plugin]]
 
-_everywhere: Dict[str, Plugin] = {}  # by digest: the operator's, which every job may use
-_finder: List[Finder] = []  # at most one: what finds others by digest
+_everywhere: Dict[str, Plugin] = {}  # the operator's by digest; every job may use them
+_finder: List[Finder] = []  # the function that finds others by digest, or empty
 _named: ContextVar[Tuple[Plugin, ...]] = ContextVar("plugins named by a job", default=())
 
 
 class Registry(Mapping[str, EntryT]):
     """
-    Names to entries, those of plugins included.
+    A mapping from names to entries, with those of plugins.
 
     Args:
-        part: the plugins' part that belongs here.
+        part: the part of plugins that belongs here.
         own: normlab's own entries, whose names no plugin can take.
     """
 
@@ -63,7 +63,7 @@ class Registry(Mapping[str, EntryT]):
         return found
 
     def plugin_of(self, name: str) -> Optional[Plugin]:
-        """Return the plugin that *name* comes from; None for normlab's own, and if unknown."""
+        """Return the plugin of *name*; None for normlab's own and for unknown names."""
         return None if name in self.own else provider(self.part, name)
 
     def __iter__(self) -> Iterator[str]:
@@ -96,7 +96,7 @@ def put_in_force(plugins: Sequence[Plugin]) -> None:
 
 
 def find_with(finder: Optional[Finder]) -> None:
-    """Find plugins that a job names by *finder*; None: none can be found."""
+    """Use *finder* to find the plugins that a job names; with None, none can be found."""
     _finder[:] = [] if finder is None else [finder]
 
 

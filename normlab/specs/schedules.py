@@ -16,7 +16,7 @@ class Schedule(NamedSpec):
     The options of every schedule.
 
     Attributes:
-        factory: module:function from the progress and its own options to the factor of the rate.
+        factory: the module:function from progress and its own options to the factor of the rate.
     """
 
     warmup_epochs: float = Field(

@@ -28,8 +28,8 @@ def lacking(data_root: Path, folder: Optional[str], suffix: str) -> List[str]:
     List what is missing in *folder* below *data_root*; no file is opened.
 
     Args:
-        folder: None: whether any folder is complete.
-        suffix: of the files' names, with its dot.
+        folder: None asks whether any folder is complete.
+        suffix: the suffix of the files' names, with its dot.
     """
     if folder is not None:
         wanted = {"train": f"train/*{suffix}", "test": f"test/*{suffix} (or val/, validation/)"}

@@ -41,7 +41,7 @@ def obstacles(spec: JobSpec) -> Iterator[FieldProblem]:
 
 
 def share_of(spec: JobSpec, memory_bytes: int) -> int:
-    """Return the least that a replica of *spec* needs of *memory_bytes*, those of the whole job."""
+    """Return the least memory of a replica, if the whole job needs *memory_bytes*."""
     whole = spec.sharding == "off" or any(True for _ in obstacles(spec))
     return memory_bytes if whole else memory_bytes // spec.replicas
 

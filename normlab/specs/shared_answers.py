@@ -1,4 +1,4 @@
-"""Questions about many jobs that differ in few fields: equal fields share an answer."""
+"""Answer questions about many jobs that differ in few fields; equal fields share an answer."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class SharedAnswers(Generic[AnswerT]):
     """
     Answers *question* about jobs; those with the same values in all fields that it reads share one.
 
-    Which fields these are is seen when the question is asked, so that nothing has to be declared.
-    Values are the same if they are one object, as those of the cells of a grid are.
+    These fields are noted while the question is asked, so they need no declaration.
+    Values are the same if they are one object, as in the cells of a grid.
 
     Args:
         question: reads the job's fields, properties and methods, and gives the same answer for

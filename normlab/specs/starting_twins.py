@@ -13,7 +13,7 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.problems import explain
 
 FIELD = "init_from.twin"
-# What only this job does: its twin begins with fresh weights and trains all of them.
+# Only this job has these: its twin begins with fresh weights and trains all of them.
 _OWN = {"init_from", "freeze", "continues", "name"}
 
 
@@ -24,7 +24,7 @@ def starting_twin(spec: JobSpec) -> Optional[JobSpec]:
     It is *spec*, seed included, from fresh weights and with the named fields changed.
 
     Raises:
-        InvalidSpec: with these changes it is no job; its problems name the changed fields.
+        InvalidSpec: with these changes it is not a job; the problems name the changed fields.
     """
     start = spec.init_from
     if start is None or start.twin is None:

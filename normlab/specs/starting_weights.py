@@ -1,4 +1,4 @@
-"""The trained weights that a job starts from: whose they are, and what may differ."""
+"""The trained weights that a job starts from: where they are from, and what may differ."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ class InitFrom(Spec):
         Of a twin, whose content follows from its specification, that specification's changes.
         """
         unnamed = set() if self.sha256 is None else {"job", "file"}
-        if self.twin is None:  # as before this field existed
+        if self.twin is None:  # the same as before this field existed
             unnamed.add("twin")
         return self.model_dump(mode="json", exclude=unnamed)
 
     @property
     def named(self) -> str:
-        """Say whose weights they are."""
+        """Return whose weights they are, in words."""
         if self.job is not None:
             return f"job {self.job}"
         if self.twin is not None:
@@ -140,24 +140,24 @@ class InitFrom(Spec):
 
 
 Finder = Callable[[InitFrom], str]
-_finder: List[Finder] = []  # at most one: of the service, where this process has it
+_finder: List[Finder] = []  # the finder of the service, or empty in a process without one
 
 
 def find_with(finder: Union[Finder, None]) -> None:
     """
-    Find the SHA-256 of weights that a job names by *finder*; None: take what the job says.
+    Use *finder* to find the SHA-256 of weights that a job names; with None, trust the job.
 
-    It raises ValueError if there are none, with the reason and the way out.
+    The finder raises ValueError if there are none, with the reason and the way out.
     """
     _finder[:] = [] if finder is None else [finder]
 
 
 def content_of(file: str, sha256: Union[str, None]) -> Union[str, None]:
     """
-    Return the SHA-256 of the weights in *file*; *sha256* where nobody can look at them.
+    Return the SHA-256 of the weights in *file*; *sha256* if this process cannot read them.
 
     Raises:
-        ValueError: there are none, or they have another; with the reason and the way out.
+        ValueError: there are none, or their SHA-256 differs; with the reason and the way out.
     """
     return _content(InitFrom.model_construct(file=file, sha256=sha256))
 

@@ -19,7 +19,7 @@ from normlab.specs.pack_sizes import MOST
 
 MAX_CELLS = 20_000
 MAX_RULES = 2000
-"""Of `exclude`: a rule may name many values of each path."""
+"""The largest number of rules in `exclude`; a rule may name many values of each path."""
 MAX_RULE_PATHS = 64
 """The number of different paths in the rules: each is checked in every cell."""
 
@@ -122,7 +122,7 @@ class StudySpec(Spec):
     def _count_of_seeds(cls, seeds: Any) -> Any:
         if not isinstance(seeds, int) or isinstance(seeds, bool):
             return seeds
-        if not 1 <= seeds <= MAX_CELLS:  # before the list is built
+        if not 1 <= seeds <= MAX_CELLS:  # checked before the list is built
             raise ValueError(f"a study has 1 to {MAX_CELLS} seeds; name fewer, or list them")
         return tuple(range(seeds))
 

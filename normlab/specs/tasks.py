@@ -11,30 +11,30 @@ from normlab.specs.registries import Registry
 
 Shape = Tuple[int, ...]
 ANY = -1  # in a shape: any length, the same in every sample
-BOX = 5  # numbers of an object: its class, and its left, top, right and bottom edge
-ROWS = 16  # for objects, in what is estimated before a dataset is read
+BOX = 5  # the numbers of an object: its class, and its left, top, right and bottom edge
+ROWS = 16  # a usual number of objects, for estimates before a dataset is read
 
 
 @dataclass(frozen=True)
 class TaskFacts:
     """
-    A task, as plain facts.
+    The facts about a task.
 
     Args:
         predicts: the prediction of a network, in words.
-        dims: dimensions of a sample's positions: 2 of an image, 1 of a sequence.
-        dense: whether every position has a class, or the sample as a whole.
+        dims: the dimensions of a sample's positions: 2 for images, 1 for sequences.
+        dense: whether every position has a class; otherwise each sample has one.
         measures: the metrics of the test set besides val/loss and val/accuracy.
-        path: module:class with its loss; see `training.tasks.Task`.
-        classes: a target is a class; else a number.
-        smooths: the loss takes label_smoothing.
-        counts: it says which predictions are correct, so there is an accuracy.
-        mixes: the loss takes the mixed targets of mixed samples, probabilities of classes.
+        path: the module:class with its loss; see `training.tasks.Task`.
+        classes: whether a target is a class; otherwise it is a number.
+        smooths: whether the loss takes label_smoothing.
+        counts: whether it counts correct predictions, so that there is an accuracy.
+        mixes: whether the loss takes the targets of mixed samples, probabilities of classes.
         headline: the metric that is shown by default.
-        check: module:function (name, y, num_classes) that refuses targets of the wrong form.
-        target: from channels and side to the shape of a target, where it is not that of classes.
-        output: from channels, classes and side to the shape of a prediction, likewise.
-        options: what a job may set.
+        check: the module:function (name, y, num_classes) that refuses targets of a wrong form.
+        target: the shape of a target from channels and side, if targets are not classes.
+        output: the shape of a prediction from channels, classes and side, in the same case.
+        options: the options that a job may set.
     """
 
     name: str
@@ -58,7 +58,7 @@ class TaskFacts:
         return (channels, *self.dims * (side,))
 
     def target_shape(self, channels: int, side: int) -> Shape:
-        """Return the shape of a sample's target; () is one class, and `ANY` any length."""
+        """Return the shape of a sample's target; () is one class, and `ANY` is any length."""
         if self.target is not None:
             return self.target(channels, side)
         return self.dims * (side,) if self.dense else ()
@@ -71,17 +71,17 @@ class TaskFacts:
 
 
 def fits(found: Shape, expected: Shape) -> bool:
-    """Return whether *found* is *expected*, where `ANY` is any length."""
+    """Return whether *found* equals *expected*, in which `ANY` matches any length."""
     return len(found) == len(expected) and all(e in (f, ANY) for f, e in zip(found, expected))
 
 
 def written(shape: Shape) -> str:
-    """Write *shape* for people."""
+    """Return *shape* as readable text."""
     return str(shape).replace(str(ANY), "any")
 
 
 def filled(shape: Shape) -> Shape:
-    """Return *shape* with a usual length in the place of `ANY`."""
+    """Return *shape* with a usual length instead of `ANY`."""
     return tuple(ROWS if n == ANY else n for n in shape)
 
 

@@ -1,4 +1,4 @@
-"""Facts about a job's network, data and measures, which may come from the job's own code."""
+"""Find the facts about a job's network, data and measures, which its own code may define."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 def under_its_code(function: FunctionT) -> FunctionT:
     """
-    Let *function*, whose first argument is a job, find the names of the plugins in its `code`.
+    Let *function*, whose first argument is a job, find the plugins in the job's `code`.
 
     The tables of networks, datasets, tasks, metrics and hooks have those of the operator's plugins
-    everywhere, and those of a plugin that somebody uploaded only for the jobs that name it.
+    everywhere, and those of a plugin that a user uploaded only for the jobs that name it.
     """
 
     @functools.wraps(function)

@@ -1,4 +1,4 @@
-"""Specifications as people write them: YAML, or JSON, which is YAML too."""
+"""Read and write specifications as YAML or JSON (which is YAML too)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-# `pack: off` is one of three words and no `false`; fields that are true or false read both
+# `off` in `pack: off` is a word, not `false`; boolean fields accept both
 _Loader.add_implicit_resolver(
     _BOOLEAN, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
@@ -41,7 +41,7 @@ def parse(text: str, source: str) -> Dict[str, Any]:
     with said_of(source, "neither JSON nor YAML"):
         try:
             value = json.loads(text) if text.lstrip().startswith("{") else value_of(text)
-        except json.JSONDecodeError:  # what begins like JSON may still be YAML in flow style
+        except json.JSONDecodeError:  # text that begins like JSON may still be YAML in flow style
             value = value_of(text)
     if not isinstance(value, dict):
         found = type(value).__name__
@@ -61,7 +61,7 @@ def said_of(source: str, rule: str) -> Iterator[None]:
 
 
 def value_of(text: str) -> Any:
-    """Read YAML; raise yaml.YAMLError if it is none."""
+    """Read YAML; raise yaml.YAMLError if *text* is not YAML."""
     return yaml.load(text, Loader=_Loader)  # a SafeLoader: it creates only plain data
 
 

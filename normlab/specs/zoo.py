@@ -14,7 +14,7 @@ from normlab.specs.registries import Registry
 from normlab.specs.starting_weights import content_of
 
 INSTALL = "pip install 'normlab[zoo]'"
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # no path, and no address of a hub
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # neither a path nor the address of a hub
 
 
 _FROM_THE_JOB = ("name", "num_classes", "in_channels", "image_size", "task", "data_root", "report")
@@ -76,7 +76,7 @@ def without_weights(network: str, options: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 class Library(NamedTuple):
-    """A library with networks: the package that has them, and what makes them here."""
+    """A library with networks: the package that contains them, and the factory here."""
 
     package: str
     factory: str
@@ -99,7 +99,7 @@ LIBRARIES = {
 
 
 def zoo_facts(name: str) -> Optional[ModelFacts]:
-    """Return what is known of the network *name* without its library; None: no library's name."""
+    """Return the facts about *name* without its library; None if *name* names no library."""
     library, slash, bare = name.partition("/")
     found = LIBRARIES.get(library)
     if found is None or not slash or not _NAME.fullmatch(bare):
@@ -124,7 +124,7 @@ PATTERNS = ", ".join(f"{library}/NAME" for library in LIBRARIES)
 
 class Networks(Registry[ModelFacts]):
     """
-    The networks by name, those of libraries too, which it does not list.
+    The networks by name; it finds those of libraries too, but does not list them.
 
     Whether a library has a network of that name is found out by building it.
     """
