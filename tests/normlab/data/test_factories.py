@@ -92,7 +92,7 @@ def test_a_factory_gets_its_options_the_split_and_the_data_root(tmp_path: Path) 
         ((image(), [0, 1]), r"sample 1 has y of shape \(2,\); classification has \(\) here"),
         ((image(), 2), "expected 0 to 1; sample 1 is the first outside"),
         (image(), "sample 1 is Tensor, not a pair"),
-        (("a picture", 0), "sample 1 holds str, which is no array"),
+        (("a picture", 0), "sample 1 holds str, which cannot become an array"),
     ],
 )
 def test_a_sample_that_is_not_like_the_others_is_named(tmp_path: Path, bad: Any, what: str) -> None:
