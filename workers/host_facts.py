@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import structlog
 
 from normlab.host.limits import free_disk_bytes, usable_cores, usable_memory_bytes
 from normlab.specs.devices import DEVICES
+from workers.warm_launcher import HostUnavailable, WarmLauncher
 
 _PROBE_TIMEOUT_S = 120
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -44,17 +47,18 @@ def unprobed(device: str) -> DeviceFound:
     )
 
 
-def probe(device: str, python: str, environment: Mapping[str, str]) -> DeviceFound:
-    """Ask the interpreter of the device's jobs for a description of the device."""
+def probe(
+    device: str, python: str, environment: Mapping[str, str], warm: WarmLauncher | None = None
+) -> DeviceFound:
+    """
+    Ask the interpreter of the device's jobs for a description of the device.
+
+    Args:
+        warm: has such an interpreter that has imported torch; None, or it is away: start another.
+    """
     try:
-        done = subprocess.run(
-            [python, "-m", "workers.probe", device],
-            env=dict(environment),
-            capture_output=True,
-            timeout=_PROBE_TIMEOUT_S,
-            check=True,
-        )
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        answer = _from_warm(device, warm) or _from_fresh(device, python, environment)
+        found: dict[str, Any] = json.loads(answer.splitlines()[-1])
         known = {f.name for f in fields(DeviceFound)}
         return DeviceFound(**{k: v for k, v in found.items() if k in known})
     except subprocess.CalledProcessError as e:
@@ -63,6 +67,27 @@ def probe(device: str, python: str, environment: Mapping[str, str]) -> DeviceFou
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError, TypeError) as e:
         reason = f"{python} -m workers.probe {device} failed: {e}"
     return DeviceFound(False, reason, f"{device} on {platform.node()}", None)
+
+
+def _from_warm(device: str, warm: WarmLauncher | None) -> bytes | None:
+    if warm is None:
+        return None
+    try:
+        return warm.output_of("workers.probe", [device], _PROBE_TIMEOUT_S)
+    except (HostUnavailable, OSError) as e:
+        _log.info("probe_starts_without_the_warm_host", reason=str(e))
+        return None
+
+
+def _from_fresh(device: str, python: str, environment: Mapping[str, str]) -> bytes:
+    done = subprocess.run(
+        [python, "-m", "workers.probe", device],
+        env=dict(environment),
+        capture_output=True,
+        timeout=_PROBE_TIMEOUT_S,
+        check=True,
+    )
+    return done.stdout
 
 
 def host_facts(data_dir: Path) -> dict[str, Any]:

@@ -114,17 +114,17 @@ class FreshLauncher:
             )
             return child.pid, child.poll
 
-        return launch(order, spawn)
+        return launch(order.to_line(), spawn)
 
 
 def launch(
-    order: JobOrder, spawn: Callable[[ChildEnds], tuple[int, Callable[[], int | None]]]
+    line: bytes, spawn: Callable[[ChildEnds], tuple[int, Callable[[], int | None]]]
 ) -> JobProcess:
-    """Make the pipes, let *spawn* start the process on their far ends, and send *order*."""
+    """Make the pipes, let *spawn* start the process on their far ends, and send *line*."""
     with _pipes() as (ends, (stdin, events, log)):
         pid, poll = spawn(ends)
     process = JobProcess(pid, poll, stdin, OutputReader(events, log))
-    process._write(order.to_line())
+    process._write(line)
     return process
 
 

@@ -1,9 +1,10 @@
 """
-A process that has imported torch and only forks: one child per job.
+A process that has imported torch and only forks: one child per job, and one for the probe.
 
-Standard input is a socket with message boundaries (SEQPACKET). A message holds the settings as
-JSON and carries four file descriptors: the child's standard input, its event pipe, its log, and a
-socket on which the host answers `{"pid": ...}` and, once the child has ended, `{"exit": ...}`.
+Standard input is a socket with message boundaries (SEQPACKET). A message names a module with its
+arguments and environment, as JSON, and carries four file descriptors: the child's standard input,
+its event pipe, its log, and a socket on which the host answers `{"pid": ...}` and, once the child
+has ended, `{"exit": ...}`.
 The host runs no torch operator, because its threads would be missing in every child.
 Runs on Python 3.8, on Linux.
 """
@@ -36,6 +37,7 @@ _PRELOADED = (
     "torch._inductor",  # choosing deterministic operators imports it too
     "numpy",
     "workers.job",
+    "workers.probe",
     "normlab.training.loop",
     "normlab.nets",
     "normlab.data",
@@ -76,7 +78,7 @@ class WarmHost:
         stdin, events, log, reply = descriptors
         answer = socket.socket(fileno=reply)
         try:
-            pid = self._forks.start(lambda: self._be_job(message, (stdin, events, log), answer))
+            pid = self._forks.start(lambda: self._work(message, (stdin, events, log), answer))
         except ThreadsRun as e:
             _say(answer, {"error": str(e)})
             answer.close()
@@ -95,8 +97,8 @@ class WarmHost:
             _say(answer, {"exit": code})
             answer.close()
 
-    def _be_job(self, environment: bytes, fds: Sequence[int], answer: socket.socket) -> int:
-        """Turn this fresh child into a job process."""
+    def _work(self, message: bytes, fds: Sequence[int], answer: socket.socket) -> int:
+        """Turn this fresh child into the process that *message* describes."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
@@ -106,8 +108,11 @@ class WarmHost:
         os.close(self._wake_read)
         os.close(self._wake_write)
         _take_over(fds)
-        os.environ.update(json.loads(environment), NORMLAB_EVENTS_FD="3")
-        return _run_job()
+        task = json.loads(message)
+        os.environ.update(task["environment"], NORMLAB_EVENTS_FD="3")
+        sys.argv[1:] = task["arguments"]
+        result: int = importlib.import_module(task["module"]).main()
+        return result
 
 
 def main() -> int:
@@ -129,12 +134,6 @@ def _preload(names: Sequence[str]) -> None:
             importlib.import_module(name)
         except ImportError as e:
             print(f"the warm host does without {name}: {e}", file=sys.stderr, flush=True)
-
-
-def _run_job() -> int:
-    from workers import job
-
-    return job.main()
 
 
 def _take_over(fds: Sequence[int]) -> None:

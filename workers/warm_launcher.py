@@ -10,7 +10,9 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from threading import Event as Flag
 
 from workers.job_order import JobOrder
 from workers.process import (
@@ -23,6 +25,7 @@ from workers.process import (
 )
 
 _ANSWER_TIMEOUT_S = 10.0
+_LOOK_S = 0.2
 _log = logging.getLogger(__name__)
 
 
@@ -31,9 +34,22 @@ class HostUnavailable(Exception):
 
 
 class WarmLauncher:
-    """Fork jobs from a process that has imported torch; *fallback* starts the others."""
+    """
+    Fork jobs from a process that has imported torch.
 
-    def __init__(self, python: str, environment: Mapping[str, str], fallback: Launcher) -> None:
+    Args:
+        python: the interpreter of jobs.
+        fallback: starts the jobs that cannot be forked.
+        patience_s: the longest time that somebody waits for the imports of a host.
+    """
+
+    def __init__(
+        self,
+        python: str,
+        environment: Mapping[str, str],
+        fallback: Launcher,
+        patience_s: float = 60.0,
+    ) -> None:
         self._python = python
         self._environment = {
             **environment,
@@ -42,10 +58,12 @@ class WarmLauncher:
             "OPENBLAS_NUM_THREADS": "1",
         }
         self._fallback = fallback
+        self._patience_s = patience_s
         self._lock = threading.Lock()
         self._host: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._ready = False
+        self._started_at = 0.0
 
     def warm_up(self, timeout_s: float = 0.0) -> bool:
         """Start the host if none runs; wait at most *timeout_s*; return whether it is ready."""
@@ -53,20 +71,61 @@ class WarmLauncher:
             self._ensure_started()
             return self._is_ready(timeout_s)
 
+    def await_host(self, leaving: Flag) -> bool:
+        """
+        Wait until the host can fork, which takes no longer than the imports of a new interpreter.
+
+        Returns False, and nobody has to wait, if it ended before that, takes unusually long, or if
+        this worker is *leaving*.
+        """
+        while True:
+            with self._lock:
+                if leaving.is_set() or not self._may_come():
+                    return False
+                if self._is_ready(_LOOK_S):
+                    return True
+
     def start(self, order: JobOrder) -> JobProcess:
         """Start *order* in a fork of the host, or else in a new interpreter."""
+        environment = own_environment(order)
+
+        def fork(ends: ChildEnds) -> tuple[int, Callable[[], int | None]]:
+            return self._fork("workers.job", [], environment, ends)
+
         try:
-            return launch(order, lambda ends: self._fork(order, ends))
+            return launch(order.to_line(), fork)
         except (HostUnavailable, OSError) as e:
             _log.info("job %s starts without the warm host: %s", order.job, e)
             return self._fallback.start(order)
+
+    def output_of(self, module: str, arguments: Sequence[str], timeout_s: float) -> bytes:
+        """
+        Return what *module* prints in a fork of the host.
+
+        Raises:
+            HostUnavailable: there is no host, or *module* failed, or took longer than *timeout_s*.
+        """
+        process = launch(b"", lambda ends: self._fork(module, arguments, {}, ends))
+        try:
+            status = process.wait(timeout_s)
+        finally:
+            process.close()
+        if status != 0:
+            raise HostUnavailable(f"{module} in a fork of it ended with {status}")
+        return process.reader.take().log
 
     def close(self) -> None:
         """Stop the host; jobs that it forked end with it."""
         with self._lock:
             self._drop()
 
-    def _fork(self, order: JobOrder, ends: ChildEnds) -> tuple[int, Callable[[], int | None]]:
+    def _fork(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        ends: ChildEnds,
+    ) -> tuple[int, Callable[[], int | None]]:
         ours, theirs = socket.socketpair()
         ours.settimeout(_ANSWER_TIMEOUT_S)
         with theirs, self._lock:
@@ -75,7 +134,8 @@ class WarmLauncher:
                 ours.close()
                 raise HostUnavailable("it is still importing torch")
             fds = array.array("i", [ends.stdin, ends.events, ends.log, theirs.fileno()])
-            message = json.dumps(own_environment(order)).encode()
+            task = {"module": module, "arguments": arguments, "environment": environment}
+            message = json.dumps(task).encode()
             assert self._control is not None
             try:
                 self._control.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
@@ -100,6 +160,16 @@ class WarmLauncher:
                 start_new_session=True,
             )
         self._control = ours
+        self._started_at = time.monotonic()
+
+    def _may_come(self) -> bool:
+        """Return whether the host is there or on its way; start one if none runs that has been."""
+        if self._host is None or (self._ready and self._host.poll() is not None):
+            with contextlib.suppress(OSError):  # its jobs will say why nothing can be started
+                self._ensure_started()
+        late = time.monotonic() > self._started_at + self._patience_s
+        alive = self._host is not None and self._host.poll() is None
+        return alive and (self._ready or not late)
 
     def _is_ready(self, timeout_s: float) -> bool:
         if not self._ready and self._control is not None:

@@ -92,9 +92,11 @@ class Worker:
             self._gpus = GpuPool(gpu_names(slots, environment, driver_gpus()))
         self._address = None if settings.address is None else str(settings.address)
         self._traces = exported("normlab-worker", environment)
-        leaving = threading.Event()
-        self._supervisor = self._supervise(slots, leaving)
-        self._slots = SlotGroup(slots, self._claim, self._work_on, bell, leaving, settings.poll_s)
+        self._leaving = threading.Event()
+        self._supervisor = self._supervise(slots)
+        self._slots = SlotGroup(
+            slots, self._claim, self._work_on, bell, self._leaving, settings.poll_s
+        )
         self._presence = Loop("presence", self._beat, settings.heartbeat_s)
         self._looking = Loop("loads", self._loads.look, settings.heartbeat_s)
 
@@ -128,7 +130,9 @@ class Worker:
             self._traces.close()
 
     def _claim(self, offer: UUID | None) -> Lease | Seat | Offer | None:
-        if self._refusal is not None:
+        if self._warm is not None:  # a job that did not wait would make the same imports beside it
+            self._warm.await_host(self._leaving)
+        if self._refusal is not None or self._leaving.is_set():
             return None
         if self._gpus is None:
             return self._take(offer)
@@ -160,13 +164,13 @@ class Worker:
         else:
             work_on(self._supervisor, work)
 
-    def _supervise(self, slots: int, leaving: threading.Event) -> Supervisor:
+    def _supervise(self, slots: int) -> Supervisor:
         return Supervisor(
             database=self._database,
             settings=self._settings,
             launcher=self._launcher(),
             threads=max(1, usable_cores() // slots),
-            leaving=leaving,
+            leaving=self._leaving,
             gpus=self._gpus,
             cannot_load=self._loads.learn,
             lags=self._lags,
@@ -184,7 +188,12 @@ class Worker:
         return self._warm
 
     def _probe(self) -> None:
-        self._facts = probe(self.device, self._python, self._job_imports())
+        warm = self._warm
+        if warm is not None and not warm.await_host(self._leaving):
+            warm = None
+        if self._leaving.is_set():
+            return
+        self._facts = probe(self.device, self._python, self._job_imports(), warm)
         if self._facts.packages is not None:
             self._loads.know_packages(self._facts.packages)
         if not self._facts.available:

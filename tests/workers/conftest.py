@@ -80,14 +80,14 @@ def fresh(job_environment: dict[str, str]) -> FreshLauncher:
     return FreshLauncher(sys.executable, job_environment)
 
 
-class _NoFallback:
+class NoFallback:
     def start(self, order: JobOrder) -> JobProcess:
         raise AssertionError("the warm host did not take the job")
 
 
 @pytest.fixture(scope="session")
 def warm(job_environment: dict[str, str]) -> Iterator[WarmLauncher]:
-    launcher = WarmLauncher(sys.executable, job_environment, _NoFallback())
+    launcher = WarmLauncher(sys.executable, job_environment, NoFallback())
     assert launcher.warm_up(timeout_s=60)
     yield launcher
     launcher.close()

@@ -19,7 +19,7 @@ from tests.processes import number_is_free
 from workers.process import FreshLauncher, Launcher
 from workers.warm_launcher import WarmLauncher
 
-from .conftest import LONG, NOTHING, SHORT, make_order, read_to_the_end, read_until
+from .conftest import LONG, NOTHING, SHORT, NoFallback, make_order, read_to_the_end, read_until
 
 
 def _gone(pid: int, timeout_s: float = 60) -> bool:
@@ -173,6 +173,53 @@ def test_the_jobs_of_a_dead_host_end_and_the_host_is_replaced(
     assert isinstance(events[-1], Finished)
     assert launcher.warm_up(60)
     launcher.close()
+
+
+def test_whoever_waits_for_the_host_gets_a_fork_also_after_its_death(
+    job_environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    launcher = WarmLauncher(sys.executable, job_environment, NoFallback())
+    for name in ("first", "second"):
+        assert launcher.await_host(threading.Event())
+        process = launcher.start(make_order(tmp_path / name, LONG))
+        os.kill(psutil.Process(process.pid).ppid(), signal.SIGKILL)
+        assert process.wait(60) == -signal.SIGKILL
+        process.close()
+    launcher.close()
+
+
+def test_nobody_waits_for_a_host_that_ends_before_it_is_ready(
+    job_environment: Mapping[str, str], fresh: FreshLauncher, tmp_path: Path
+) -> None:
+    launcher = WarmLauncher("false", job_environment, fresh)
+    assert [launcher.await_host(threading.Event()) for _ in range(2)] == [False, False]
+    process = launcher.start(make_order(tmp_path, NOTHING))
+    events, _ = read_to_the_end(process)
+    process.close()
+    launcher.close()
+    assert isinstance(events[-1], Finished)
+
+
+def test_nobody_waits_long_for_a_host_that_hangs_and_no_worker_that_leaves(
+    job_environment: Mapping[str, str], fresh: FreshLauncher, tmp_path: Path
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 600\n")
+    python.chmod(0o700)
+    leaving = threading.Event()
+    impatient = WarmLauncher(str(python), job_environment, fresh, patience_s=0.5)
+    assert not impatient.await_host(leaving)
+    impatient.close()
+    patient = WarmLauncher(str(python), job_environment, fresh)
+    answers: list[bool] = []
+    waits = threading.Thread(target=lambda: answers.append(patient.await_host(leaving)))
+    waits.start()
+    waits.join(0.5)
+    assert waits.is_alive()
+    leaving.set()
+    waits.join(30)
+    assert answers == [False]
+    patient.close()
 
 
 def test_the_host_runs_one_thread_so_that_it_may_fork(warm: WarmLauncher, tmp_path: Path) -> None:

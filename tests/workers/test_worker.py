@@ -152,6 +152,16 @@ def test_a_worker_describes_itself(floor: Floor) -> None:
     assert abs(facts["clock_offset_s"]) < 1
 
 
+def test_the_first_jobs_of_a_worker_are_forks_of_its_warm_host(floor: Floor) -> None:
+    worker = floor.hire(slots=2, NORMLAB_WARM_HOST=1)
+    jobs = [floor.submit(LONG) for _ in range(2)]
+    for job in jobs:
+        floor.until_learning(job)
+    assert _jobs_of(worker) == []
+    (host,) = psutil.Process(worker.pid).children()
+    floor.until(lambda: len(host.children()) == 2)  # the fork that probed the device has ended
+
+
 def test_jobs_do_not_see_the_services_secrets(floor: Floor) -> None:
     worker = floor.hire()
     job = floor.submit(LONG)
