@@ -5,7 +5,8 @@ import { clear, drawCurves, resize } from "./compare_charts.js";
 import { BY_GROUP, isWide, palette, parts, valueOf, valuesBy } from "./compare_colours.js";
 import { aligned, along, joined, smoothed, withoutOutliers } from "./compare_curves.js";
 import { chosen, drawScatter, knownColumns, offerColumns, onChoice } from "./compare_scatter.js";
-import { fill, said } from "./compare_table.js";
+import { fill, said, toldFirst } from "./compare_table.js";
+import { counted } from "./numbers.js";
 import { drawParallel } from "./parallel.js";
 
 const element = (id) => document.getElementById(id);
@@ -44,7 +45,7 @@ async function load() {
   found = answer;
   fail("");
   element("compared").hidden = false;
-  element("title").textContent = `Compare ${found.runs.length} runs`;
+  element("title").textContent = `Compare ${counted(found.runs.length, "run")}`;
   offer(element("metric"), found.metrics, metricName());
   explain();
   const missing = await offerColumns(found, query, metricName());
@@ -58,15 +59,18 @@ function table() {
   fill(element("groups"), found, ofGroups(), (job) => { query.set("reference", job); remember(); load().catch(failed); });
 }
 
+/** Offer *names*; one that was asked for and is not there stays chosen, for what is shown is of it. */
 function offer(select, names, chosen) {
-  select.replaceChildren(...names.map((name) => new Option(name)));
-  if (names.includes(chosen)) select.value = chosen;
+  const all = names.includes(chosen) ? names : [chosen, ...names];
+  select.replaceChildren(...all.map((name) => new Option(name === chosen && !names.includes(name) ? `${name} (no run has it)` : name, name)));
+  select.value = chosen;
 }
 
 function explain() {
   const fields = Object.keys(found.differing).length;
-  const alone = fields === 0 ? "These runs differ only in their seed. " : "";
-  element("explained").textContent = `${alone}Runs that differ only in their seed share a row; only succeeded runs have a value. `
+  const alone = fields ? "" : found.runs.length > 1 ? "These runs differ only in their seed. " : "This is one run; choose others beside it in the table of runs. ";
+  const unknown = found.metrics.includes(metricName()) ? "" : `None of these runs has reported ${metricName()}. `;
+  element("explained").textContent = `${unknown}${alone}Runs that differ only in their seed share a row; only succeeded runs have a value. `
     + "Differences are from the reference, paired by seed, with Student's interval; p is from the paired t test, adjusted for all rows together.";
 }
 
@@ -180,7 +184,9 @@ const inkOf = ({ hue, ink }) => ink ?? colour(hue);
 
 /** Draw a line for each run through the fields that differ, and the number that is compared. */
 async function parallel() {
-  const fields = Object.keys(found.differing).slice(0, MOST_AXES);
+  const all = toldFirst(found);
+  const shared = all.filter((path) => found.differing[path].every((value) => value !== null && value !== undefined)); // options of some kinds are told by the kind
+  const fields = (shared.length ? shared : all).slice(0, MOST_AXES);
   const columns = [...fields, "seed", asked()];
   const wanted = turn("parallel");
   const page = await computed(() => post("/v1/jobs:table", { jobs, columns, limit: 1000 }));
@@ -192,8 +198,8 @@ async function parallel() {
     values: row.values.map((v, i) => (i < fields.length && typeof v !== "number" ? said(v) : v)),
   }));
   const left = drawParallel(element("parallel"), columns.map((name) => ({ name, logarithmic: isWide(rows.map((row) => row.values[columns.indexOf(name)])) })), rows);
-  const more = Object.keys(found.differing).length - fields.length;
-  element("parallel-note").textContent = `A line is a run, ${colours ? "coloured as the curves are" : `lighter where ${asked()} is larger`}.${left ? ` ${left} runs have no value yet, and are left out.` : ""}${more > 0 ? ` The first ${fields.length} of ${fields.length + more} fields.` : ""}`;
+  const more = all.length - fields.length;
+  element("parallel-note").textContent = `A line is a run, ${colours ? "coloured as the curves are" : `lighter where ${asked()} is larger`}.${left ? ` ${left} runs have no value yet, and are left out.` : ""}${more > 0 ? ` ${fields.length} of the ${all.length} fields that differ; the table above has all.` : ""}`;
 }
 
 function remember() {

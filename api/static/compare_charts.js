@@ -8,7 +8,8 @@ const DASHES = [undefined, [8, 5], [2, 4]]; // there are eight colours
 function axes(x, y) {
   const line = { stroke: cssColour("--quiet"), grid: { stroke: cssColour("--line"), width: 1 }, ticks: { stroke: cssColour("--line"), width: 1 } };
   const numbers = (u, ticks) => marks(ticks);
-  return [{ ...line, values: numbers, ...x }, { ...line, size: 70, values: numbers, ...y }];
+  const named = { labelSize: 18, labelFont: "12px system-ui, sans-serif" };
+  return [{ ...line, ...named, values: numbers, size: 36, ...x }, { ...line, ...named, size: 70, values: numbers, ...y }];
 }
 
 function show(plots, box, options, data, description) {
@@ -46,7 +47,7 @@ export function drawCurves(box, curves, data, { axis, logX, logY, range, metric 
   const whole = axis === "updates" && !logX ? { incrs: WHOLE } : {};
   const last = (values) => values.findLast((v) => v !== null && v !== undefined);
   const described = curves.map(({ label, values }) => `${label}: ${readable(last(values))}`).join("; ");
-  show(plots, box, { series, bands, scales, axes: axes(whole, {}), legend: { live: curves.length <= 20 } }, data, `${metric} along ${axis}. At the end ${described}`);
+  show(plots, box, { series, bands, scales, axes: axes({ ...whole, label: axis }, { label: metric }), legend: { live: curves.length <= 20 } }, data, `${metric} along ${axis}. At the end ${described}`);
 }
 
 /** Draw *points* of {x, y, hue, label, ink}; *axes* have {text, texts, isWide, isLong}, *named*: a legend tells the hues. */
@@ -61,7 +62,7 @@ export function drawPoints(box, points, { x, y, axes: { x: across, y: up }, name
   })];
   const scales = { x: { time: false, ...scaleOf(across) }, y: scaleOf(up) };
   const described = `${y} against ${x}, ${points.length} run${points.length === 1 ? "" : "s"}`;
-  show(plots, box, { series, scales, axes: axes(marksOf(across, 110), { ...marksOf(up, 40), size: up.texts || up.isLong ? 150 : 70 }), legend: { live: false, show: named } }, data, described);
+  show(plots, box, { series, scales, axes: axes({ ...marksOf(across, 110), label: x }, { ...marksOf(up, 40), label: y, size: up.texts || up.isLong ? 150 : 70 }), legend: { live: false, show: named } }, data, described);
 }
 
 const told = (axis, value) => (value === null || value === undefined ? "–" : axis.text(value));

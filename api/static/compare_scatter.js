@@ -3,7 +3,7 @@ import { ask, computed, post } from "./app.js";
 import { readable } from "./charts.js";
 import { clear, drawPoints } from "./compare_charts.js";
 import { BY_GROUP, isWide, palette } from "./compare_colours.js";
-import { said } from "./compare_table.js";
+import { said, toldFirst } from "./compare_table.js";
 import { moment } from "./times.js";
 
 const AS_ABOVE = "as the curves";
@@ -24,7 +24,7 @@ export function knownColumns() {
 /** Offer every column that the service knows, those in which the runs of *found* differ first; return what *query* asks for in vain. */
 export async function offerColumns(found, query, metric) {
   const names = await knownColumns();
-  const differing = Object.keys(found.differing);
+  const differing = toldFirst(found);
   const of = (kind) => names.filter((n) => n.kind === kind && !differing.includes(n.name)).map((n) => n.name);
   const groups = [
     ["what differs", differing], ["of the job", of("column")], ["of its specification", of("field")],
@@ -66,15 +66,16 @@ export async function drawScatter(found, curves, gone, isWanted) {
   const isShared = sc === AS_ABOVE || sc === curves.by; // one colour for one value of a column
   const by = isShared ? { scale: curves.scale, of: (row) => curves.of(row.id) } : coloured(rows, sc, page.columns[2].kind);
   const points = rows.map((row, i) => ({ x: across.values[i], y: up.values[i], ...by.of(row) }));
-  note(page.rows.length - rows.length, gone, by.scale);
+  note(page.rows.length - rows.length, gone, by.scale, [[x, across], [y, up]].filter(([, { isWide: wide }]) => wide).map(([name]) => name));
   if (points.length) drawPoints(element("scatter"), points, { x, y, axes: { x: across, y: up }, named: !by.scale });
   else clear(element("scatter"), "No run has a value in both columns.");
 }
 
-function note(missing, gone, scale) {
+function note(missing, gone, scale, wide) {
   const parts = gone.map((name) => `No run here has a column ${name}.`);
   if (missing) parts.push(`${missing} run${missing === 1 ? " has" : "s have"} no value in one of the columns, and ${missing === 1 ? "is" : "are"} left out.`);
   if (scale) parts.push(`A point is ${scale}`);
+  if (wide.length) parts.push(`Logarithmic: ${wide.join(" and ")}, because the values span more than a factor of ten.`);
   element("scatter-note").textContent = parts.join(" ");
 }
 

@@ -12,6 +12,13 @@ function make(tag, content = "", kind = "") {
 
 export const said = (value) => (value === null || value === undefined ? "–" : typeof value === "object" ? JSON.stringify(value) : String(value));
 
+/** The fields that differ: first those that tell the rows apart, then those that every row has, then options of some kinds. */
+export function toldFirst({ differing, telling }) {
+  const others = Object.keys(differing).filter((path) => !telling.includes(path));
+  const isWhole = (path) => differing[path].every((value) => value !== null && value !== undefined);
+  return [...telling, ...others.filter(isWhole), ...others.filter((path) => !isWhole(path))];
+}
+
 /** Write a p as papers do: three decimals, or less than 0.001. */
 const shownP = (p) => (p === null ? "–" : p < 0.001 ? "< 0.001" : p.toFixed(3));
 
@@ -24,8 +31,7 @@ function difference(found) {
 
 /** Fill *table* from the comparison; *hues[i]* is the {hue, ink} of group i, *choose(job)* makes a reference. */
 export function fill(table, found, hues, choose) {
-  const others = Object.keys(found.differing).filter((path) => !found.telling.includes(path));
-  const fields = { first: found.telling, last: others };
+  const fields = { first: found.telling, last: toldFirst(found).slice(found.telling.length) };
   const head = make("tr");
   const names = ["reference", "runs by seed", ...fields.first, found.metric, "difference", "95 % interval", "p", "", ...fields.last];
   const numbers = [found.metric, "difference", "95 % interval", "p"];

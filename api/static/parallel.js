@@ -43,6 +43,7 @@ export function shade(share) {
  */
 export function drawParallel(box, axes, rows) {
   const whole = rows.filter((row) => row.values.every((v) => v !== null && v !== undefined));
+  if (!whole.length) { box.replaceChildren(Object.assign(document.createElement("p"), { className: "quiet", textContent: "No run has a value for every axis." })); return rows.length; }
   const width = Math.max(box.clientWidth || 600, axes.length * 110);
   const svg = make("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "img", "aria-label": `${whole.length} runs along ${axes.map((a) => a.name).join(", ")}` });
   const scales = axes.map((axis, i) => scaleOf(whole.map((row) => row.values[i]), axis.logarithmic));

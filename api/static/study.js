@@ -167,7 +167,7 @@ async function curves() {
     box.append(make("p", nothing(found.map(({ row }) => row)), "quiet"));
     return;
   }
-  drawCurves(box, some, `${table.metric} over updates for ${column || "all seeds"}, one line for each ${view.down?.name || "study"}`);
+  drawCurves(box, some, table.metric, `${table.metric} over updates for ${column || "all seeds"}, one line for each ${view.down?.name || "study"}`);
 }
 
 /** Explain why there is no curve, from the states of the jobs that would have one. */

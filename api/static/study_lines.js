@@ -5,11 +5,12 @@ import { make, mean } from "./study_table.js";
 
 const plots = new Map();
 
-function chartOptions(box, series, bands, x, values, y = {}) {
+function chartOptions(box, series, bands, x, values, metric, y = {}) {
   const axis = { stroke: cssColour("--quiet"), grid: { stroke: cssColour("--line"), width: 1 }, ticks: { stroke: cssColour("--line"), width: 1 } };
+  const named = { labelSize: 18, labelFont: "12px system-ui, sans-serif" };
   return {
     width: box.clientWidth, height: 280, series, bands, scales: { x: { time: false, ...x }, y },
-    axes: [{ ...axis, ...values }, { ...axis, size: 64, values: (u, ticks) => marks(ticks) }],
+    axes: [{ ...axis, ...named, size: 36, ...values }, { ...axis, ...named, label: metric, size: 64, values: (u, ticks) => marks(ticks) }],
     hooks: { init: [(u) => u.root.querySelectorAll(".u-legend .hidden").forEach((row) => row.remove())] },
   };
 }
@@ -72,20 +73,20 @@ function means(box, view, metric, spread, range) {
   });
   const { series, bands } = banded(named);
   series[0] = { label: view.across?.name || "at", value: (u, i) => across[i] || "–" };
-  const axis = { splits: () => data[0], values: () => across };
-  const options = chartOptions(box, series, bands, { range: [-0.3, across.length - 0.7] }, axis, range ? { range } : {});
+  const axis = { splits: () => data[0], values: () => across, label: view.across?.name };
+  const options = chartOptions(box, series, bands, { range: [-0.3, across.length - 0.7] }, axis, metric, range ? { range } : {});
   const words = view.panel ? ` where ${view.panel}` : "";
   show(box, options, data, `${metric} by ${view.across?.name || "nothing"}${words}, one line for each ${view.down?.name || "study"}; the table below has the numbers`);
 }
 
 /** Draw learning curves: of each its label, hue, and the columns of a mean with a band. */
-export function drawCurves(box, curves, description) {
+export function drawCurves(box, curves, metric, description) {
   const data = aligned(curves);
   const { series, bands } = banded(curves.map((curve, i) => ({
     label: curve.label, hue: curve.hue, points: curve.steps.length < 40, spanGaps: false, value: (at) => between(data, 3 * i + 1, at),
   })));
   series[0] = { label: curves.some((curve) => curve.bucketed) ? "from update" : "update" };
-  show(box, chartOptions(box, series, bands, {}, { incrs: WHOLE }), data, description);
+  show(box, chartOptions(box, series, bands, {}, { incrs: WHOLE, label: "update" }, metric), data, description);
 }
 
 /** Write the mean at the pointer, and the smallest and largest value behind it. */
