@@ -25,6 +25,13 @@ export class JobForm {
     return [...this.form.querySelectorAll("[data-list]")];
   }
 
+  /** The boxes that are checked: those of the job that was filled in stay in its order, others follow. */
+  chosenParts() {
+    const place = ({ dataset, value }) => this.filled?.[dataset.list]?.indexOf(value) ?? -1;
+    const rank = (box) => (place(box) < 0 ? Infinity : place(box));
+    return this.parts.filter((box) => box.checked).sort((a, b) => (rank(a) === rank(b) ? 0 : rank(a) - rank(b)));
+  }
+
   /** The spec without default values. Input that cannot be parsed is sent as text, so that the server explains the problem. */
   spec() {
     const spec = {};
@@ -35,7 +42,7 @@ export class JobForm {
     for (const [name, part] of Object.entries(spec)) {
       if (Array.isArray(part) && this.listed(name)) spec[name] = part.filter(Boolean); // places left free
     }
-    for (const box of this.parts.filter((b) => b.checked)) (spec[box.dataset.list] ??= []).push(partOf(box));
+    for (const box of this.chosenParts()) (spec[box.dataset.list] ??= []).push(partOf(box));
     return spec;
   }
 
@@ -71,6 +78,8 @@ export class JobForm {
     for (const input of this.inputs.filter((i) => i.dataset.chooser === undefined)) {
       show(input, at(spec, input.dataset.path));
     }
+    const named = (list) => (spec[list] ?? []).map((part) => part.name ?? part);
+    this.filled = Object.fromEntries(this.parts.map(({ dataset: { list } }) => [list, named(list)]));
     for (const box of this.parts) {
       const part = (spec[box.dataset.list] ?? []).find((named) => (named.name ?? named) === box.value);
       box.checked = part !== undefined;
@@ -91,8 +100,8 @@ export class JobForm {
   /** The input for a field such as metrics.0.k: the option of the first metric, or else its box. */
   part(field) {
     const [list, index, option] = field.split(".");
-    const boxes = this.parts.filter((box) => box.dataset.list === list);
-    const box = boxes.filter((b) => b.checked)[index] ?? boxes[0];
+    const ofList = (box) => box.dataset.list === list;
+    const box = this.chosenParts().filter(ofList)[index] ?? this.parts.find(ofList);
     return box && (optionsOf(box).find((input) => input.dataset.option === option) ?? box);
   }
 

@@ -45,3 +45,13 @@ def test_a_form_starts_from_a_recipe_and_its_hints_have_no_null(page: Page) -> N
     expect(page.get_by_label("name", exact=True)).to_have_value("timm ResNet-50 A3")
     expect(page.locator("#f-optimizer-name")).to_have_value("lamb")
     expect(page.locator("#f-augmentations-0-name")).to_have_value("random_resized_crop")
+
+
+def test_parts_of_a_copied_job_stay_in_its_order_and_are_no_change(
+    page: Page, database: Database
+) -> None:
+    made = seeding.submit(database, name="first", diagnostics=["weight_norms", "power"])
+    page.goto(f"/jobs/new?from={made}")
+    expect(page.locator("#changed")).to_contain_text("nothing yet")
+    page.get_by_label("effective_step").check()
+    expect(page.locator("#changed")).to_contain_text('["weight_norms","power","effective_step"]')
