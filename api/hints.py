@@ -34,6 +34,11 @@ def when_empty(option: OptionRecord) -> str:
     return ""
 
 
+def meaning(option: OptionRecord) -> str:
+    """Say what *option* means, with the word for a field without a value that people use."""
+    return "; ".join(re.sub(r"^null\b", "none", part) for part in _parts(option))
+
+
 def _parts(option: OptionRecord) -> list[str]:
     return [part for part in option.description.split("; ") if part]
 

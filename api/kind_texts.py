@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from textwrap import dedent
 
 import normlab
 
@@ -16,9 +17,10 @@ _PAGES = (
 )
 _SECTION = re.compile(r"^## (\w+)\n(.*?)(?=^## |\Z)", re.S | re.M)
 _FACTS = re.compile(r"<!-- facts: \w+ -->.*?<!-- end of facts -->", re.S)
-_CODE = re.compile(r"(`[^`]+`|\*[^*\n]+\*|\[[^\]]+\]\([^)]+\))")
+_MARKED = re.compile(r"(`[^`]+`|\*\*[^*]+\*\*|\[[^\]]+\]\([^)]+\))")
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
 _FIRST = re.compile(r"^(.*?[.;])(?=\s[A-Z]|\s[a-z]+ )(.*)", re.S)
+_INDENT = " " * 4  # of a block of formulas
 _BLOCK = re.compile(r"```\w*\n(.*?)```", re.S)
 
 
@@ -28,7 +30,7 @@ class KindText:
 
     formula: str
     paragraphs: tuple[tuple[tuple[str, str], ...], ...]
-    """Of each paragraph its parts: `text`, `code`, `em` or `pre`, and what it says."""
+    """Of each paragraph its parts: `text`, `code`, `strong` or `pre`, and what it says."""
 
 
 _NOTHING = KindText("", ())
@@ -49,7 +51,8 @@ def _texts() -> dict[str, KindText]:
 
 
 def _text(section: str) -> KindText:
-    paragraphs = [p.strip() for p in _FACTS.sub("", section).split("\n\n") if p.strip()]
+    told = _FACTS.sub("", section).split("\n\n")
+    paragraphs = [p.strip("\n").rstrip() for p in told if p.strip()]
     formula, rest = "", paragraphs
     begun = _FIRST.match(paragraphs[0]) if paragraphs and " = " in paragraphs[0][:60] else None
     if begun is not None:
@@ -62,7 +65,9 @@ def _parts(paragraph: str) -> tuple[tuple[str, str], ...]:
     block = _BLOCK.fullmatch(paragraph)
     if block is not None:
         return (("pre", block[1].rstrip()),)
-    return tuple(map(_part, _CODE.split(" ".join(paragraph.split()))))
+    if paragraph.startswith(_INDENT):
+        return (("pre", dedent(paragraph)),)
+    return tuple(map(_part, _MARKED.split(" ".join(paragraph.split()))))
 
 
 def _part(text: str) -> tuple[str, str]:
@@ -71,6 +76,6 @@ def _part(text: str) -> tuple[str, str]:
         return "text", link[1]
     if text.startswith("`"):
         return "code", text.strip("`")
-    if text.startswith("*"):
-        return "em", text.strip("*")
+    if text.startswith("**"):
+        return "strong", text.strip("*")
     return "text", text

@@ -1,5 +1,5 @@
 // Charts inside a network: stacked areas of one layer, bands, and curves, all by uPlot.
-import { aligned, colour, cssColour, marks, readable } from "./charts.js";
+import { aligned, colour, cssColour, marks, readable, WHOLE } from "./charts.js";
 
 const HEIGHT = 220;
 
@@ -17,7 +17,7 @@ class Drawn {
       width: Math.max(this.box.clientWidth, 120),
       height: HEIGHT,
       scales: { x: { time: false } },
-      axes: [{ ...axis, label: options.label, labelSize: 18, size: 34 }, { ...axis, size: 60, values: (u, ticks) => marks(ticks) }],
+      axes: [{ ...axis, label: options.label, labelSize: 18, size: 34, ...(options.label === "epoch" && data[0].at(-1) - data[0][0] >= 2 ? { incrs: WHOLE } : {}) }, { ...axis, size: 60, values: (u, ticks) => marks(ticks) }],
       cursor: { drag: { x: false, y: false } },
       hooks: { draw: [(u) => this.mark(u)] },
       ...options.plot,

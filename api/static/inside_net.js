@@ -2,6 +2,7 @@
 import { cssColour, readable } from "./charts.js";
 
 const [MIDDLE, TALLEST, COSTS, COSTLIEST, TALL] = [106, 84, 200, 30, 226];
+const [EDGE, GAP, JOIN, MOST_LARGER, MOST_WIDER] = [6, 5, 9, 1.7, 3];
 const SPACE = "http://www.w3.org/2000/svg";
 
 function drawn(name, attributes, text = "") {
@@ -21,6 +22,14 @@ export class Net {
     this.readout = figure.querySelector(".readout");
     this.choose = choose;
     this.bars = new Map();
+    new ResizeObserver(() => this.fit()).observe(this.box);
+  }
+
+  /** Draw again where there is another width. */
+  fit() {
+    if (!this.layers || this.box.clientWidth === this.room) return;
+    this.show(this.layers);
+    this.paint(...this.painted);
   }
 
   show(layers) {
@@ -28,17 +37,23 @@ export class Net {
     const most = (field) => Math.max(1, ...layers.map((layer) => layer[field]));
     this.scaleOf = { filter: ["products", most("products")], normalizer: ["values", most("values")] };
     const tallest = Math.log(2 + Math.max(...layers.map((layer) => side(layer.output))));
-    let x = 6;
-    this.places = layers.map((layer) => {
-      const join = layer.role === "join";
-      const width = join ? 9 : 7 + 1.9 * Math.log2(1 + layer.output[0]);
-      const height = join ? 9 : 10 + TALLEST * (Math.log(2 + side(layer.output)) / tallest);
-      const place = { x, width, height, middle: x + width / 2 };
-      x += width + 5;
+    const isJoin = (layer) => layer.role === "join";
+    const widths = layers.map((layer) => (isJoin(layer) ? JOIN : 7 + 1.9 * Math.log2(1 + layer.output[0])));
+    const natural = widths.reduce((sum, width) => sum + width + GAP, 2 * EDGE);
+    this.room = this.box.clientWidth;
+    const larger = Math.min(MOST_LARGER, Math.max(1, (this.room - 4) / natural));
+    const wider = Math.min(MOST_WIDER, Math.max(1, (this.room - 4) / (natural * larger))); // a wide column is filled, and no taller
+    let x = EDGE * wider;
+    this.places = layers.map((layer, i) => {
+      const slot = widths[i] * wider;
+      const width = isJoin(layer) ? JOIN : slot;
+      const height = isJoin(layer) ? JOIN : 10 + TALLEST * (Math.log(2 + side(layer.output)) / tallest);
+      const place = { x: x + (slot - width) / 2, width, height, middle: x + slot / 2 };
+      x += slot + GAP * wider;
       return place;
     });
-    const larger = Math.min(1.7, Math.max(1, (this.box.clientWidth - 4) / (x + 6)));
-    this.svg = drawn("svg", { viewBox: `0 0 ${x + 6} ${TALL}`, width: (x + 6) * larger, height: TALL * larger, role: "application", "aria-roledescription": "network", tabindex: 0,
+    x = natural * wider - EDGE;
+    this.svg = drawn("svg", { viewBox: `0 0 ${natural * wider} ${TALL}`, width: natural * wider * larger, height: TALL * larger, role: "application", "aria-roledescription": "network", tabindex: 0,
       "aria-label": `Network of ${layers.length} layers. Left and right arrow keys move through the layers.` });
     this.svg.addEventListener("keydown", (event) => this.pressed(event));
     layers.forEach((layer, i) => this.arcs(layer, i));
@@ -108,6 +123,7 @@ export class Net {
 
   /** Colour the layers by *value* of their name on *scale*, and mark the layer *chosen*. */
   paint(value, scale, chosen) {
+    this.painted = [value, scale, chosen];
     if (!this.layers) return;
     this.chosen = chosen;
     for (const layer of this.layers) {

@@ -63,8 +63,10 @@ const refresh = throttled(async () => {
   try {
     found = await computed(() => ask(`${form.dataset.url}?${query()}`));
     problem.textContent = found.reason ? `There is nothing to draw: ${found.reason}` : "";
+    say("");
   } catch (error) {
     const rules = error.problem?.errors?.map((one) => `${one.field}: ${one.rule}`).join("; ");
+    say("");
     problem.textContent = rules || (error instanceof SyntaxError ? "This is not a number, true, false or null." : error.message);
     return;
   }

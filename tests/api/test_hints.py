@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from api.forms import job_form
-from api.hints import hint, when_empty
+from api.hints import hint, meaning, when_empty
 from normlab.specs.options import OptionRecord
 
 
@@ -45,3 +45,10 @@ def test_no_field_of_the_job_form_speaks_of_null_or_shows_markup() -> None:
     shown = [f"{hint(field.option)} {when_empty(field.option)}" for field in fields]
     assert len(shown) > 100
     assert [text for text in shown if re.search(r"null|`|\*\w+\*", text)] == []
+
+
+def test_the_page_of_a_kind_says_none_where_the_specification_says_null() -> None:
+    assert meaning(option("scaled together; null: all", nullable=True)) == (
+        "scaled together; none: all"
+    )
+    assert meaning(option("nullable words stay", nullable=True)) == "nullable words stay"

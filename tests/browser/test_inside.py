@@ -180,3 +180,34 @@ def test_axe_finds_nothing_inside_a_network_and_on_the_page_of_a_kind(
             for v in report["violations"]
         ]
     assert found == []
+
+
+@pytest.mark.parametrize("width", [1280, 2560])
+def test_the_drawing_of_a_network_fills_its_column_at_every_width(
+    page: Page, database: Database, width: int
+) -> None:
+    layers = [_layer(f"{i}.norm", "normalizer", [i - 1] if i else []) for i in range(24)]
+    found = {"layers": layers, "reason": ""}
+    page.route("**/network", lambda route: route.fulfill(json=found))
+    job = measured_job(database)
+    page.goto(f"/jobs/{job}/inside")
+    expect(page.locator("svg .layer")).to_have_count(24)
+    page.set_viewport_size({"width": width, "height": 900})
+    filled = """() => {
+      const [svg, box] = [".net-box svg", ".net-box"].map((at) => document.querySelector(at));
+      return svg.getBoundingClientRect().width / box.clientWidth;
+    }"""
+    page.wait_for_function(f"({filled})() > 0.9")
+    assert page.evaluate(filled) <= 1
+    expect(page.locator("svg .layer.chosen")).to_have_count(1)
+
+
+def test_a_page_of_a_kind_has_its_formulas_line_by_line_and_its_heads_in_bold(page: Page) -> None:
+    page.goto("/normalizers/online")
+    recurrences = page.get_by_label("Its recurrences")
+    assert recurrences.inner_text().splitlines()[0] == "y = (x - mu) / s"
+    expect(page.locator("#work-title ~ p em, main em")).to_have_count(0)
+    expect(page.locator("strong", has_text="What is safe.")).to_be_visible()
+    options = page.get_by_role("row", name="layer_scaling_group_size")
+    expect(options).to_contain_text("none: all")
+    expect(page.locator("main")).not_to_contain_text("null")
