@@ -42,6 +42,7 @@ function show() {
   grid.box.scrollTop = 0;
   grid.active = 0;
   element("alike").hidden = true;
+  nothing("");
   selection.tell();
   const columns = question.columns.map((name) => ({ name, kind: known.get(name) ?? "text" }));
   head.show(state, columns);
@@ -50,17 +51,31 @@ function show() {
 
 const known = new Map(); // the kinds of columns that the server has told
 
+/** A field of specifications is a number where all its values are: to the right, and sorted from the largest. */
+function kindOf({ name, kind }, place, listed) {
+  if (kind !== "field") return kind;
+  const values = listed.map((row) => row.values[place]).filter((value) => value !== null);
+  return values.length ? (values.every((value) => typeof value === "number") ? "number" : kind) : known.get(name) ?? kind;
+}
+
 function arrived(found) {
   const before = question.columns.map((name) => known.get(name)).join();
-  for (const { name, kind } of found.columns) known.set(name, kind);
+  found.columns.forEach((column, place) => { column.kind = kindOf(column, place, found.rows); known.set(column.name, column.kind); });
   if (before !== found.columns.map(({ kind }) => kind).join()) {
     head.show(state, found.columns);
     grid.show(rows, found.columns, state.pinned.length, state.grouped);
   }
+  nothing(rows.total !== 0 ? "" : state.filter ? "No run matches this filter." : "There are no runs yet; “New job” on the page of jobs submits one.");
   gone(found.gone.map((name) => `no run has ever reported ${name}`));
   alike(found.differing ?? {});
   selection.tell();
   grid.redraw();
+}
+
+/** Say why the table is empty. */
+function nothing(words) {
+  element("no-runs").textContent = words;
+  element("no-runs").hidden = !words;
 }
 
 /** Say what a view asks for that is not there any more. */
@@ -93,7 +108,7 @@ function failed(error) {
   if (!refused(error)) { if (error.name !== "AbortError") fail(error.message); return; }
   const problems = error.problem.errors ?? [];
   const column = problems.find(({ field }) => field.startsWith("columns.") || field === "sort");
-  if (!column) { wrong("filter", problems[0]?.rule ?? error.message); rows.total = 0; selection.tell(); grid.redraw(); return; }
+  if (!column) { wrong("filter", problems[0]?.rule ?? error.message); rows.total = 0; nothing("No run is shown, because the filter is not valid."); selection.tell(); grid.redraw(); return; }
   const name = column.field === "sort" ? state.sort.replace(/^-/, "") : question.columns[Number(column.field.split(".")[1])];
   remove(state, name);
   if (!state.columns.length) state.columns = usual().columns;

@@ -4,6 +4,7 @@ import { text, whole } from "./runs_values.js";
 const HEIGHT = 34; // of a row, as in the style sheet
 const BEYOND = 12; // rows above and below those in sight
 const PICK = 44;
+const NARROW = 640;
 const WIDTHS = { name: 220, state: 120, study: 180, created_at: 150, started_at: 150, finished_at: 150, fingerprint: 160, id: 160 };
 
 const widthOf = (name) => WIDTHS[name] ?? Math.min(220, Math.max(110, 40 + 8 * name.length));
@@ -50,7 +51,10 @@ export class Grid {
     Object.assign(this, { rows, columns, pinned, means });
     if (!same) this.box.scrollLeft = 0;
     const group = this.table.querySelector("colgroup");
-    group.replaceChildren(...[PICK, ...columns.map((c) => this.width(c))].map((width) => {
+    const widths = [PICK, ...columns.map((c) => this.width(c))];
+    // a width in pixels: without one the widest text decides, and columns move while rows come into sight
+    this.table.style.width = `${widths.reduce((sum, width) => sum + width, 0)}px`;
+    group.replaceChildren(...widths.map((width) => {
       const column = document.createElement("col");
       column.style.width = `${width}px`;
       return column;
@@ -59,7 +63,13 @@ export class Grid {
   }
 
   /** Means over seeds need room for their intervals. */
-  width({ name }) { return widthOf(name) + (this.means && name.includes("/") ? 80 : 0); }
+  width({ name }) {
+    const room = this.narrow && this.pinned && name === this.columns[0].name ? this.box.clientWidth / 2 - PICK : Infinity;
+    return Math.min(room, widthOf(name) + (this.means && name.includes("/") ? 80 : 0));
+  }
+
+  /** On a telephone, what is kept in sight must leave room for what moves beside it. */
+  get narrow() { return this.box.clientWidth < NARROW; }
 
   get total() { return this.rows?.total ?? 0; }
 
@@ -159,7 +169,7 @@ export class Grid {
 
   /** Keep a cell of a pinned column in sight; on a narrow screen only the first one. */
   pin(cell, place) {
-    const kept = this.box.clientWidth < 640 ? Math.min(1, this.pinned) : this.pinned;
+    const kept = this.narrow ? Math.min(1, this.pinned) : this.pinned;
     if (place >= kept) return;
     cell.classList.add("pinned");
     cell.style.left = `${PICK + this.columns.slice(0, place).reduce((sum, c) => sum + this.width(c), 0)}px`;

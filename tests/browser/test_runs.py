@@ -60,10 +60,11 @@ def test_columns_are_added_sorted_pinned_moved_and_removed_by_clicking(
     page.get_by_role("option", name="val/loss:best").click()
     head = page.locator('th[data-column="val/loss:best"]')
     expect(head).to_be_visible()
-    page.get_by_role("button", name="optimizer.lr", exact=True).click()
-    expect(page.locator('th[data-column="optimizer.lr"]')).to_have_attribute(
-        "aria-sort", "ascending"
-    )
+    rate = page.locator('th[data-column="optimizer.lr"]')
+    rate.locator(".sort").click()
+    expect(rate).to_have_attribute("aria-sort", "descending")
+    rate.locator(".sort").click()
+    expect(rate).to_have_attribute("aria-sort", "ascending")
     expect(names(page).first).to_contain_text("rate 0.1")
     assert column(page, "optimizer.lr") == ["0.1", "0.1", "0.1", "0.3", "0.3"]
     choose(page, "val/loss:best", "Sort from the smallest")
@@ -267,3 +268,45 @@ def test_the_table_fits_every_screen_and_its_page_is_light(
     expect(page.locator("#chart canvas")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     assert sum(sizes) < 300_000
+
+
+def test_a_telephone_shows_other_columns_beside_the_name_that_stays(
+    page: Page, database: Database
+) -> None:
+    seeding.submit(database, name="a name of many words " * 6)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/runs")
+    expect(page.locator("#count")).to_have_text("1 run")
+    box, name = page.locator("#box"), page.locator("#runs tbody td.pinned").nth(1)
+    state = page.locator("#runs tbody .state")
+    assert name.bounding_box()["width"] < 0.5 * box.bounding_box()["width"]
+    expect(state).to_be_in_viewport()
+    box.evaluate("(box) => { box.scrollLeft = 600; }")
+    moved = page.locator("#runs tr[data-at] td:last-child")
+    moved.scroll_into_view_if_needed()
+    right = name.bounding_box()["x"] + name.bounding_box()["width"]
+    assert moved.bounding_box()["x"] >= right
+    assert name.bounding_box()["x"] >= box.bounding_box()["x"]
+
+
+def test_numbers_of_a_specification_stand_to_the_right_as_metrics_do(
+    page: Page, runs: dict[str, str]
+) -> None:
+    page.goto("/runs")
+    head = page.locator('#runs th[data-column="optimizer.lr"]')
+    expect(head).to_have_class("number")
+    head.get_by_role("button", name="optimizer.lr", exact=True).click()
+    expect(head).to_have_attribute("aria-sort", "descending")
+    expect(page.locator("#runs th[data-column=normalizer]")).not_to_have_class("number")
+
+
+def test_an_empty_table_says_why(page: Page, runs: dict[str, str]) -> None:
+    page.goto("/runs?filter=batch_size+%3E+4000")
+    expect(page.get_by_text("No run matches this filter.")).to_be_visible()
+    page.get_by_label("Filter").fill("batch_size >")
+    page.get_by_role("button", name="Apply").click()
+    expect(page.get_by_text("No run is shown, because the filter is not valid.")).to_be_visible()
+    page.get_by_label("Filter").fill("")
+    page.get_by_role("button", name="Apply").click()
+    expect(page.locator("#count")).to_have_text("5 runs")
+    expect(page.locator("#no-runs")).to_be_hidden()
