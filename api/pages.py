@@ -159,6 +159,7 @@ def _rows(query: ListQuery, page: JobPage) -> dict[str, Any]:
         "page": page,
         "query": query,
         "filtered": bool(set(query.given) - {"sort"}),
+        "only_kept": set(query.given) - {"sort"} in ({"trash"}, {"archived"}),
         "moving": any(job.state not in ENDED for job in page.jobs),
         "first_page": query.link(None),
         "next_page": query.link(following) if following else None,

@@ -133,7 +133,7 @@ const readArtifacts = throttled(async () => {
     link.textContent = artifact.name;
     return row([link, artifact.kind, [artifact.bytes.toLocaleString()], [artifact.step ?? "–"]]);
   });
-  document.getElementById("artifacts").replaceChildren(...(rows.length ? rows : [row(["None yet.", "", [""], [""]])]));
+  document.getElementById("artifacts").replaceChildren(...(rows.length ? rows : [row([["queued", "running"].includes(article.dataset.state) ? "None yet." : "It kept no file.", "", [""], [""]])]));
 }, 2000);
 
 function row(cells) {

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Route, expect
+from sqlalchemy import text
 
 from normlab.events import CheckpointWritten, Finished, Metrics, Progress, Series
 from service.jobs import changes, leases
@@ -39,6 +40,10 @@ def test_empty_lists_say_what_to_do(page: Page) -> None:
     expect(page.get_by_text("No jobs yet.")).to_be_visible()
     page.goto("/jobs?state=failed")
     expect(page.get_by_text("No job matches these filters.")).to_be_visible()
+    page.goto("/jobs?trash=1")
+    expect(page.get_by_text("The trash is empty.")).to_be_visible()
+    page.goto("/jobs?archived=1")
+    expect(page.get_by_text("No job is archived.")).to_be_visible()
     page.goto("/studies")
     expect(page.get_by_text("No studies yet.")).to_be_visible()
 
@@ -345,3 +350,42 @@ def test_a_hundred_curves_of_a_hundred_thousand_points_are_drawn_at_once(
     )
     assert points <= 1280  # never more than the screen has pixels
     assert drawn < 2000
+
+
+def test_a_job_of_a_pack_is_called_packed_and_not_emulated(
+    page: Page, database: Database, tmp_path: Path
+) -> None:
+    job = seeding.submit(database, name="one of four")
+    seeding.finish(database, seeding.claim(database), tmp_path)
+    with database.begin() as connection:
+        connection.execute(text("update job set packed = 4, timing_valid = false"))
+    page.goto("/jobs")
+    expect(page.get_by_role("row", name="one of four")).to_contain_text("cpu packed")
+    page.goto(f"/jobs/{job}")
+    expect(page.get_by_text("its times are those of the whole pack")).to_be_visible()
+    expect(page.get_by_text("emulat")).to_have_count(0)
+
+
+def test_a_job_that_ended_without_a_metric_does_not_promise_curves(
+    page: Page, database: Database
+) -> None:
+    job = seeding.submit(database)
+    changes.cancel(database, job)
+    page.goto(f"/jobs/{job}")
+    expect(page.get_by_text("This job reported no metric before it ended.")).to_be_visible()
+    expect(page.locator("#artifacts")).to_contain_text("It kept no file.")
+
+
+def test_a_card_of_a_telephone_keeps_a_cells_parts_together(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/account")
+    label = page.evaluate(
+        """() => {
+          const cell = document.querySelector("td[data-label=Browser]");
+          const style = getComputedStyle(cell, "::before");
+          const [height, line] = [style.height, style.lineHeight].map(parseFloat);
+          return { float: style.float, height, line };
+        }"""
+    )
+    assert label["float"] == "left"
+    assert label["height"] <= label["line"] + 1, "the label is one line"
