@@ -22,11 +22,19 @@ export function toldFirst({ differing, telling }) {
 /** Write a p as papers do: three decimals, or less than 0.001. */
 const shownP = (p) => (p === null ? "–" : p < 0.001 ? "< 0.001" : p.toFixed(3));
 
+/** Write numbers of an interval with two digits of half its width, as means are written. */
+function digitsOf({ low, high }) {
+  const half = low === null ? 0 : (high - low) / 2;
+  const decimals = 1 - Math.floor(Math.log10(half));
+  return half > 0 && decimals >= 0 && decimals < 5 ? (value) => value.toFixed(decimals) : readable;
+}
+
 function difference(found) {
   if (!found) return ["–", "–", "–"];
+  const written = digitsOf(found);
   const sign = found.mean > 0 ? "+" : "";
-  const interval = found.low === null ? "–" : `${readable(found.low)} to ${readable(found.high)}`;
-  return [`${sign}${readable(found.mean)} (n = ${found.n})`, interval, shownP(found.p_adjusted)];
+  const interval = found.low === null ? "–" : `${written(found.low)} to ${written(found.high)}`;
+  return [`${sign}${written(found.mean)} (n = ${found.n})`, interval, shownP(found.p_adjusted)];
 }
 
 /** Fill *table* from the comparison; *hues[i]* is the {hue, ink} of group i, *choose(job)* makes a reference. */

@@ -44,6 +44,9 @@ def test_runs_are_compared_by_what_differs_with_seeds_as_bands_and_a_paired_test
     row = table.locator("tbody tr").nth(1)
     expect(row).to_contain_text("group")
     expect(row).to_contain_text("+0.")
+    by, interval = table.locator("tbody td.number").all_inner_texts()[5:7]
+    ends = [by.split(" ")[0], *interval.split(" to ")]
+    assert len({len(end.partition(".")[2]) for end in ends}) == 1, "as many decimals everywhere"
     means = table.locator("tbody td:nth-child(4)").all_inner_texts()
     assert all(re.fullmatch(r"\d\.\d{2,} ± \S+ \(n = 2\)", mean) for mean in means), means
     expect(page.locator("#chart canvas")).to_be_visible()
