@@ -5,6 +5,7 @@ import { point } from "./study_exports.js";
 import { factorsOf, firstView, placeOf, viewsOf } from "./study_factors.js";
 import { heatMap } from "./study_heat.js";
 import { clear, drawCurves, drawMeans } from "./study_lines.js";
+import { fixedValues, keepApart, remember, restore } from "./study_menus.js";
 import * as references from "./study_reference.js";
 import { intervalOf, note, reach, spreadOf, WORDS } from "./study_spread.js";
 import { fill, make } from "./study_table.js";
@@ -16,7 +17,7 @@ const axes = JSON.parse(article.dataset.axes);
 const form = element("question");
 const MOST_VALUES = 30;
 const MOST_PANELS = 12;
-const chosen = new Map();
+const chosen = new Map(fixedValues());
 let table = null;
 let factors = [];
 let views = [];
@@ -41,6 +42,7 @@ async function load() {
     wrong("");
   } catch (error) {
     if (!error.problem) throw error;
+    if (!table) element("no-results").textContent = "No result is shown: no job has what is asked for. Choose another metric.";
     return wrong(error.message);
   }
   table = found;
@@ -64,6 +66,7 @@ function offer() {
   form.rows.value = down?.name ?? "";
   form.columns.value = across?.name ?? "";
   form.panels.value = "";
+  restore(form, ["rows", "columns", "panels"]);
 }
 
 /** The factors that the view shows; each of them once. */
@@ -85,7 +88,7 @@ function offerFixed() {
     label.htmlFor = select.id = `fixed-${i}`;
     select.append(...factor.values.map((value) => new Option(value)));
     select.value = views[0].chosen.get(factor.name);
-    select.addEventListener("change", async () => { chosen.set(factor.name, select.value); await again(); element(select.id)?.focus(); });
+    select.addEventListener("change", async () => { chosen.set(factor.name, select.value); remember(form, chosen); await again(); element(select.id)?.focus(); });
     box.append(label, select);
     return box;
   }));
@@ -98,6 +101,7 @@ async function draw() {
   views = viewsOf(table, factors, { down, across, panels }, chosen);
   const showing = [down, across, panels].filter(Boolean);
   references.offer(form.reference, showing);
+  restore(form, ["reference"]);
   const reference = references.chosen(form.reference, table, factors);
   const where = views[0].where.map((value) => ["where", value]);
   const asked = [...question(), ...where];
@@ -184,7 +188,9 @@ const reload = throttled(load, 2000);
 form.addEventListener("submit", (event) => event.preventDefault());
 for (const field of [form.metric, form.reduction]) field.addEventListener("change", reload);
 form.around.addEventListener("change", () => (intervalOf(form.around.value) === table?.interval ? again() : reload()));
-for (const select of [form.rows, form.columns, form.panels, form.reference]) select.addEventListener("change", again);
+for (const select of [form.rows, form.columns, form.panels]) select.addEventListener("change", () => { keepApart(form, select); again(); });
+form.reference.addEventListener("change", again);
+form.addEventListener("change", () => remember(form, chosen));
 element("slice").addEventListener("change", () => curves().catch((error) => fail(error.message)));
 document.addEventListener("themechange", () => visible() && redraw());
 addEventListener("resize", throttled(() => visible() && redraw(), 300));
@@ -200,6 +206,7 @@ const progress = throttled(async () => {
   if (job && !list.children.length) list.append(...Object.keys(await ask(`/v1/jobs/${job}/metrics:names`)).map((n) => new Option(n)));
 }, 2000);
 
+restore(form, ["metric", "reduction", "around"]);
 progress();
 reload();
 const renew = () => { progress(); reload(); };

@@ -56,6 +56,35 @@ def test_every_factor_is_a_row_a_column_a_panel_or_has_one_chosen_value(
     expect(page.get_by_label("Where batch_size is")).to_have_value("32")
 
 
+def test_a_link_shows_the_same_view_of_a_study_again(page: Page, study: str) -> None:
+    page.get_by_label("From each job").select_option("best")
+    page.get_by_label("Around a mean").select_option("sd")
+    page.get_by_label("Panels").select_option("batch_size")
+    expect(page.get_by_label("Columns")).to_have_value("")  # each factor is in one place
+    page.get_by_label("Where optimizer.lr is").select_option("0.3")
+    page.get_by_label("Compare with").select_option(label="batch")
+    caption = page.locator("#heat caption").first
+    expect(caption).to_contain_text("where batch_size = 32; optimizer.lr = 0.3")
+    page.reload()
+    expect(caption).to_contain_text("val/accuracy, best where batch_size = 32; optimizer.lr = 0.3")
+    expect(page.locator("#heat tbody td").first).to_contain_text("the reference")
+    expect(page.get_by_label("Around a mean")).to_have_value("sd")
+    page.get_by_label("Rows").select_option("batch_size")
+    expect(page.get_by_label("Panels")).to_have_value("")
+    page.get_by_label("Columns").select_option("batch_size")
+    expect(page.get_by_label("Rows")).to_have_value("normalizer")
+
+
+def test_a_link_to_a_metric_that_is_gone_says_so(page: Page, study: str) -> None:
+    page.goto(f"/studies/{study}?metric=val/gone")
+    expect(page.locator("#question-wrong")).to_contain_text("no job of this study reported it")
+    expect(page.get_by_text("Choose another metric")).to_be_visible()
+    expect(page.get_by_text("Loading…")).to_have_count(0)
+    page.get_by_label("Metric", exact=True).fill("val/accuracy")
+    page.get_by_label("Metric", exact=True).press("Enter")
+    expect(page.locator("#lines canvas")).to_be_visible()
+
+
 def test_cells_show_their_significance_against_a_chosen_reference(page: Page, study: str) -> None:
     page.get_by_label("Compare with").select_option(label="batch")
     cells = page.locator("#heat tbody td")

@@ -1,0 +1,38 @@
+// The menus of a study's page: each factor is in one of them, and the address has what they say, for a link and a reload.
+
+const FACTORS = ["rows", "columns", "panels"];
+const FIELDS = ["metric", "reduction", "around", ...FACTORS, "reference"];
+const given = new URLSearchParams(location.search);
+
+/** Set the fields *names* of *form* as the address says, the first time; a menu must offer the value. */
+export function restore(form, names) {
+  for (const name of names.filter((one) => given.has(one))) {
+    const field = form[name];
+    const value = given.get(name);
+    given.delete(name); // what the reader chooses later counts
+    if (!field.options || [...field.options].some((option) => option.value === value)) field.value = value;
+  }
+}
+
+/** The values of factors that are not shown, as the address says. */
+export function fixedValues() {
+  return given.getAll("where").map((text) => [text.slice(0, text.indexOf("=")), text.slice(text.indexOf("=") + 1)]);
+}
+
+/** Write into the address what *form* says, and the values that *chosen* fixes. */
+export function remember(form, chosen) {
+  const query = new URLSearchParams(FIELDS.map((name) => [name, form[name].value]));
+  for (const [name, value] of chosen) query.append("where", `${name}=${value}`);
+  history.replaceState(null, "", `${location.pathname}?${query}`);
+}
+
+/** A factor that *changed* took is taken out of the other menus; rows take one that is free. */
+export function keepApart(form, changed) {
+  for (const other of FACTORS.map((name) => form[name]).filter((menu) => menu !== changed && menu.value && menu.value === changed.value)) {
+    const taken = FACTORS.filter((name) => form[name] !== other).map((name) => form[name].value);
+    const free = [...other.options].map((option) => option.value).filter((value) => !taken.includes(value));
+    if (other !== form.rows) other.value = "";
+    else if (free.length) other.value = free[0];
+    else changed.value = ""; // the only factor stays a row
+  }
+}
