@@ -52,7 +52,7 @@ class ProblemField(BaseModel):
     """A field that breaks a rule."""
 
     field: str = Field(examples=["batch_size"])
-    rule: str = Field(examples=["Input should be greater than or equal to 1, not 0"])
+    rule: str = Field(examples=["must be greater than or equal to 1, not 0"])
 
 
 class Problem(BaseModel):
@@ -153,8 +153,8 @@ def _fields(error: dict[str, Any], body: Any, model: type[BaseModel] | None) -> 
         if not loc and isinstance(error.get("input"), bytes):
             return [FieldProblem("body", "send it with the header Content-Type: application/json")]
         return explain([{**error, "loc": loc}], body, model)
-    found = explain([{**error, "loc": loc}], {})
-    return [FieldProblem(f.field, f"{f.rule} ({where})") for f in found]
+    # a parameter that may repeat is known by its name, not by its place among its values
+    return explain([{**error, "loc": [part for part in loc if isinstance(part, str)]}], {})
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -162,7 +162,7 @@ async def _http(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     status, detail = error.status_code, str(error.detail)
     if status == 404:
-        detail = f"nothing is at {request.url.path}; GET /openapi.json lists what there is"
+        detail = f"nothing is at {request.url.path}; /openapi.json lists what there is"
     if status == 405:
         detail = f"{request.method} is not for {request.url.path}; allowed: {headers.get('Allow')}"
     if status == 400:  # the framework could not decode the body

@@ -31,6 +31,8 @@ def read_limits(
         raise InvalidSpec.of([FieldProblem("owner", rule), FieldProblem("project", rule)])
     if project is None:
         return limits_of(state, reader, "owner", owner or reader.owner)
+    if project != EACH:
+        projects.check_exists(state.database, project)
     return limits_of(state, reader, "project", project)
 
 

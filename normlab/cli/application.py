@@ -140,8 +140,10 @@ def run(arguments: Sequence[str]) -> int:
     except NormlabError as e:
         return _say(one_line(e), exit_code(e))
     except _UsageError as e:
-        usage = f" (normlab {arguments[0]} --help)" if arguments else ""
-        return _say(_in_our_words(e).format_message() + usage, BAD_INPUT)
+        said = _in_our_words(e).format_message()
+        usage = f" ({e.ctx.command_path} --help)" if e.ctx else ""
+        # without any argument, the help is printed already
+        return _say(said + usage, BAD_INPUT) if said else BAD_INPUT
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:

@@ -229,4 +229,8 @@ def _path_of(client: Client, text: str) -> str:
     try:
         return f"/jobs/{client.get(text).id}"
     except NotFound:
-        return f"/studies/{client.studies.study_id(text)}"
+        pass
+    try:
+        return f"/studies/{client.studies.summary(text).id}"
+    except NotFound as e:
+        raise NotFound(f"there is no job and no study {text!r}; normlab ls lists the jobs") from e

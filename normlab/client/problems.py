@@ -52,11 +52,11 @@ def from_problem(status: int, body: Any, text: str) -> NormlabError:
     Args:
         status: the HTTP status.
         body: the decoded `application/problem+json`, or None.
-        text: the message if the body has none.
+        text: the message if the body has none, as that of a proxy.
     """
     problem: Mapping[str, Any] = body if isinstance(body, Mapping) else {}
     kind = BY_CODE.get(str(problem.get("code"))) or _by_status(status)
-    message = str(problem.get("detail") or problem.get("title") or f"{status}: {text}")
+    message = str(problem.get("detail") or problem.get("title") or text)
     if issubclass(kind, InvalidSpec):
         return kind(message, _field_problems(problem.get("errors")))
     return kind(message)

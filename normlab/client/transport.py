@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Type,
 from urllib.parse import urlsplit
 
 import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from normlab.client.problems import from_problem
 from normlab.errors import InvalidSpec, NormlabError, ServiceUnavailable
@@ -22,6 +22,7 @@ API = "/v1"
 TRY_AGAIN = {429, 502, 503, 504}
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
+_SSL = re.compile(r"^\[SSL: \w+\] (.*?)( \(_ssl\.c:\d+\))?$")
 _ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 
@@ -55,6 +56,7 @@ class Transport:
         certificate: Optional[Path] = None,
     ) -> None:
         self.url = _checked(url)
+        _check_token(token)
         self.tries = tries
         self.sleep = sleep
         timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, 5.0))
@@ -113,7 +115,11 @@ class Transport:
 
     def record(self, kind: Type[AnyRecord], method: str, path: str, **how: Any) -> AnyRecord:
         """Send a request and read its answer as a *kind*; *how* is that of `send`."""
-        return kind.model_validate_json(self.send(method, path, **how).content)
+        answer = self.send(method, path, **how)
+        try:
+            return kind.model_validate_json(answer.content)
+        except ValidationError as e:
+            raise ServiceUnavailable(_foreign(answer)) from e
 
     def records(self, kind: Type[AnyRecord], path: str, **how: Any) -> List[AnyRecord]:
         """Get a list whose members are each a *kind*; *how* is that of `send`."""
@@ -157,7 +163,9 @@ class Transport:
         """Return the error for a server that does not answer."""
         late = isinstance(cause, httpx.TimeoutException)
         silent = "it took too long" if late else "the connection broke off"
-        reason = _ERRNO.sub("", str(cause)) or silent
+        reason = _SSL.sub(r"\1", _ERRNO.sub("", str(cause))) or silent
+        if "WRONG_VERSION_NUMBER" in str(cause):
+            reason = "it does not encrypt; begin the address with http://"
         return ServiceUnavailable(
             f"no answer from {self.url} ({reason}); "
             "is it running? `normlab up` starts a stack here, `normlab doctor` finds the problem"
@@ -179,7 +187,9 @@ def _checked(url: str) -> str:
     try:
         parts = urlsplit(url)
         whole = parts.scheme in ("http", "https") and bool(parts.hostname)
-        whole = whole and parts.port != 0  # reading the port raises an error if it is invalid
+        whole = (
+            whole and " " not in url and parts.port != 0
+        )  # reading the port raises an error if it is invalid
     except ValueError:
         whole = False
     if not whole:
@@ -188,6 +198,13 @@ def _checked(url: str) -> str:
             "http://127.0.0.1:8642"
         )
     return url.rstrip("/")
+
+
+def _check_token(token: Optional[str]) -> None:
+    if token is not None and not token.isprintable():
+        raise InvalidSpec(
+            "the token has a line break or another invisible character; copy it again"
+        )
 
 
 def pause(attempt: int) -> float:
@@ -215,7 +232,16 @@ def _error(answer: httpx.Response) -> NormlabError:
         body = answer.json()
     except ValueError:
         body = None
-    return from_problem(answer.status_code, body, answer.text[:200] or answer.reason_phrase)
+    return from_problem(answer.status_code, body, _foreign(answer))
+
+
+def _foreign(answer: httpx.Response) -> str:
+    """Say that something answers which is not our API, or one of another version."""
+    where, said = answer.request.url.copy_with(path="/", query=None), answer.reason_phrase
+    return (
+        f"{str(where).rstrip('/')} does not answer as normlab does ({said}); is the address right, "
+        "and does the stack there have the version of this client?"
+    )
 
 
 def _retry_after(answer: httpx.Response) -> float:

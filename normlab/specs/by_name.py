@@ -117,7 +117,7 @@ class ByName(Generic[SpecT]):
         if isinstance(value, str):  # "online" is short for {"kind": "online"}
             value = {self._tag: value}
         if not isinstance(value, Mapping):
-            raise PydanticCustomError("model_type", "Input should be a valid dictionary or a name")
+            raise PydanticCustomError("model_type", "must be an object or a name")
         if self._tag not in value:
             value = self._with_default(value)
         return self._named(value[self._tag], info).model_validate(dict(value), context=info.context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type, get_args
 
 from pydantic import BaseModel
@@ -13,6 +14,20 @@ MOST = 50
 """The largest number of problems that are listed."""
 
 _TAGS = ("kind", "name")  # the fields that choose a member of a union
+_WHAT = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "text",
+    "list": "a list",
+    "tuple": "a list",
+    "set": "a list",
+    "frozen_set": "a list",
+}
+"""What a value must be, by the beginning of the type of pydantic's error."""
+_OF_A_TYPE = re.compile("(" + "|".join(_WHAT) + ")_(type|parsing|parsing_size|from_float)")
+_SIZED = re.compile(r"^\w+ should have (.*) after validation, not (\d+)$")
+_SHOULD = re.compile(r"^(Input|String|Data|URL) should ")
 
 
 def explain(
@@ -58,7 +73,13 @@ def rule_of(error: Mapping[str, Any]) -> str:
     if error["type"] == "union_tag_invalid":
         ctx = error["ctx"]
         return f"{ctx['tag']!r} is unknown; use one of {ctx['expected_tags']}"
-    return f"{message}, not {_short(error.get('input'))}"
+    if error["type"] in ("too_short", "too_long"):
+        rule = _SIZED.sub(r"must have \1, not \2", message)
+        # of a text that other rules have read before, pydantic says items too
+        return rule.replace(" item", " character") if isinstance(error["input"], str) else rule
+    of_a_type = _OF_A_TYPE.fullmatch(error["type"])
+    rule = f"must be {_WHAT[of_a_type[1]]}" if of_a_type else _SHOULD.sub("must ", message)
+    return f"{rule}, not {_short(error.get('input'))}"
 
 
 def _short(value: Any) -> str:

@@ -55,9 +55,18 @@ def said_of(source: str, rule: str) -> Iterator[None]:
     try:
         yield
     except yaml.YAMLError as e:
-        raise InvalidSpec(f"{source}: {rule}: {' '.join(str(e).split())}") from e
+        raise InvalidSpec(f"{source}: {rule}: {_why(e)}") from e
     except (RecursionError, ValueError) as e:
         raise InvalidSpec(f"{source}: {_BEYOND}") from e
+
+
+def _why(error: yaml.YAMLError) -> str:
+    """Return what the parser met, and in which line, in one line."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return str(error).splitlines()[0]
+    met = str(getattr(error, "problem", "")).replace("<stream end>", "the end")
+    return f"line {mark.line + 1}, column {mark.column + 1}: {met}"
 
 
 def value_of(text: str) -> Any:

@@ -36,7 +36,7 @@ def main() -> int:
             job = client.get(order["job"])
             found = load(job.id, client=client, data_root=root, trust_code=order["trust_code"])
     except NormlabError as e:
-        print(e, file=sys.stderr)
+        print("normlab:", " ".join(str(e).split()), file=sys.stderr)
         return _FAILED
     numbers = _numbers(job, found)
     if order["json"]:

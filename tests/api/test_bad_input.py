@@ -20,7 +20,7 @@ from tests.api.conftest import a_job
     ("fields", "field", "words"),
     [
         ({"batchsize": 2}, "batchsize", "did you mean 'batch_size'?"),
-        ({"batch_size": "many"}, "batch_size", "valid integer"),
+        ({"batch_size": "many"}, "batch_size", "a whole number, not 'many'"),
         ({"batch_size": 0}, "batch_size", "greater than or equal to 1"),
         ({"batch_size": 1201}, "batch_size", "1200 training samples"),
         ({"normalizer": {"kind": "group", "groups": 3}}, "normalizer.groups", "use one of 1, 2, 4"),

@@ -124,7 +124,7 @@ def test_the_error_for_a_wrong_query_parameter_names_it(client: httpx.Client) ->
     response = client.get("/bug", params={"count": "many"})
     (field,) = response.json()["errors"]
     assert (response.status_code, field["field"]) == (422, "count")
-    assert field["rule"].endswith("(query)")
+    assert field["rule"] == "must be a whole number, not 'many'"
 
 
 @pytest.mark.parametrize(

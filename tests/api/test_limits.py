@@ -51,6 +51,8 @@ def test_people_see_their_own_limits_and_those_of_their_projects(
     assert [(one["most"], one["used"]) for one in of_project["limits"]][1] == (5, 0)
     other = client.get("/v1/limits", params={"owner": "bob"}, headers=ada)
     assert (other.status_code, other.json()["code"]) == (403, "forbidden")
+    unknown = client.get("/v1/limits", params={"project": "unknown"})  # as an admin
+    assert unknown.status_code == 404
     nowhere = client.get("/v1/limits", params={"project": "secret"}, headers=ada)
     assert nowhere.status_code == 404
     assert client.get("/v1/limits", params={"owner": "bob"}).status_code == 200

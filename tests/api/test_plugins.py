@@ -67,7 +67,7 @@ def test_a_job_uses_what_it_names_and_no_other_job_does(
 
 
 def test_options_of_an_upload_are_checked_at_the_door(client: httpx.Client, uploaded: str) -> None:
-    for wrong, rule in ((0, "greater than 0"), ("x", "valid number")):
+    for wrong, rule in ((0, "greater than 0"), ("x", "a number")):
         job = {**a_job(), "normalizer": {**MINE, "alpha": wrong}, "code": [uploaded]}
         (error,) = client.post("/v1/jobs", json=job).json()["errors"]
         assert error["field"] == "normalizer.alpha"

@@ -115,6 +115,8 @@ def test_help_loads_nothing_heavy() -> None:
         (["--url", "localhost", "ls"], 2),
         (["--url", "ftp://localhost", "ls"], 2),
         (["--url", "http://", "ls"], 2),
+        (["--url", "http://local host", "ls"], 2),
+        (["--url", "http://localhost:1", "--token", "a\nb", "ls"], 2),
         (["--url", "http://localhost:99999", "ls"], 2),
         (["--url", "http://127.0.0.1:1", "export", "j"], 3),
     ],
@@ -127,6 +129,31 @@ def test_a_failure_is_one_line_and_an_exit_code(
     assert said.out == ""
     assert said.err.startswith("normlab: ")
     assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "help_"),
+    [
+        ("nope", "normlab --help"),
+        ("ls --nope", "normlab ls --help"),
+        ("study run", "normlab study run --help"),
+        ("study nope", "normlab study --help"),
+    ],
+)
+def test_a_wrong_command_line_names_the_help_that_has_the_right_one(
+    line: str, help_: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(line.split()) == 2
+    assert capsys.readouterr().err.endswith(f"({help_})\n")
+
+
+def test_a_group_of_commands_alone_prints_its_help_and_nothing_else(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["study"]) == 2
+    said = capsys.readouterr()
+    assert "preview" in said.out
+    assert said.err == ""
 
 
 @pytest.mark.parametrize("url", ["localhost:8642", "http://", "http://a:99999", "http://[a"])
@@ -205,8 +232,8 @@ def test_tab_completion_offers_no_jobs_without_a_server(
     ("line", "said"),
     [
         ("ls -o xml", "'xml' is not one of 'table', 'json', 'yaml', 'csv'"),
-        ("ls --limit many", "a valid integer, unable to parse string as an integer, not 'many'"),
-        ("results x --confidence high", "unable to parse string as a number, not 'high'"),
+        ("ls --limit many", "must be a whole number, not 'many'"),
+        ("results x --confidence high", "must be a number, not 'high'"),
     ],
 )
 def test_a_value_of_another_type_is_refused_in_our_words_with_the_value(

@@ -49,8 +49,12 @@ def test_overrides_alone_make_a_job() -> None:
     ("text", "says"),
     [
         ("[1, 2]", "not a list"),
-        ("{", "neither JSON nor YAML"),
-        ("a: b: c", "neither JSON nor YAML"),
+        (
+            "{",
+            "neither JSON nor YAML: line 1, column 2: expected the node .* found 'the end'",
+        ),
+        ("a: b: c", "neither JSON nor YAML: line 1, column 5: mapping values are not allowed"),
+        ("a: \0", "neither JSON nor YAML: unacceptable character"),
         ("", "not a NoneType"),
     ],
 )

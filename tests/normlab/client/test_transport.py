@@ -10,7 +10,7 @@ import pytest
 from normlab import errors
 from normlab.client import Client
 from normlab.client.problems import BY_CODE, by_code, from_problem
-from normlab.errors import NormlabError, ServiceUnavailable
+from normlab.errors import InvalidSpec, NormlabError, ServiceUnavailable
 
 CREATED = {
     "id": "j1",
@@ -180,23 +180,43 @@ def test_codes_are_unique() -> None:
     ],
 )
 def test_an_answer_without_a_code_is_classified_by_its_status(status: int, kind: type) -> None:
-    error = from_problem(status, None, "<html>proxy</html>")
+    error = from_problem(status, None, "a proxy said so")
     assert type(error) is kind
-    assert str(status) in str(error)
+    assert str(error) == "a proxy said so"
 
 
 def test_an_answer_that_is_not_json_raises_our_own_error(
     seen: List[httpx.Request], slept: List[float]
 ) -> None:
     script: Script = [httpx.Response(500, text="<html>boom</html>")]
-    with pytest.raises(ServiceUnavailable, match="boom"):
+    with pytest.raises(ServiceUnavailable, match="http://stack does not answer as normlab does"):
         client_of(script, seen, slept).get("j1")
+
+
+def test_something_else_that_answers_is_not_taken_for_the_service(
+    seen: List[httpx.Request], slept: List[float]
+) -> None:
+    script: Script = [httpx.Response(200, text="<html>welcome</html>")]
+    with pytest.raises(ServiceUnavailable, match="is the address right") as caught:
+        client_of(script, seen, slept).get("01a22b00-0000-7000-8000-00000000beef")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_token_that_cannot_be_sent_is_refused_without_being_repeated() -> None:
+    with pytest.raises(InvalidSpec, match="line break") as caught:
+        Client("http://stack", "secret\n")
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("cause", "words"),
     [
         (httpx.ConnectError("[Errno 111] Connection refused"), "Connection refused"),
+        (
+            httpx.ConnectError("[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)"),
+            "it does not encrypt; begin the address with http://",
+        ),
+        (httpx.ConnectError("[SSL: X] unknown authority (_ssl.c:1)"), "unknown authority"),
         (httpx.ReadError(""), "the connection broke off"),
         (httpx.ReadTimeout(""), "it took too long"),
     ],

@@ -48,7 +48,23 @@ def test_the_tag_of_a_union_is_not_part_of_the_path() -> None:
 
 def test_a_limit_is_reported_with_the_value_that_broke_it() -> None:
     rule = problem(batch_size=0)[1]
-    assert rule == "Input should be greater than or equal to 1, not 0"
+    assert rule == "must be greater than or equal to 1, not 0"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "rule"),
+    [
+        ({"batch_size": "many"}, "must be a whole number, not 'many'"),
+        ({"batch_size": 2.5}, "must be a whole number, not 2.5"),
+        ({"deterministic": "often"}, "must be true or false, not 'often'"),
+        ({"optimizer": {"name": "sgd", "lr": "high"}}, "must be a number, not 'high'"),
+        ({"diagnostics": "power"}, "must be a list, not 'power'"),
+        ({"name": "x" * 1000}, "must have at most 200 characters, not 1000"),
+        ({"code": ["0" * 64] * 100}, "must have at most 16 items, not 100"),
+    ],
+)
+def test_a_rule_is_said_in_plain_words_with_the_value(wrong: dict[str, Any], rule: str) -> None:
+    assert problem(**wrong)[1].startswith(rule)
 
 
 def test_nan_is_refused_as_not_finite() -> None:
