@@ -7,12 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, IPvAnyAddress, SecretStr, ValidationError, model_validator
+from pydantic import (
+    Field,
+    IPvAnyAddress,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from normlab.errors import FieldProblem, InvalidSpec, told
 from normlab.specs.devices import KINDS, Kind
 from normlab.stacks.running import default_data_dir
+from service.webhook_addresses import why_unusable
 
 _OURS = "NORMLAB_"  # the database's password, the admin's token
 _OF_BUCKETS = ("AWS_", "GOOGLE_", "AZURE_")
@@ -145,7 +153,6 @@ class Settings(BaseSettings):
     audit_days: int = Field(365, ge=1, description="for which the audit trail is kept")
     webhooks: str = Field(
         "",
-        pattern=r"^(https?://[^\s,]+(,https?://[^\s,]+)*)?$",
         description="URLs, with commas, that are told of ended studies and lost workers",
     )
     webhook_secret: SecretStr | None = Field(
@@ -163,6 +170,18 @@ class Settings(BaseSettings):
                 f"NORMLAB_LEASE_S={self.lease_s:g}, or one late heartbeat loses a healthy job"
             )
         return self
+
+    @field_validator("webhooks")
+    @classmethod
+    def _webhooks_can_be_reached(cls, urls: str) -> str:
+        for url in filter(None, urls.split(",")):
+            why = why_unusable(url)
+            if why is not None:
+                raise ValueError(
+                    f"{url!r} is no address of a webhook: {why}; write scheme, host and path, "
+                    "such as https://chat.example.org/hooks/normlab"
+                )
+        return urls
 
     @model_validator(mode="after")
     def _webhooks_are_signed(self) -> Settings:
@@ -243,7 +262,11 @@ class Settings(BaseSettings):
         try:
             return cls()
         except ValidationError as e:
-            problems = [FieldProblem(_variable(p["loc"]), p["msg"]) for p in e.errors()]
+            # without the values, some of which are secrets
+            problems = [
+                FieldProblem(_variable(p["loc"]), p["msg"].removeprefix("Value error, "))
+                for p in e.errors()
+            ]
             raise InvalidSpec(f"settings cannot be used: {told(problems)}", problems) from e
 
 

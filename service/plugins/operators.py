@@ -18,7 +18,7 @@ from normlab.specs.dataset_contents import look_below
 from service.inspector import Inspector
 from service.plugins import store
 from service.settings import Settings
-from service.store.database import Database
+from service.store.database import START_S, Database
 
 log = structlog.get_logger(__name__)
 
@@ -47,13 +47,10 @@ class OperatorPlugins:
         A plugin that cannot be used is left out; the others are not affected.
         """
         self.good, self.troubles, self._recorded = [], [], False
-        for path, source in self._read().items():
-            one = self._describe(path, source)
-            trouble = one if isinstance(one, Trouble) else _clash(one, self.good)
-            if trouble is not None:
-                self.troubles.append(trouble)
-            elif isinstance(one, PluginDescription):
-                self.good.append(one)
+        # a database that starts with the API may be slow, which is no reason not to start
+        with Database(self._database.conninfo, pool_size=1, connect_s=START_S) as database:
+            for path, source in self._read().items():
+                self._take(self._describe(database, path, source))
         for trouble in self.troubles:
             log.error("plugin_unusable", plugin=trouble.name, reason=trouble.reason)
         registries.put_in_force([one.plugin() for one in self.good])
@@ -92,9 +89,16 @@ class OperatorPlugins:
                 self.troubles.append(Trouble(str(path), str(e)))
         return sources
 
-    def _describe(self, path: Path, source: PluginFiles) -> Described:
+    def _take(self, one: Described) -> None:
+        trouble = one if isinstance(one, Trouble) else _clash(one, self.good)
+        if trouble is not None:
+            self.troubles.append(trouble)
+        elif isinstance(one, PluginDescription):
+            self.good.append(one)
+
+    def _describe(self, database: Database, path: Path, source: PluginFiles) -> Described:
         """Describe *source*; what was described before is only looked up."""
-        known = store.find(self._database, source.digest)
+        known = store.find(database, source.digest)
         if known is not None:
             return known.model_copy(update={"name": source.name})
         try:
@@ -102,7 +106,7 @@ class OperatorPlugins:
         except ServiceUnavailable as e:  # jobs without it need not wait
             return Trouble(source.name, f"{e}; restart the API when it runs")
         if isinstance(found, PluginDescription):
-            with self._database.begin() as connection:
+            with database.begin() as connection:
                 store.keep(connection, source, found, owner=None, origin=origin_of(path))
         return found
 

@@ -18,8 +18,8 @@ from normlab.errors import ServiceUnavailable
 from normlab.host.private_files import append_privately
 from normlab.host.processes import die_with_parent
 from service.servers.server_user import ServerUser, popen_options
+from service.store.database import START_S
 
-START_S = 60
 STOP_S = 30.0
 LOG_KEPT_BYTES = 16 << 20
 TAIL_BYTES = 2000

@@ -25,7 +25,7 @@ import structlog
 
 from normlab.errors import ServiceUnavailable
 from normlab.host.locks import held
-from service.servers.children import START_S, Child, end_leftover, restart_ended
+from service.servers.children import Child, end_leftover, restart_ended
 from service.servers.server_user import (
     ServerUser,
     let_through,
@@ -34,7 +34,7 @@ from service.servers.server_user import (
     socket_folder,
 )
 from service.settings import Settings
-from service.store.database import translated_errors
+from service.store.database import START_S, translated_errors
 
 _log = structlog.get_logger(__name__)
 _BUSY = "servers run on {} already; stop that `normlab up`, or set NORMLAB_DATA_DIR"

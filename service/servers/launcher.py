@@ -22,11 +22,11 @@ from normlab.host.private_files import tighten, write_privately
 from normlab.stacks.connection import Connection, forget_connection, pinned
 from normlab.stacks.running import LOCK_NAME
 from service.servers import embedded
-from service.servers.children import START_S, Child, restart_ended
+from service.servers.children import Child, restart_ended
 from service.servers.servers_file import ServerUrls, forget_servers, write_servers
 from service.settings import Settings
 from service.store import tokens
-from service.store.database import CONNECT_S, Database, migrate
+from service.store.database import CONNECT_S, START_S, Database, migrate
 
 log = structlog.get_logger(__name__)
 

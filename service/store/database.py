@@ -32,6 +32,7 @@ _AWAY = (
 )  # fmt: skip
 _TOO_LONG = "this takes longer than the database may take for it; ask for less"
 CONNECT_S = 5
+START_S = 60  # for a part of a stack to start, and for the others to wait for it
 _MIGRATION_LOCK = 0x6E6F726D6C6162  # "normlab"
 
 

@@ -45,6 +45,8 @@ _WAITING = text(f"""
         coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::float8 as oldest_s
     from delivery where delivered_at is null and created_at > clock_timestamp() - {TRIED_FOR}
 """)
+# an address that was stored before it was checked may have no such port, or a name of no host
+_UNSENT = (httpx.HTTPError, httpx.InvalidURL, ValueError, OverflowError)
 _log = structlog.get_logger(__name__)
 
 
@@ -97,7 +99,7 @@ class Deliverer:
         try:
             answer = client.post(message.url, content=body, headers=headers)
             problem = None if answer.is_success else f"answered {answer.status_code}"
-        except httpx.HTTPError as e:
+        except _UNSENT as e:
             problem = f"{type(e).__name__}: {e}"
         self._note(message, problem)
         return int(problem is None)

@@ -13,10 +13,10 @@ from normlab.specs import registries
 from normlab.specs.jobs import JobSpec
 from normlab.specs.normalizers import BY_KIND
 from service.inspector import Inspector
-from service.plugins import store
+from service.plugins import operators, store
 from service.plugins.operators import OperatorPlugins
 from service.settings import Settings
-from service.store.database import Database
+from service.store.database import START_S, Database
 from tests.normlab.plugins.authors import BROKEN, mine, written
 
 pytestmark = pytest.mark.usefixtures("no_plugins")
@@ -44,6 +44,21 @@ def test_the_operators_plugins_are_in_force_for_every_job(
     name, folder = store.written(database, mine().digest, tmp_path / "elsewhere")
     assert name == "my_norms.py"
     assert read_source(folder).digest == mine().digest
+
+
+def test_the_start_waits_for_a_slow_database_as_long_as_for_the_rest_of_the_stack(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[int] = []
+
+    class Watched(Database):
+        def __init__(self, url: str, pool_size: int, *, connect_s: int) -> None:
+            waits.append(connect_s)
+            super().__init__(url, pool_size, connect_s=connect_s)
+
+    monkeypatch.setattr(operators, "Database", Watched)
+    assert installed(database, tmp_path, written(tmp_path)).troubles == []
+    assert waits == [START_S]
 
 
 def test_what_was_described_before_starts_no_process(

@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
+from normlab.errors import InvalidSpec
 from service.jobs import workers
 from service.settings import Settings
 from service.store.database import Database
@@ -126,6 +127,39 @@ def test_a_receiver_that_is_away_does_not_keep_others_from_their_messages(
         problem = connection.execute(text("select problem from delivery where tries = 1"
                                           " and delivered_at is null")).scalar_one()  # fmt: skip
     assert "ConnectError" in problem
+
+
+@pytest.mark.parametrize("url", ["http://a:x/", "http://a:99999/", "http://a..b/", "nowhere"])
+def test_an_address_that_cannot_be_one_is_recorded_and_keeps_no_message_from_others(
+    database: Database, receiver: Receiver, url: str
+) -> None:
+    made(database, STUDY)
+    finish_all(database)
+    Herald(database, [url, receiver.url], 0).round()
+    assert _deliverer(database).round() == 1
+    with database.begin() as connection:
+        waits = text("select problem from delivery where delivered_at is null and url = :url")
+        assert connection.execute(waits, {"url": url}).scalar_one()
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://a:x/", "Invalid port: 'x'"),
+        ("http://a:99999/", "there is no port 99999"),
+        ("http://a..b/", "label empty"),
+        ("http://a/b c", "contains a space"),
+        ("ftp://a/b", "no scheme"),
+        ("https:///hook", "no host"),
+    ],
+)
+def test_an_address_that_cannot_be_one_is_refused_at_the_start(
+    url: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NORMLAB_WEBHOOKS", f"https://chat.example/hook,{url}")
+    monkeypatch.setenv("NORMLAB_WEBHOOK_SECRET", SECRET)
+    with pytest.raises(InvalidSpec, match=rf"NORMLAB_WEBHOOKS: '{url}' is no .*{why}"):
+        Settings.from_env()
 
 
 def _beat(database: Database, silence_s: float) -> None:
