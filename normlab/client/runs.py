@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence
 
-from normlab.client.tables import rows_of, typed_frame
+from normlab.client.tables import rows_of, typed_column, typed_frame
 from normlab.errors import InvalidSpec, ServiceUnavailable
 from normlab.records import ENDED, JobRecord
 from normlab.records.as_html import jobs_table
@@ -132,6 +132,8 @@ class Runs(Sequence[JobRecord]):
         """
         Return the fields in which the specifications differ, one row per job, and nothing else.
 
+        The columns are typed as those of `frame`.
+
         Raises:
             InvalidSpec: there are more jobs than anybody can compare, 200.
         """
@@ -146,7 +148,9 @@ class Runs(Sequence[JobRecord]):
         specs = [self._client.get(job.id).spec for job in self]
         plain = [spec.model_dump(mode="json", exclude=_NOT_COMPARED) for spec in specs]
         fields: Dict[str, List[Any]] = differing(plain) if plain else {}
-        return pd.DataFrame(fields, index=pd.Index([job.id for job in self], name="job"))
+        columns = {path: typed_column("field", values) for path, values in fields.items()}
+        ids = pd.Index([job.id for job in self], dtype="string", name="job")
+        return pd.DataFrame(columns, index=range(len(ids))).set_index(ids)
 
     def plot(self, metric: str, *, by: str = "normalizer", ax: Any = None) -> Any:
         """

@@ -49,13 +49,14 @@ def typed_frame(
     import pandas as pd
 
     columns = {
-        name: _column(kind, [row.values[i] for row in rows])
+        name: typed_column(kind, [row.values[i] for row in rows])
         for i, (name, kind) in enumerate(zip(names, kinds))
     }
     return pd.DataFrame({name: columns.get(name, pd.Series(dtype="object")) for name in names})
 
 
-def _column(kind: str, values: List[Any]) -> pd.Series:
+def typed_column(kind: str, values: List[Any]) -> pd.Series:
+    """Return *values* of a column of this *kind*, or None, with the type that fits all of them."""
     import pandas as pd
 
     if kind == "moment":

@@ -26,12 +26,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "")
     top = "".join(f"<th>{cell(name)}</th>" for name in head)
     body = "".join(f"<tr>{''.join(f'<td>{one}</td>' for one in row)}</tr>" for row in rows)
     said = f"<caption>{cell(caption)}</caption>" if caption else ""
-    return f"<table>{said}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    rows_ = f"{said}<thead><tr>{top}</tr></thead><tbody>{body}</tbody>"
+    return f'<div style="overflow-x: auto"><table style="white-space: nowrap">{rows_}</table></div>'
 
 
 def progress(done: int, of: int) -> str:
     """Return a bar with its numbers."""
-    return f'<progress max="{max(of, 1)}" value="{done}"></progress> {done} of {of or "?"}'
+    bar = f'<progress max="{max(of, 1)}" value="{done}" style="width: 6em"></progress>'
+    return f"{bar} {done} of {of or '?'}"
 
 
 def jobs_table(jobs: Sequence[JobRecord], of: int) -> str:

@@ -87,6 +87,8 @@ def test_only_what_differs_is_compared(runs: Runs) -> None:
     assert compared["optimizer.lr"].tolist() == [0.1, 0.01]
     assert compared["batch_size"].tolist() == [32, 2]
     assert "epochs" not in compared
+    assert compared["normalizer.groups"].dtype == "Int64"  # batch norm has none
+    assert compared["normalizer.groups"].isna().tolist() == [False, True]
     assert "name" not in compared
 
 
