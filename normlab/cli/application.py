@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from inspect import getdoc
 from pathlib import Path
 from typing import Any, Optional, Sequence
 
@@ -77,6 +78,12 @@ GROUPS = (
     tokens,
 )
 
+
+def _paragraphs(text: str) -> str:
+    """Return *text* with one line for each paragraph, which help breaks as its width needs."""
+    return "\n\n".join(" ".join(one.split()) for one in text.split("\n\n"))
+
+
 app = typer.Typer(
     name="normlab",
     no_args_is_help=True,
@@ -93,7 +100,9 @@ for group in GROUPS:
     app.add_typer(group.commands)
 for below in (app, *(one.typer_instance for one in app.registered_groups)):
     for command in below.registered_commands if below else ():
-        command.callback = with_forms(command.callback) if command.callback else None
+        if command.callback:
+            command.help = _paragraphs(getdoc(command.callback) or "")
+            command.callback = with_forms(command.callback)
 
 
 def _say_version(wanted: bool) -> None:

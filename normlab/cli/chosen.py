@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Callable, List, Optional, Union
 
 import typer
 
-from normlab.cli.completion import job_ids
+from normlab.cli.completion import job_ids, study_names
 from normlab.errors import InvalidSpec
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ Jobs = typer.Argument(
     metavar="[JOB]...",
     show_default=False,
 )
-Studies = typer.Option(None, "--study", "-s", help="A study, by id or name (repeatable).")
+Studies = typer.Option(
+    None, "--study", "-s", help="A study, by id or name (repeatable).", autocompletion=study_names
+)
 
 
 Changed = Union["JobDetail", "StudyRecord"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from itertools import islice
 from typing import TYPE_CHECKING, Callable, List, Optional, Tuple, TypeVar
 
 import typer
 
-from normlab.cli.output import short_ids
+from normlab.cli.output import STYLES, short_ids
 from normlab.errors import NormlabError
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ AnswerT = TypeVar("AnswerT")
 
 # The Tab key must not hang: no list is better than a slow one.
 PATIENCE_S = 0.7
+_STUDIES = 50
+_WORD = re.compile(r"[\w.-]+")
 
 
 def job_ids(ctx: typer.Context, incomplete: str) -> List[Tuple[str, str]]:
@@ -68,6 +72,49 @@ def metric_names(ctx: typer.Context, incomplete: str) -> List[str]:
     jobs = _asked(ctx, lambda client: client.page(limit=20).jobs) or []
     names = dict.fromkeys(name for job in jobs for name in job.last)
     return [name for name in sorted(names) if name.startswith(incomplete)]
+
+
+def study_names(ctx: typer.Context, incomplete: str) -> List[Tuple[str, str]]:
+    """Complete the newest studies: by name if it is one word for a shell, or else as tables do."""
+    found = _asked(ctx, lambda client: list(islice(client.studies.list(), _STUDIES))) or []
+    ends = short_ids([study.id for study in found])
+    texts = [
+        one.name if _WORD.fullmatch(one.name) and one.name.startswith(incomplete) else end
+        for one, end in zip(found, ends)
+    ]
+    return [
+        (text, f"{one.name}, {one.state}")
+        for text, one in zip(texts, found)
+        if text.startswith(incomplete)
+    ]
+
+
+def columns(ctx: typer.Context, incomplete: str) -> List[str]:
+    """Complete what a list can be sorted by; a minus in front stays."""
+    minus = "-" if incomplete.startswith("-") else ""
+    known = [name for name, kind in _names(ctx) if kind != "field"]
+    return [minus + name for name in known if name.startswith(incomplete[len(minus) :])]
+
+
+def conditions(ctx: typer.Context, incomplete: str) -> List[str]:
+    """Complete the last word of a filter: a column, a field, or a metric."""
+    words = incomplete.rpartition(" ")
+    return [f"{words[0]}{words[1]}{name}" for name, _ in _names(ctx) if name.startswith(words[2])]
+
+
+def states(incomplete: str) -> List[str]:
+    """Complete the states of a job."""
+    return [state for state in STYLES if state.startswith(incomplete)]
+
+
+def _names(ctx: typer.Context) -> List[Tuple[str, str]]:
+    from normlab.records.tables import FieldList
+
+    def ask(client: Client) -> FieldList:
+        return client.transport.record(FieldList, "GET", "/jobs:fields")
+
+    found = _asked(ctx, ask)
+    return [(one.name, one.kind) for one in found.fields] if found else []
 
 
 def _asked(ctx: typer.Context, ask: Callable[[Client], AnswerT]) -> Optional[AnswerT]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, TextIO, U
 
 import typer
 
-from normlab.cli.completion import job_ids
+from normlab.cli.completion import job_ids, metric_names, study_names
 from normlab.cli.connecting import connect
 from normlab.cli.forms import Form, choose, chosen, text_of
 from normlab.cli.output import examples, print_json
@@ -41,9 +41,15 @@ commands = typer.Typer()
 def export(
     ctx: typer.Context,
     job: Optional[str] = Job,
-    study: Optional[str] = typer.Option(None, "--study", help="Export every job of this study."),
+    study: Optional[str] = typer.Option(
+        None, "--study", help="Export every job of this study.", autocompletion=study_names
+    ),
     metric: List[str] = typer.Option(
-        [], "--metric", "-m", help="Only these metrics; default: all."
+        [],
+        "--metric",
+        "-m",
+        help="Only these metrics; default: all.",
+        autocompletion=metric_names,
     ),
     artifacts: bool = typer.Option(False, "--artifacts", help="Also export the job's files."),
     to: Optional[Path] = typer.Option(

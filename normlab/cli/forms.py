@@ -9,7 +9,7 @@ import json
 from contextvars import ContextVar
 from enum import Enum
 from functools import wraps
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
 
 import typer
 
@@ -81,12 +81,13 @@ def chosen() -> Form:
     return _chosen.get()
 
 
-def text_of(plain: Any, rows: Any = None) -> str:
+def text_of(plain: Any, rows: Any = None, columns: Sequence[str] = ()) -> str:
     """
     Return *plain* data in the form that the command line asks for.
 
     Args:
         rows: the same as a list of records, for CSV; None: *plain* is one.
+        columns: the head of CSV that has no rows.
     """
     form = _chosen.get()
     if form is Form.yaml:
@@ -95,16 +96,16 @@ def text_of(plain: Any, rows: Any = None) -> str:
         text: str = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
         return text.rstrip("\n")
     if form is Form.csv:
-        return _csv(plain if rows is None else rows)
+        return _csv(plain if rows is None else rows, columns)
     return json.dumps(plain, indent=2, ensure_ascii=False)
 
 
-def _csv(plain: Any) -> str:
+def _csv(plain: Any, of_none: Sequence[str]) -> str:
     """Return a row for each record, a column for each path; lists in a cell are JSON."""
     from normlab.presentation.columns import plain_cell
 
     rows = [dict(_flat(one)) for one in (plain if isinstance(plain, list) else [plain])]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns = list(dict.fromkeys(name for row in rows for name in row)) if rows else of_none
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)

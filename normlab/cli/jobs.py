@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import typer
 
-from normlab.cli.completion import JobArgument, JobsArgument, kinds
+from normlab.cli.completion import (
+    JobArgument,
+    JobsArgument,
+    columns,
+    conditions,
+    kinds,
+    states,
+    study_names,
+)
 from normlab.cli.connecting import connect
 from normlab.cli.output import (
     AsJson,
@@ -28,6 +37,7 @@ from normlab.presentation.headlines import in_accuracys_place
 from normlab.specs.devices import NAMES
 
 if TYPE_CHECKING:
+    from normlab.client import Client
     from normlab.records import AttemptRecord, JobDetail, JobRecord
     from normlab.specs.jobs import JobSpec
 
@@ -42,6 +52,11 @@ COLUMNS = ["job", "name", "state", "normalizer", "model", "dataset", "batch", "s
 
 # of a list in a narrow terminal; `--json` shows all
 SPARE = ["device", "dataset", "seed", "model", "epoch", "batch", "name", "age"]
+
+
+_METRIC = re.compile(r"[a-z]\w*/[\w./-]+")
+_NONE = "no jobs found; queue one: normlab submit job.yaml"
+_NONE_FITS = "no job fits; `normlab ls` alone lists the newest of all"
 
 
 commands = typer.Typer()
@@ -60,19 +75,31 @@ commands = typer.Typer()
 def ls(
     ctx: typer.Context,
     state_is: Optional[str] = typer.Option(
-        None, "--state", "-S", help="queued, running, succeeded, failed or cancelled."
+        None,
+        "--state",
+        "-S",
+        help="queued, running, succeeded, failed or cancelled.",
+        autocompletion=states,
     ),
     device: Optional[str] = typer.Option(None, help=f"{NAMES}."),
     kind: Optional[str] = typer.Option(
         None, "--normalizer", help="A kind of normalizer.", autocompletion=kinds
     ),
-    study: Optional[str] = typer.Option(None, help="A study's id, its end, or its name."),
+    study: Optional[str] = typer.Option(
+        None, help="A study's id, its end, or its name.", autocompletion=study_names
+    ),
     project: Optional[str] = OfProject,
     where: Optional[str] = typer.Option(
-        None, "--filter", "-f", help="For example: batch_size <= 4 and val/accuracy > 0.9"
+        None,
+        "--filter",
+        "-f",
+        help="For example: batch_size <= 4 and val/accuracy > 0.9",
+        autocompletion=conditions,
     ),
     sort: Optional[str] = typer.Option(
-        None, help="A column or metric; put - in front: largest first."
+        None,
+        help="A column or metric; put - in front: largest first.",
+        autocompletion=columns,
     ),
     limit: int = typer.Option(20, "--limit", "-n", min=1, help="Number of jobs."),
     trash: bool = typer.Option(False, "--trash", help="Jobs in the trash instead."),
@@ -81,20 +108,34 @@ def ls(
     as_json: bool = AsJson,
 ) -> None:
     """List jobs, newest first. Every command accepts the shown end of an id."""
+    from normlab.records import JobRecord
+
     filters = {"state": state_is, "device": device, "normalizer": kind, "study": study}
     filters.update({"project": project, "filter": where})
     filters["archived"] = "only" if archived else None
     with connect(ctx) as client:
         jobs = list(client.list(limit=limit, sort=sort, trash=trash or None, **filters))
+        why = "" if jobs else _why_none(client, where, sort)
     if as_json:
-        print_json(jobs)
+        print_json(jobs, columns=JobRecord.model_fields)
     elif ids:
-        print("\n".join(job.id for job in jobs))
-    elif not jobs:
-        print("no jobs found; queue one: normlab submit job.yaml", file=sys.stderr)
-    else:
+        print("".join(f"{job.id}\n" for job in jobs), end="")
+    elif jobs:
         rows = [_row(short, j) for short, j in zip(short_ids([j.id for j in jobs]), jobs)]
         print_table([*COLUMNS, "epoch", "val/accuracy", "age"], rows, spare=SPARE)
+    if why:
+        print(why, file=sys.stderr)
+
+
+def _why_none(client: Client, *asked: Optional[str]) -> str:
+    """Say why no job is listed: a metric that nobody has reported, the filters, or no job."""
+    from normlab.client.tables import unknown_metric
+
+    for name in _METRIC.findall(" ".join(filter(None, asked))):
+        unknown = unknown_metric(client.transport, name)
+        if unknown is not None:
+            return unknown
+    return _NONE_FITS if list(client.list(limit=1)) else _NONE
 
 
 def _row(short: str, j: JobRecord) -> List[Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
 
 import typer
 
-from normlab.cli.completion import JobArgument, JobsArgument, metric_names
+from normlab.cli.completion import JobArgument, JobsArgument, conditions, metric_names, study_names
 from normlab.cli.connecting import connect
 from normlab.cli.output import (
     AsJson,
@@ -55,7 +55,7 @@ def diff(
     ids = [job.id for job in found]
     if as_json:
         rows = [{"field": path, **dict(zip(ids, values))} for path, values in fields.items()]
-        print_json({"jobs": ids, "fields": fields}, rows)
+        print_json({"jobs": ids, "fields": fields}, rows, ["field", *ids])
     elif not fields:
         print("the specifications are equal")
     else:
@@ -81,11 +81,15 @@ def best(
         show_default=False,
     ),
     study: Optional[str] = typer.Option(
-        None, "--study", help="A study's id, its end, or its name."
+        None, "--study", help="A study's id, its end, or its name.", autocompletion=study_names
     ),
     project: Optional[str] = OfProject,
     where: Optional[str] = typer.Option(
-        None, "--filter", "-f", help="For example: batch_size <= 4 and seed = 0"
+        None,
+        "--filter",
+        "-f",
+        help="For example: batch_size <= 4 and seed = 0",
+        autocompletion=conditions,
     ),
     limit: int = typer.Option(10, "--limit", "-n", min=1, help="Number of jobs."),
     as_json: bool = AsJson,
@@ -93,6 +97,7 @@ def best(
     """List the succeeded jobs with the best last value of a metric."""
     from normlab.client.tables import unknown_metric
     from normlab.presentation.intervals import smaller_is_better
+    from normlab.records import JobRecord
 
     rising = smaller_is_better(metric) if lowest is None else lowest
     sort = metric if rising else f"-{metric}"
@@ -106,7 +111,7 @@ def best(
     if why is not None:
         raise NotFound(why)
     if as_json:
-        print_json(found)
+        print_json(found, columns=JobRecord.model_fields)
     elif not found:
         print(f"no job has succeeded with a value of {metric}")
     else:
@@ -140,7 +145,7 @@ def tail(
             return
         found, series = _courses(client, id_, metric)
     if as_json:
-        print_json(series, list(_points(series)))
+        print_json(series, list(_points(series)), ["metric", "step", "value", "time"])
     else:
         console().print(_of_courses(found, series, points))
 

@@ -6,13 +6,14 @@ import json
 import re
 import sys
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Optional, Sequence, Type, TypeVar
 
 from normlab.cli.forms import AsJson, text_of
 from normlab.plain_text import shown
 from normlab.presentation import sizes
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from rich.console import Console
     from rich.table import Table
 
@@ -43,14 +44,15 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
 
 
-def print_json(value: Any, rows: Any = None) -> None:
+def print_json(value: Any, rows: Any = None, columns: Iterable[str] = ()) -> None:
     """
     Print *value*, a record or plain data, as JSON, or in the form that `--output` names.
 
     Args:
         rows: the same as a list of records, for CSV; None: *value* is one, or a single record.
+        columns: the head of CSV that has no rows.
     """
-    print(shown(text_of(_plain(value), _plain(rows))))
+    print(shown(text_of(_plain(value), _plain(rows), list(columns))))
 
 
 def print_json_line(value: Any) -> None:
@@ -91,10 +93,11 @@ def print_rows(
     columns: Sequence[str],
     rows: Sequence[Sequence[Any]],
     spare: Sequence[str] = (),
+    kind: Optional[Type[BaseModel]] = None,
 ) -> None:
-    """Print *found* as JSON, or the *rows* that tell of it."""
+    """Print *found* as JSON, or the *rows* that tell of it; *kind*: of a list that may be empty."""
     if as_json:
-        print_json(found)
+        print_json(found, columns=kind.model_fields if kind else ())
     else:
         print_table(columns, rows, spare=spare)
 

@@ -49,6 +49,8 @@ def create(
 @commands.command("list", epilog=examples("normlab project list", "normlab project list --json"))
 def list_projects(ctx: typer.Context, as_json: bool = AsJson) -> None:
     """List your projects; as an admin, all of them."""
+    from normlab.records.projects import ProjectRecord
+
     with connect(ctx) as client:
         found = client.projects.list()
     rows = [
@@ -56,16 +58,18 @@ def list_projects(ctx: typer.Context, as_json: bool = AsJson) -> None:
         for p in found
     ]
     columns = ["project", "your role", "jobs", "studies", "members", "age", "note"]
-    print_rows(found, as_json, columns, rows)
+    print_rows(found, as_json, columns, rows, kind=ProjectRecord)
 
 
 @commands.command(epilog=examples("normlab project members vision"))
 def members(ctx: typer.Context, name: str = Name, as_json: bool = AsJson) -> None:
     """List the members of a project, with their roles."""
+    from normlab.records.projects import MemberRecord
+
     with connect(ctx) as client:
         found = client.projects.get(name).members
     rows = [(m.owner, m.role, ago(m.added_at)) for m in found]
-    print_rows(found, as_json, ["member", "role", "age"], rows)
+    print_rows(found, as_json, ["member", "role", "age"], rows, kind=MemberRecord)
 
 
 @commands.command(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence
 
 import typer
 
+from normlab.cli.completion import metric_names, study_names
 from normlab.cli.connecting import connect
 from normlab.cli.forms import Form, choose
 from normlab.cli.output import AsJson, examples, print_json, print_table
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 BARS = "▁▂▃▄▅▆▇█"
 _SPARK_POINTS = 12
 _MOST_SPARKS = 60
+_LABELS = {"labels", "coordinates"}
 
 
 commands = typer.Typer()
@@ -40,7 +42,10 @@ commands = typer.Typer()
 def results(
     ctx: typer.Context,
     study: str = typer.Argument(
-        ..., help="A study's id, its end as `study ls` shows it, or its name.", show_default=False
+        ...,
+        help="A study's id, its end as `study ls` shows it, or its name.",
+        show_default=False,
+        autocompletion=study_names,
     ),
     metric: Optional[str] = typer.Option(
         None,
@@ -48,6 +53,7 @@ def results(
         "-m",
         help="What to tabulate; default: val/accuracy, or what the task has in its place.",
         show_default=False,
+        autocompletion=metric_names,
     ),
     reduction: str = typer.Option("last", help="last, best, area (under the curve), mean_last:K."),
     group_by: Optional[List[str]] = typer.Option(
@@ -112,7 +118,7 @@ def results(
         if plot:
             _plot(FigureQuestion(table=table, spread=spread, against=compared), plot)
         elif as_json or form == "json":
-            print_json(table, _records(table.rows))
+            print_json(table, _records(table.rows), [*table.group_by, *_numbers()])
         elif form:
             _write(table, form, None if output is None else Path(output))
         else:
@@ -190,8 +196,14 @@ def _differences(
 
 
 def _records(rows: Sequence[Any]) -> List[Dict[str, Any]]:
-    plain = [row.model_dump(mode="json", exclude={"labels", "coordinates"}) for row in rows]
+    plain = [row.model_dump(mode="json", exclude=_LABELS) for row in rows]
     return [{**row.labels, **numbers} for row, numbers in zip(rows, plain)]
+
+
+def _numbers() -> List[str]:
+    from normlab.records import ResultRow
+
+    return [name for name in ResultRow.model_fields if name not in _LABELS]
 
 
 def _plot(question: FigureQuestion, target: Path) -> None:

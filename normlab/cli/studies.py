@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, List, Optional
 
 import typer
 
+from normlab.cli.completion import study_names
 from normlab.cli.connecting import connect
 from normlab.cli.output import (
     AsJson,
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 File = typer.Argument(..., help="JSON or YAML; - reads standard input.", show_default=False)
 Study = typer.Argument(
-    ..., help="A study's id, its end as `ls` shows it, or its name.", show_default=False
+    ...,
+    help="A study's id, its end as `ls` shows it, or its name.",
+    show_default=False,
+    autocompletion=study_names,
 )
 Set = typer.Option(
     [], "--set", "-s", metavar="FIELD=VALUE", help="Set a field, for example base.epochs=2."
@@ -123,12 +127,15 @@ def ls(
     as_json: bool = AsJson,
 ) -> None:
     """List studies, newest first."""
+    from normlab.records import StudyRecord
+
     with connect(ctx) as client:
         found = list(client.studies.list(project, "only" if archived else None))
     shorts = short_ids([study.id for study in found])
     rows = [[short, s.name, s.state, _counts(s), ", ".join(s.paths), ago(s.created_at)]
             for short, s in zip(shorts, found)]  # fmt: skip
-    print_rows(found, as_json, ["study", "name", "state", "cells", "varies", "age"], rows, SPARE)
+    columns = ["study", "name", "state", "cells", "varies", "age"]
+    print_rows(found, as_json, columns, rows, SPARE, StudyRecord)
 
 
 @commands.command(

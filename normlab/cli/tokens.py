@@ -67,6 +67,8 @@ def list_tokens(
     as_json: bool = AsJson,
 ) -> None:
     """List tokens, newest first; never their secrets."""
+    from normlab.records.access import TokenRecord
+
     with _tokens(ctx) as tokens:
         found = list(tokens.list(owner))
     rows = [
@@ -78,7 +80,7 @@ def list_tokens(
         ]
         for short, t in zip(short_ids([t.id for t in found]), found)
     ]
-    print_rows(found, as_json, _COLUMNS, rows, _SPARE)
+    print_rows(found, as_json, _COLUMNS, rows, _SPARE, TokenRecord)
 
 
 @commands.command(epilog=examples("normlab token revoke 5f0c9a41"))

@@ -14,7 +14,7 @@ import typer
 
 from normlab.cli.completion import JobArgument
 from normlab.cli.connecting import connect
-from normlab.cli.output import AsJson, examples
+from normlab.cli.output import AsJson, examples, print_json
 from normlab.errors import InvalidSpec
 from normlab.stacks.addresses import resolve
 
@@ -59,16 +59,19 @@ def load(
         "trust_code": trust_code,
         "json": as_json,
     }
-    return _open_python(json.dumps(order).encode())
+    done = _open_python(json.dumps(order).encode(), subprocess.PIPE if as_json else None)
+    if as_json and done.returncode == 0:
+        print_json(json.loads(done.stdout))
+    return done.returncode
 
 
-def _open_python(order: bytes) -> int:
-    """Talk in a process of its own, because this one never imports torch; return its exit code."""
+def _open_python(order: bytes, out: Optional[int]) -> subprocess.CompletedProcess[bytes]:
+    """Talk in a process of its own, because this one never imports torch."""
     given, end = os.pipe()  # arguments can be seen by all users of the host, and there is a token
     with os.fdopen(end, "wb") as pipe:
         pipe.write(order)
     try:
         command = [sys.executable, "-m", "normlab.trained.session", str(given)]
-        return subprocess.run(command, check=False, pass_fds=[given]).returncode
+        return subprocess.run(command, check=False, pass_fds=[given], stdout=out)
     finally:
         os.close(given)

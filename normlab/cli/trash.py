@@ -99,10 +99,13 @@ def gc(
 @commands.command(epilog=examples("normlab usage"))
 def usage(ctx: typer.Context, as_json: bool = AsJson) -> None:
     """Show how much storage each owner's jobs take: files, curves and logs."""
+    from normlab.records.keeping import OwnerUsage
+
     with connect(ctx) as client:
         found = client.trash.usage()
     rows = [(one.owner, one.jobs, size(one.bytes), size(one.trashed_bytes)) for one in found]
-    print_rows(found, as_json, ["owner", "jobs", "storage", "of it in the trash"], rows)
+    columns = ["owner", "jobs", "storage", "of it in the trash"]
+    print_rows(found, as_json, columns, rows, kind=OwnerUsage)
 
 
 def _refuse_both(jobs: Optional[List[str]], study: Optional[List[str]]) -> None:

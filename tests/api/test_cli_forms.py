@@ -19,6 +19,7 @@ from service.jobs import leases
 from service.results import reports
 from service.store.database import Database
 from tests.api.conftest import OPERATORS_TOKEN
+from tests.service.finishing import made
 from tests.service.work import claim, series, submit
 
 Say = Callable[..., str]
@@ -99,6 +100,61 @@ def test_jobs_are_completed_by_the_end_that_tables_show_and_by_the_whole_id(
     assert completion.job_ids(context, seen[:5]) == [(seen, said)]
     assert completion.job_ids(context, job[:14]) == [(job, said)]
     assert completion.job_ids(context, "nothing") == []
+
+
+def test_filters_orders_and_states_are_completed(context: Any, job: str) -> None:
+    assert completion.conditions(context, "seed = 0 and val/a") == ["seed = 0 and val/accuracy"]
+    assert completion.conditions(context, "optimizer.layer_d") == ["optimizer.layer_decay"]
+    assert completion.columns(context, "-val/") == ["-val/accuracy"]
+    assert completion.columns(context, "batch") == ["batch_size"]
+    assert completion.states("r") == ["running"]
+
+
+def test_studies_are_completed_by_names_that_a_shell_takes_as_one_word(
+    context: Any, database: Database
+) -> None:
+    cells = {"base": {"normalizer": "batch"}, "axes": {"batch_size": [2]}}
+    made(database, {"name": "kinds", **cells, "seeds": 2})
+    spaced = made(database, {"name": "small batches", **cells})[-8:]
+    assert completion.study_names(context, "ki") == [("kinds", "kinds, active")]
+    told = completion.study_names(context, "")
+    assert [text for text, _ in told] == [spaced, "kinds"]
+    assert told[0][1] == "small batches, active"
+
+
+@pytest.mark.parametrize(
+    ("line", "head"),
+    [
+        (["ls", "-f", "seed = 99"], "id,name,"),
+        (["best", "-f", "seed = 99"], "id,name,"),
+        (["study", "ls"], "id,name,"),
+        (["token", "list", "--owner", "nobody"], "id,owner,"),
+    ],
+)
+def test_csv_of_nothing_has_its_head(say: Say, job: str, line: list[str], head: str) -> None:
+    shown = say(*line, "-o", "csv")
+    assert shown.startswith(head)
+    assert len(shown.splitlines()) == 1
+
+
+def test_a_list_of_nothing_says_why(
+    say: Say, job: str, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    for wanted, why in (
+        ("seed = 99", "no job fits"),
+        ("val/acuracy > 0.5", "the nearest are val/accuracy"),
+    ):
+        assert run(["--url", url, "--token", OPERATORS_TOKEN, "ls", "-f", wanted]) == 0
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert why in said.err
+
+
+def test_open_refuses_what_is_neither_a_job_nor_a_study(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--url", url, "--token", OPERATORS_TOKEN, "open", "nothing", "--print"]) == 2
+    assert "there is no job and no study 'nothing'" in capsys.readouterr().err
 
 
 def test_the_best_by_an_unknown_metric_names_the_nearest(
