@@ -9,7 +9,7 @@ from fastapi.security import APIKeyCookie, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 from starlette.requests import HTTPConnection
 
-from api.callers import Caller, Callers, Credential, Standing
+from api.callers import CALLER, Caller, Callers, Credential, Standing
 from api.rates import RATE
 from api.state import StateDep
 from api.things import Thing
@@ -39,6 +39,7 @@ async def identify(request: HTTPConnection, callers: Callers) -> Caller:
     credential = credential_of(request)
     caller = await callers.admit(credential, host_of(request))
     sight.look_with(caller.sight)
+    request.scope[CALLER] = caller
     if not request.scope.get(_COUNTED):  # the gate and a route identify the caller of a body
         request.scope[_COUNTED] = True
         stand = callers.count(caller, credential)

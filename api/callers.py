@@ -25,6 +25,9 @@ from service.store.projects import OPERATOR
 from service.store.sight import EVERYTHING, NOTHING, Sight
 from service.store.tokens import Scope, Token, hashed
 
+CALLER = "normlab.caller"
+"""Where the scope of a request has its caller, once it is known."""
+
 _LOOK_UPS = 4  # concurrent look-ups: invalid tokens cannot use up all threads and connections
 
 _INCLUDED: dict[Scope, frozenset[Scope]] = {

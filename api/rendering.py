@@ -14,7 +14,7 @@ from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader
 from starlette.responses import Response
 
-from api.callers import Caller
+from api.callers import CALLER, Caller
 from api.hints import hint, meaning, when_empty
 from api.root_path import inner_path, root_of
 from api.template_addresses import Addresses
@@ -77,5 +77,8 @@ def error_page(request: Request, status: int, title: str, detail: str) -> Respon
         here = inner_path(request.scope) + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"/login?next={quote(here)}", status_code=303)
     busy = status == HTTPStatus.TOO_MANY_REQUESTS and request.method == "GET"
-    said: dict[str, Any] = {"title": "The server is busy" if busy else title, "busy": busy}
-    return render(request, "error.html", status=status, detail=detail, **said)
+    words = "The server is busy" if busy else title.capitalize()
+    caller = request.scope.get(CALLER)  # where it was found, the way to the other pages is shown
+    return render(
+        request, "error.html", caller, status=status, detail=detail, title=words, busy=busy
+    )

@@ -67,7 +67,7 @@ const refresh = throttled(async () => {
   } catch (error) {
     const rules = error.problem?.errors?.map((one) => `${one.field}: ${one.rule}`).join("; ");
     say("");
-    problem.textContent = rules || (error instanceof SyntaxError ? "This is not a number, true, false or null." : error.message);
+    problem.textContent = rules || (error instanceof SyntaxError ? "This is not a number, true or false; leave it empty for none." : error.message);
     return;
   }
   if (found.doc) document.getElementById("doc").textContent = found.doc;

@@ -389,3 +389,11 @@ def test_a_card_of_a_telephone_keeps_a_cells_parts_together(page: Page) -> None:
     )
     assert label["float"] == "left"
     assert label["height"] <= label["line"] + 1, "the label is one line"
+
+
+def test_a_page_that_is_not_there_keeps_the_way_to_the_others(page: Page) -> None:
+    page.goto("/jobs/01a2293c-0000-7000-8000-000000000000")
+    expect(page.get_by_role("heading", name="Not found")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("there is no job")
+    page.get_by_role("navigation", name="Pages").get_by_role("link", name="Runs").click()
+    expect(page.get_by_role("heading", name="Runs")).to_be_visible()
