@@ -218,19 +218,21 @@ def _in_short(spec: JobSpec) -> Dict[str, Any]:
 )
 def cancel(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = AsJson) -> None:
     """Stop jobs. A running job first writes a checkpoint."""
-    with connect(ctx) as client:
-        cancelled = [client.cancel(job) for job in jobs]
     stopping = {"running": "stopping"}
-    print_each(cancelled, as_json, lambda job: f"{job.id}  {stopping.get(job.state, job.state)}")
+    with connect(ctx) as client:
+        print_each(
+            map(client.cancel, jobs),
+            as_json,
+            lambda job: f"{job.id}  {stopping.get(job.state, job.state)}",
+        )
 
 
 @commands.command(epilog=examples("normlab retry 5f0c9a41"))
 def retry(ctx: typer.Context, jobs: List[str] = JobsArgument, as_json: bool = AsJson) -> None:
     """Queue failed or cancelled jobs again. They continue from their checkpoints."""
     with connect(ctx) as client:
-        queued = [client.retry(job) for job in jobs]
-    print_each(
-        queued,
-        as_json,
-        lambda job: f"{job.id}  {job.state}, attempt {job.attempt + 1} of {job.max_attempts}",
-    )
+        print_each(
+            map(client.retry, jobs),
+            as_json,
+            lambda job: f"{job.id}  {job.state}, attempt {job.attempt + 1} of {job.max_attempts}",
+        )

@@ -78,13 +78,17 @@ def print_told(found: Any, as_json: bool, line: str) -> None:
         print(line)
 
 
-def print_each(found: Sequence[T], as_json: bool, line: Callable[[T], str]) -> None:
-    """Print *found* as JSON, or the *line* of each."""
-    if as_json:
-        print_json(found)
+def print_each(found: Iterable[T], as_json: bool, line: Callable[[T], str]) -> None:
+    """Print *found* as JSON, or the *line* of each; what was done before an error, too."""
+    if not as_json:
+        for one in found:
+            print(line(one), flush=True)
         return
-    for one in found:
-        print(line(one))
+    done: List[T] = []
+    try:
+        done.extend(found)
+    finally:
+        print_json(done)
 
 
 def print_rows(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 POLL_S = 0.5
 _AT_ONCE = 40  # jobs, whose ids fit into one filter
+_WIDE = 100  # columns, in which a bar has room for two metrics
 Show = Callable[["JobRecord"], None]
 
 
@@ -64,14 +65,15 @@ def label(job: JobRecord) -> str:
     return job.name or f"{normalizer(job)} b{job.batch_size} seed {job.seed}"
 
 
-def describe(job: JobRecord) -> str:
-    """Describe the progress of a job in a few words."""
+def describe(job: JobRecord, *, brief: bool = False) -> str:
+    """Describe the progress of a job in a few words, or *brief*: by its headline alone."""
     if job.state == "queued":
         return job.waiting_for or "waiting"
     if job.state == "failed" and job.error:
         return f"{job.error.failure_kind}: {job.error.message}"
     loss = last(job, "train/loss")
-    values = [None if loss is None else ("train/loss", loss), headline(job)]
+    found = headline(job)
+    values = [None if loss is None or (brief and found) else ("train/loss", loss), found]
     return "  ".join(f"{name} {value:.3f}" for name, value in filter(None, values))
 
 
@@ -113,14 +115,16 @@ class _Bars:
             TimeElapsedColumn,
         )
 
+        out = Console(stderr=True, highlight=False)
+        self.narrow = out.width < _WIDE
         self.progress = Progress(
             TextColumn("{task.description}"),
             TextColumn("[dim]{task.fields[state]:9}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=10 if self.narrow else 24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[text]}", markup=False),
             TimeElapsedColumn(),
-            console=Console(stderr=True, highlight=False),
+            console=out,
         )
         self.tasks: Dict[str, TaskID] = {}
 
@@ -145,7 +149,7 @@ class _Bars:
             completed=job.step,
             total=total,
             state=job.state,
-            text=describe(job),
+            text=describe(job, brief=self.narrow),
         )
         if job.finished_at is not None:
             self.progress.stop_task(task)

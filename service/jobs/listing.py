@@ -207,10 +207,11 @@ def _order(sort: str) -> _Order:
     metric = name if "/" in name else None
     if metric is None and name not in _NUMBERS:
         accepted = ", ".join(sorted(["created_at", *_NUMBERS, *_TEXTS]))
-        rule = f"a metric's name such as val/accuracy, or one of {accepted}; a minus reverses"
-        raise InvalidSpec(
-            f"sort={sort!r} is not accepted; use {rule}", [FieldProblem("sort", rule)]
+        rule = (
+            f"{name!r} is neither a metric's name, such as val/accuracy, nor one of {accepted}; "
+            "a minus reverses"
         )
+        raise InvalidSpec.of([FieldProblem("sort", rule)])
     newest = of_all_jobs(metric) if metric else None
     column = cast(_NUMBERS[name], Double) if newest is None else newest.c.value
     nothing = -math.inf if descending else math.inf

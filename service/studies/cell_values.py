@@ -102,8 +102,8 @@ def _refuse_unknown_metric(connection: Connection, study: UUID, metric: str) -> 
     known = [row.name for row in connection.execute(_REPORTED, {"study": study})]
     if known and metric not in known:
         near = difflib.get_close_matches(metric, known, n=3, cutoff=0.3) or known[:5]
-        rule = f"no job of this study reported it; nearest: {', '.join(near)}"
-        raise InvalidSpec(f"metric {metric!r}: {rule}", [FieldProblem("metric", rule)])
+        rule = f"no job of this study reported {metric!r}; nearest: {', '.join(near)}"
+        raise InvalidSpec.of([FieldProblem("metric", rule)])
 
 
 def _number(database: Database, row: Any, question: Question) -> float | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from normlab.cli.application import run
-from normlab.cli.output import device_of
+from normlab.cli.output import device_of, print_each
+from normlab.errors import NotFound
 from normlab.records import JobRecord
 
 
@@ -42,3 +43,19 @@ def test_options_of_which_one_would_be_ignored_are_refused(
     said = capsys.readouterr()
     assert said.out == ""
     assert ignored in said.err
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_was_done_before_an_error_is_printed(
+    as_json: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def change(job: str) -> str:
+        if job == "unknown":
+            raise NotFound(job)
+        return f"{job} is cancelled"
+
+    with pytest.raises(NotFound):
+        print_each(map(change, ["first", "unknown", "last"]), as_json, str)
+    out = capsys.readouterr().out
+    assert "first is cancelled" in out
+    assert "last" not in out
