@@ -108,7 +108,8 @@ class Admission:
         asked = spec.model_copy(update={"device": kind})
         found = self.problems(asked)
         if found:
-            return Verdict(device=kind, accepted=False, reason=found[0].rule)
+            reason = f"{found[0].field}: {found[0].rule}"
+            return Verdict(device=kind, accepted=False, reason=reason)
         reason = _serving([worker for worker in live if worker.device == kind], asked)
         lacking = abilities.unable(self._database, _required(asked)).get(kind)
         if lacking is not None:

@@ -187,6 +187,7 @@ def test_validation_resolves_the_spec_and_queues_nothing(
     verdicts = {v.device: (v.accepted, v.reason) for v in found.verdicts}
     assert verdicts["cpu"] == (True, "1 live")
     assert verdicts["ipu"][0] is False
+    assert verdicts["ipu"][1].startswith("normalizer.kind: 'online' cannot run on an IPU")
     assert "backward control process" in verdicts["ipu"][1]
     assert listing.list_jobs(database).jobs == []
 
