@@ -21,7 +21,7 @@ from accelerators.thread_choice import take_threads
 from normlab.data.opening import opened
 from normlab.data.stream import Stream
 from normlab.data.training_data import TrainingData
-from normlab.errors import InvalidSpec, PackFellApart, refuse
+from normlab.errors import FieldProblem, InvalidSpec, PackFellApart
 from normlab.specs.devices import DEVICES
 from normlab.specs.jobs import JobSpec
 from normlab.specs.packs import obstacle
@@ -91,7 +91,9 @@ def fit_pack(
     """
     specs = [member.spec for member in members]
     problem = obstacle(specs, kind)
-    refuse([] if problem is None else [problem])
+    if problem is not None:
+        rule = f"{problem.rule}; train such jobs one by one"
+        raise InvalidSpec.of([FieldProblem(problem.field, rule)])
     return _fit_on(open_packs(kind, specs[0], threads), members, data_root, ended)
 
 

@@ -9,7 +9,10 @@ from fastapi import Query
 
 ArchivedQuery = Annotated[
     Literal["hide", "only", "show"],
-    Query(description="which are listed; a filter that names `archived` overrides this"),
+    Query(
+        description="which jobs or studies are listed; a filter that names `archived` overrides "
+        "this"
+    ),
 ]
 ARCHIVED: Mapping[str, bool | None] = {"hide": False, "only": True, "show": None}
 """The same for the service."""

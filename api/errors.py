@@ -62,7 +62,7 @@ class Problem(BaseModel):
     title: str = Field(examples=["Unprocessable Content"])
     status: int = Field(examples=[422])
     detail: str
-    instance: str = Field(description="the path that was asked for; empty before it is known")
+    instance: str = Field(description="the requested path; empty if it is not known yet")
     code: str = Field(examples=["invalid_spec"])
     errors: list[ProblemField] = []
 

@@ -16,8 +16,8 @@ from service.studies.cell_values import Question
 WhereQuery = Annotated[
     list[str] | None,
     Query(
-        description="PATH=VALUE, such as batch_size=32: only the cells with this value, as the "
-        "labels of the rows name it; may be repeated"
+        description="only cells with this value: PATH=VALUE, such as batch_size=32, where VALUE "
+        "is written as in the labels of the rows; may be repeated"
     ),
 ]
 
@@ -27,7 +27,8 @@ def _asked(
         str | None,
         Query(
             max_length=200,
-            description="default: val/accuracy, or what the study's task has in its place",
+            description="the metric; default: val/accuracy, or the one that the study's task "
+            "has in its place",
         ),
     ] = None,
     reduction: Annotated[str, Query(max_length=50)] = "last",

@@ -19,8 +19,9 @@ Named = Annotated[
     str | None,
     Query(
         max_length=64,
-        description="the project that it belongs to; without it: that of the job that the path "
-        "names, else `default`, else the only one that you may submit to",
+        description="the project that the job or study belongs to; default: the project of the "
+        "job that the path names, or else `default`, or else the only project that you may "
+        "submit to",
     ),
 ]
 

@@ -37,15 +37,20 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
     )
 
-    database_url: str | None = Field(None, description="PostgreSQL; none: an embedded one")
+    database_url: str | None = Field(
+        None, description="address of PostgreSQL; none: an embedded server"
+    )
     worker_role: str | None = Field(
         None,
         pattern=r"^[a-z_][a-z0-9_]{0,62}$",
-        description="a database role that each migration gives the rights of workers, and no more",
+        description="a database role to which each migration gives the rights of workers, and "
+        "no others",
     )
-    broker_url: str | None = Field(None, description="Celery's broker; none: an embedded Redis")
+    broker_url: str | None = Field(
+        None, description="address of Celery's broker; none: an embedded Redis"
+    )
     data_dir: Path = Field(
-        default_factory=default_data_dir, description="databases, job folders and logs"
+        default_factory=default_data_dir, description="folder of databases, job folders and logs"
     )
     storage: str = Field(
         "",
@@ -56,14 +61,16 @@ class Settings(BaseSettings):
     storage_patience_s: float = Field(
         600.0,
         gt=0,
-        description="after the end of a job, for its files to be stored in a bucket that does not "
-        "answer, before the attempt fails",
+        description="time for which a bucket may not answer when a job's files are to be stored "
+        "at its end, before the attempt fails",
     )
-    data_root: Path | None = Field(None, description="datasets; none: data_dir/datasets")
-    token: SecretStr | None = Field(None, min_length=16, description="an admin token to accept")
+    data_root: Path | None = Field(None, description="folder of datasets; none: data_dir/datasets")
+    token: SecretStr | None = Field(
+        None, min_length=16, description="an admin token that the API accepts"
+    )
 
     host: str = "127.0.0.1"
-    port: int = Field(8642, ge=0, le=65_535, description="0: any free port")
+    port: int = Field(8642, ge=0, le=65_535, description="the port; 0: any free port")
     allowed_hosts: str = Field(
         "",
         pattern=r"^[A-Za-z0-9_.:*,\[\]-]*$",
@@ -78,37 +85,43 @@ class Settings(BaseSettings):
     trusted_proxies: str = Field(
         "",
         pattern=r"^(\*|[0-9a-fA-F.:/, ]*)$",
-        description="addresses and networks, with commas, whose X-Forwarded-For, -Proto and -Host "
-        "are believed; `*`: everybody's; none: nobody's",
+        description="addresses and networks, with commas, from which the headers "
+        "X-Forwarded-For, -Proto and -Host are believed; `*`: from all; none: from nobody",
     )
-    tls_cert: Path | None = Field(None, description="certificate chain (PEM): serve HTTPS with it")
+    tls_cert: Path | None = Field(
+        None, description="certificate chain (PEM); with it, the API serves HTTPS"
+    )
     tls_key: Path | None = Field(None, description="private key of `tls_cert` (PEM)")
     max_body_bytes: int = Field(1 << 20, ge=1024)
 
     lease_s: float = Field(
         30.0, gt=0, description="a worker without a heartbeat for this time loses its job"
     )
-    heartbeat_s: float = Field(5.0, gt=0, description="between the heartbeats of a worker")
-    reap_s: float = Field(5.0, gt=0, description="between checks for expired leases")
+    heartbeat_s: float = Field(5.0, gt=0, description="time between the heartbeats of a worker")
+    reap_s: float = Field(5.0, gt=0, description="time between checks for expired leases")
     ring_s: float = Field(
-        5.0, gt=0, description="before the message for a queued job is sent again"
+        5.0, gt=0, description="time before the message for a queued job is sent again"
     )
     poll_s: float = Field(
-        2.0, gt=0, description="between the queries of an idle worker for queued jobs"
+        2.0, gt=0, description="time between the queries of an idle worker for queued jobs"
     )
-    grace_s: float = Field(20.0, gt=0, description="from SIGTERM to SIGKILL of a job process")
-    retry_backoff_s: float = Field(1.0, ge=0, description="doubles with each attempt")
+    grace_s: float = Field(20.0, gt=0, description="time from SIGTERM to SIGKILL of a job process")
+    retry_backoff_s: float = Field(
+        1.0, ge=0, description="time before the second attempt; it doubles with each further one"
+    )
 
     devices: str = Field(
         KINDS[0],
         pattern="^({0})(,({0}))*$".format("|".join(KINDS)),
-        description="kinds, separated by commas: `normlab up` starts one worker for each",
+        description="kinds of devices, with commas; `normlab up` starts one worker for each",
     )
-    slots: int = Field(1, ge=1, le=1024, description="jobs that a worker runs at once")
+    slots: int = Field(
+        1, ge=1, le=1024, description="number of jobs that a worker runs at the same time"
+    )
     address: IPvAnyAddress | None = Field(
         None,
-        description="IP address of the worker's host for other hosts; none: the one from which it "
-        "reaches the database",
+        description="IP address at which other hosts reach the worker's host; none: the address "
+        "from which it reaches the database",
     )
     warm_host: bool = Field(True, description="keep a process with torch imported")
     job_memory_bytes: int | None = Field(
@@ -116,50 +129,57 @@ class Settings(BaseSettings):
     )
     job_python: dict[Kind, Path] = Field(
         default_factory=dict,
-        description="interpreters of jobs by device (NORMLAB_JOB_PYTHON_IPU=...); none: ours",
+        description="the Python interpreter of jobs by device (NORMLAB_JOB_PYTHON_IPU=...); "
+        "none: that of the worker",
     )
     plugins: str = Field(
         "",
-        description="code of the operator's: files and folders with `:` between them, whose "
+        description="the operator's plugins: files and folders with `:` between them, whose "
         "normalizers, networks and datasets every job may use",
     )
     plugin_folder: Path | None = Field(
-        None, description="each .py file and each folder with one in it is a plugin too"
+        None,
+        description="folder in which each .py file, and each folder with a .py file, is "
+        "also a plugin",
     )
     allow_code: str = Field(
         "",
-        description="owners, with commas, who may upload code for their jobs; `*`: everybody who "
+        description="owners who may upload code for their jobs, with commas; `*`: everybody who "
         "may submit; none: nobody",
     )
     inspector_socket: Path | None = Field(
-        None, description="of a process that inspects models; none: the API starts one"
+        None,
+        description="socket of a process that inspects models; none: the API starts such a process",
     )
 
     read_timeout_s: float = Field(
         1.0,
         gt=0,
         le=60,
-        description="for a costly read, such as a list or a table, before it is cancelled",
+        description="time after which a costly read, such as a list or a table, is cancelled",
     )
     session_s: float = Field(
-        7 * 86_400, ge=120, description="until a browser's login ends, even if it is used"
+        7 * 86_400, ge=120, description="time until a browser's login ends, even if it is used"
     )
     session_idle_s: float = Field(
-        86_400, ge=120, description="without a request until a login ends"
+        86_400, ge=120, description="time without a request after which a login ends"
     )
     trash_days: int = Field(
-        30, ge=0, le=36_500, description="until deleted jobs and studies are purged"
+        30, ge=0, le=36_500, description="days until deleted jobs and studies are purged"
     )
-    audit_days: int = Field(365, ge=1, description="for which the audit trail is kept")
+    audit_days: int = Field(365, ge=1, description="days for which the audit trail is kept")
     webhooks: str = Field(
         "",
-        description="URLs, with commas, that are told of ended studies and lost workers",
+        description="URLs, with commas, to which messages about ended studies and lost workers "
+        "are sent",
     )
     webhook_secret: SecretStr | None = Field(
-        None, min_length=16, description="signs the messages to webhooks"
+        None, min_length=16, description="secret that signs the messages to webhooks"
     )
     max_queued_per_owner: int = Field(20_000, ge=1)
-    small_batch_limit: int = Field(16, ge=1, description="batches up to this prefer an IPU")
+    small_batch_limit: int = Field(
+        16, ge=1, description="largest batch for which `auto` prefers an IPU"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @model_validator(mode="after")

@@ -40,7 +40,9 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__)
     parser.add_argument("--device", choices=KINDS, default=KINDS[0])
-    parser.add_argument("--slots", type=int, help="jobs at once (NORMLAB_SLOTS)")
+    parser.add_argument(
+        "--slots", type=int, help="number of jobs that run at the same time (NORMLAB_SLOTS)"
+    )
     return parser
 
 

@@ -16,7 +16,9 @@ class CheckpointReference(BaseModel):
     path: str
     sha256: str
     fingerprint: Union[str, None] = Field(
-        None, description="of the other job that this one continues; null: its own"
+        None,
+        description="fingerprint of the other job that this one continues; null: it is this "
+        "job's own checkpoint",
     )
 
 
@@ -32,8 +34,10 @@ class HostOrder(BaseModel):
     """This host among those of a job: seat 0 leads."""
 
     seat: int
-    address: str = Field(description="of this host, as the others reach it")
-    endpoint: Union[str, None] = Field(None, description="where they meet; null: open that place")
+    address: str = Field(description="address at which the other hosts reach this host")
+    endpoint: Union[str, None] = Field(
+        None, description="address at which the hosts meet; null: this host opens it"
+    )
 
 
 class JobOrder(BaseModel):
@@ -43,14 +47,20 @@ class JobOrder(BaseModel):
 
     job: str
     attempt: int
-    code: List[CodeReference] = Field(default_factory=list, description="loaded before all else")
+    code: List[CodeReference] = Field(
+        default_factory=list, description="plugins, which are loaded before everything else"
+    )
     spec: JobSpec
     device: str = Field(description="the kind of device that was chosen")
     folder: str = Field(description="this attempt's own folder; no other process writes there")
     data_root: str = Field(description="the folder of datasets")
-    resume: List[CheckpointReference] = Field(default_factory=list, description="newest first")
+    resume: List[CheckpointReference] = Field(
+        default_factory=list, description="checkpoints to resume from, the newest first"
+    )
     keep_checkpoints: Union[int, None] = Field(
-        None, description="null: all; the worker deletes older ones once newer ones are on record"
+        None,
+        description="number of checkpoints to keep; null: all, because the worker deletes "
+        "old ones once newer ones are on record",
     )
     threads: Union[int, None] = Field(None, description="the slot's share of the cores")
     memory_bytes: Union[int, None] = Field(None, description="memory for the data of the process")
@@ -66,7 +76,9 @@ class JobOrder(BaseModel):
         default_factory=list, description="orders of the jobs that train with it as one pack"
     )
 
-    host: Union[HostOrder, None] = Field(None, description="null: the job has no other hosts")
+    host: Union[HostOrder, None] = Field(
+        None, description="this host among the hosts of the job; null: the job has one host"
+    )
 
     def to_line(self) -> bytes:
         """Encode as one line of JSON, including the newline."""

@@ -136,13 +136,29 @@ def _positive(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="normlab worker --slurm", description=__doc__)
     parser.add_argument("--device", choices=KINDS, default=KINDS[0])
-    parser.add_argument("--slots", type=_positive, default=1, help="jobs at once, of each worker")
+    parser.add_argument(
+        "--slots",
+        type=_positive,
+        default=1,
+        help="number of jobs that each worker runs at the same time",
+    )
     parser.add_argument("--count", type=_positive, default=1, help="number of workers")
-    parser.add_argument("--minutes", type=_positive, default=240, help="of each allocation")
-    parser.add_argument("--drain", type=_positive, default=120, help="seconds before its end")
-    parser.add_argument("--renew", type=int, default=10, help="allocations after the first")
+    parser.add_argument(
+        "--minutes", type=_positive, default=240, help="time of each allocation, in minutes"
+    )
+    parser.add_argument(
+        "--drain",
+        type=_positive,
+        default=120,
+        help="seconds before the end of an allocation at which jobs go back to the queue",
+    )
+    parser.add_argument(
+        "--renew", type=int, default=10, help="number of further allocations after the first"
+    )
     parser.add_argument("--sbatch", type=_key_value, action="append", default=[])
-    parser.add_argument("--folder", type=Path, help="of logs; default: slurm in the data folder")
+    parser.add_argument(
+        "--folder", type=Path, help="folder of SLURM's logs; default: slurm in the data folder"
+    )
     parser.add_argument("--executor", choices=("slurm", "local"), default="slurm")
     parser.add_argument("--json", action="store_true")
     return parser

@@ -11,12 +11,12 @@ from pathlib import Path
 def main() -> int:
     """Warm up, report readiness, and serve."""
     parser = argparse.ArgumentParser(prog="python -m accelerators.inspection", description=__doc__)
-    parser.add_argument("--socket", type=Path, required=True, help="where to listen")
+    parser.add_argument("--socket", type=Path, required=True, help="socket to listen on")
     parser.add_argument("--answer-within-s", type=float, default=30.0)
     parser.add_argument(
-        "--idle-s", type=float, default=None, help="exit after this time of silence"
+        "--idle-s", type=float, default=None, help="exit after this many seconds without a question"
     )
-    parser.add_argument("--lifeline", action="store_true", help="exit when stdin closes")
+    parser.add_argument("--lifeline", action="store_true", help="exit when standard input closes")
     options = parser.parse_args()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # threads would be missing in every fork
     from accelerators.inspection.library_networks import import_libraries

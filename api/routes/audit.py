@@ -16,7 +16,7 @@ from service.store import audit
 router = APIRouter(tags=["audit"])
 
 _NAME = Query(max_length=200)
-Moment = Annotated[AwareDatetime | None, Query(description="with its offset from UTC")]
+Moment = Annotated[AwareDatetime | None, Query(description="the time, with its offset from UTC")]
 
 
 @router.get("/audit")

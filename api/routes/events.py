@@ -31,10 +31,14 @@ _COALESCE_S = 0.25  # metrics arrive many times per second, faster than people r
 
 LastEventId = Annotated[
     int | None,
-    Header(ge=0, le=2**63 - 1, description="number of the last event seen; go on after it"),
+    Header(
+        ge=0,
+        le=2**63 - 1,
+        description="number of the last event that was received; the stream continues after it",
+    ),
 ]
 After = Annotated[
-    int, Query(ge=0, le=2**63 - 1, description="the same for clients that cannot set headers")
+    int, Query(ge=0, le=2**63 - 1, description="the same, for clients that cannot set headers")
 ]
 
 

@@ -27,10 +27,11 @@ _FILE: dict[str, Any] = {
     "description": "the figure; a ZIP has it as SVG and PDF, its numbers as CSV, and LaTeX",
     "content": {kind: {} for kind in _TYPES.values()},
 }
-_AXIS = Query(max_length=200, description="the path that the reference is a value of")
+_AXIS = Query(max_length=200, description="the path whose value is the reference")
 _AGAINST = Query(max_length=2000, description="the label of the reference value")
 _PATHS = Query(
-    description="one to three paths: lines, or the rows of a heat map; what is across; panels"
+    description="one to three paths: first that of the lines, or of the rows of a heat map; "
+    "then that of the horizontal axis; then that of the panels"
 )
 _SPREAD = Query(description="what is drawn around a mean")
 

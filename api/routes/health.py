@@ -29,13 +29,24 @@ class Readiness(BaseModel):
     """The dependencies of the process, and their status."""
 
     status: Literal["ready", "not ready"]
-    database: str = Field(description="ok, or what is wrong")
-    migrations: str = Field(description="ok, or which revision is there and which is needed")
-    writes: str = Field(description="ok, or why the database takes no write, such as a full disk")
-    events: str = Field(description="ok, or that streams look at the database now and then")
-    broker: str = Field(description="ok, or what is wrong; jobs are only picked up later then")
-    disk: str = Field(description="ok, or that little is free where the API keeps its data")
-    workers: str = Field(description="ok, or that no worker is live; jobs are kept until then")
+    database: str = Field(description="the database: ok, or what is wrong")
+    migrations: str = Field(
+        description="the schema: ok, or which revision the database has and which one is needed"
+    )
+    writes: str = Field(
+        description="writes: ok, or why the database accepts none, such as a full disk"
+    )
+    events: str = Field(
+        description="the wake-ups of streams: ok, or that streams ask the database now and then "
+        "instead"
+    )
+    broker: str = Field(description="the broker: ok, or what is wrong; then jobs only start later")
+    disk: str = Field(
+        description="the disk: ok, or that little space is left where the API keeps its data"
+    )
+    workers: str = Field(
+        description="the workers: ok, or that none is live; jobs wait until one is"
+    )
 
 
 @router.get("/livez")

@@ -25,7 +25,13 @@ router = APIRouter()
 _CHANNELS = 8  # of a sample
 _RECORDED_BY_CHANNEL = "weight_norms"  # sent as matrices, by layer
 MostReadings = Annotated[
-    int, Query(ge=1, le=2000, description="more readings are averaged in this number of buckets")
+    int,
+    Query(
+        ge=1,
+        le=2000,
+        description="if there are more readings than this, they are averaged in this number of "
+        "buckets",
+    ),
 ]
 
 
@@ -88,13 +94,17 @@ async def read_sample(
     caller: CallerDep,
     state: StateDep,
     options: Annotated[
-        str, Query(max_length=2000, description="of the kind, as a JSON object")
+        str, Query(max_length=2000, description="options of the kind, as a JSON object")
     ] = "{}",
     samples: Annotated[int, Query(ge=1, le=32)] = 4,
-    side: Annotated[int, Query(ge=1, le=8, description="of the maps, in pixels")] = 4,
-    before: Annotated[int, Query(ge=0, le=100, description="updates that its state has seen")] = 0,
-    shift: Annotated[float, Query(ge=-100, le=100, description="added to what goes in")] = 0.0,
-    scale: Annotated[float, Query(ge=-100, le=100, description="of what goes in")] = 1.0,
+    side: Annotated[int, Query(ge=1, le=8, description="side of the maps, in pixels")] = 4,
+    before: Annotated[
+        int, Query(ge=0, le=100, description="number of updates that its state has seen")
+    ] = 0,
+    shift: Annotated[
+        float, Query(ge=-100, le=100, description="number that is added to the input")
+    ] = 0.0,
+    scale: Annotated[float, Query(ge=-100, le=100, description="factor of the input")] = 1.0,
 ) -> Response:
     """
     Run a kind of normalizer on random values of 8 channels, forward and backward.

@@ -128,13 +128,16 @@ def list_jobs(
         Query(
             alias="filter",
             max_length=2000,
-            description="such as: normalizer = online and batch_size <= 4 and val/accuracy > 0.9",
+            description="an expression such as: normalizer = online and batch_size <= 4 and "
+            "val/accuracy > 0.9",
         ),
     ] = None,
     sort: Annotated[str, Query(max_length=200)] = "-created_at",
     cursor: Annotated[str | None, Query(max_length=2000)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    trash: Annotated[bool, Query(description="those in the trash, instead of the others")] = False,
+    trash: Annotated[
+        bool, Query(description="list the jobs in the trash instead of the others")
+    ] = False,
     archived: ArchivedQuery = "hide",
 ) -> Response:
     """

@@ -18,7 +18,7 @@ from service.store.sight import check_in_sight
 router = APIRouter(tags=["projects"], route_class=JsonRoute)
 
 _Cursor = Annotated[
-    str | None, Query(max_length=500, description="the next_cursor of the page before")
+    str | None, Query(max_length=500, description="the `next_cursor` of the previous page")
 ]
 
 

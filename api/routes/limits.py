@@ -18,7 +18,10 @@ from service.store.sight import check_in_sight
 
 router = APIRouter(tags=["limits"], route_class=JsonRoute)
 
-_Name = Annotated[str | None, Query(min_length=1, max_length=200, description="*: each")]
+_Name = Annotated[
+    str | None,
+    Query(min_length=1, max_length=200, description="the name; *: each owner or project"),
+]
 
 
 @router.get("/limits")

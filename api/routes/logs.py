@@ -27,11 +27,16 @@ async def read_log(
     standing: StandingDep,
     state: StateDep,
     offset: Annotated[
-        int, Query(ge=-(2**62), le=2**62, description="in bytes; negative counts from the end")
+        int,
+        Query(
+            ge=-(2**62),
+            le=2**62,
+            description="where to begin, in bytes; a negative number counts from the end",
+        ),
     ] = 0,
     limit: Annotated[int, Query(ge=1, le=_MOST_BYTES)] = 256 * 1024,
     follow: Annotated[
-        float, Query(ge=0, le=60, description="seconds to wait for something new, if at the end")
+        float, Query(ge=0, le=60, description="seconds to wait for new text at the end of the log")
     ] = 0,
 ) -> LogPage:
     """Return a piece of the log; ask again from `next_offset` until `ended`."""

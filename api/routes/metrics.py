@@ -29,14 +29,14 @@ MaxPoints = Annotated[
     Query(
         ge=1,
         le=100_000,
-        description="if there are more points, return this number of buckets of steps, each with "
-        "mean, smallest and largest value",
+        description="if there are more points than this, return this number of buckets of "
+        "steps, each with its mean, smallest and largest value",
     ),
 ]
 
 Times = Annotated[
     bool,
-    Query(description="false: return no times, and long curves sooner"),
+    Query(description="return the times of the points; without them, long curves come sooner"),
 ]
 
 

@@ -56,8 +56,8 @@ _TABLE: dict[str, Any] = {
     "content": {kind: {} for kind in (*_TYPES.values(), _PARQUET)},
 }
 _PATHS = Query(
-    description="paths that form the rows; all by default; with seed: one row per job. "
-    "A path that is left out may not vary within a row"
+    description="paths that form the rows; default: all; with seed there is one row per job. A "
+    "path that is left out may not vary within a row"
 )
 
 
@@ -133,10 +133,14 @@ def list_studies(
     state: StateDep,
     cursor: Annotated[str | None, Query(max_length=2000)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    name: Annotated[Label | None, Query(max_length=200, description="exactly this name")] = None,
-    mine: Annotated[bool, Query(description="only those of the token's owner")] = False,
+    name: Annotated[
+        Label | None, Query(max_length=200, description="only studies with exactly this name")
+    ] = None,
+    mine: Annotated[bool, Query(description="only studies of the token's owner")] = False,
     project: Annotated[str | None, Query(max_length=200)] = None,
-    trash: Annotated[bool, Query(description="those in the trash, instead of the others")] = False,
+    trash: Annotated[
+        bool, Query(description="list the studies in the trash instead of the others")
+    ] = False,
     archived: ArchivedQuery = "hide",
 ) -> StudyPage:
     """List studies in pages, newest first."""

@@ -113,7 +113,7 @@ const check = throttled(async () => {
       ...(found.reusable ? [line(`${counted(found.reusable, "cell")} already computed`)] : []),
       line(`Run one after another: ${found.estimate}`),
       ...(found.packs ? [line(packs(found))] : []),
-      ...found.pack_obstacles.map(({cells, field, rule}) => line(`${counted(cells, "cell")} not together: ${field}: ${rule}`)),
+      ...found.pack_obstacles.map((one) => line(`${counted(one.cells, "cell")} ${one.alone ? "alone" : "in separate packs"} because of ${one.field}: ${one.rule}`)),
       ...refusals(found),
     );
   } catch (error) {
@@ -130,9 +130,9 @@ const check = throttled(async () => {
   }
 }, 500);
 
-function packs({packed, packs, pack_gain: gain}) {
+function packs({packed, alone, packs, pack_gain: gain}) {
   const faster = gain ? `, about ${gain} times as fast` : "; how much faster is not known yet";
-  return `${counted(packed, "cell")} train together in ${counted(packs, "pack")}${faster}`;
+  return `${packed} of ${counted(packed + alone, "cell")} in ${counted(packs, "pack")}${faster}`;
 }
 
 function refusals({refused, refused_cells: all}) {

@@ -31,7 +31,7 @@ commands = typer.Typer()
 )
 def backup(
     ctx: typer.Context,
-    path: Path = typer.Argument(help="A new folder, or a file that ends in .tar."),
+    path: Path = typer.Argument(help="A new folder, or a new file that ends in .tar."),
     check: bool = typer.Option(
         False, "--check", help="Read an existing backup, and compare its checksums."
     ),

@@ -260,14 +260,18 @@ def _print_preview(found: StudyPreview) -> None:
 
 def _packs(found: StudyPreview) -> List[Any]:
     apart = [
-        ("not together" if i == 0 else "", f"{each.cells} cells: {each.field}: {each.rule}")
-        for i, each in enumerate(found.pack_obstacles)
+        (
+            "trained alone" if each.alone else "in separate packs",
+            f"{each.cells} cells because of {each.field}: {each.rule}",
+        )
+        for each in found.pack_obstacles
     ]
     if not found.packs:
         return apart
     known = found.pack_gain is not None
     gain = f", about {found.pack_gain:g} times as fast" if known else "; gain not known yet"
-    return [("trained together", f"{found.packed} cells in {found.packs} packs{gain}"), *apart]
+    cells = f"{found.packed} of {found.packed + found.alone} cells"
+    return [("trained in packs", f"{cells}, in {found.packs} packs{gain}"), *apart]
 
 
 def _cost_of_deciding(found: StudyPreview) -> List[Any]:

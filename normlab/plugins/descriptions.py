@@ -21,7 +21,7 @@ class EntryDescription(BaseModel):
 
     part: str
     name: str
-    path: str = Field(description="module:object, once the plugin is loaded")
+    path: str = Field(description="module:object; it can be imported once the plugin is loaded")
     summary: str = ""
     form: str = Field(
         "", description="of a normalizer: module or moments; of a network: norm or converted"
@@ -38,7 +38,7 @@ class PluginDescription(BaseModel):
     digest: str
     name: str
     entries: Tuple[EntryDescription, ...] = ()
-    needs: Tuple[str, ...] = Field((), description="packages, as requirements, to load it")
+    needs: Tuple[str, ...] = Field((), description="packages that it needs, as requirements")
 
     def plugin(self) -> Plugin:
         """Return the plugin in the form that jobs, forms and rules use."""

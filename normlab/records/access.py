@@ -44,7 +44,7 @@ class TokenRequest(Asked):
         description="admin includes submit, and both include read",
     )
     expires_at: Union[AwareDatetime, None] = Field(
-        None, description="with its offset from UTC; null: it ends when it is revoked"
+        None, description="when it expires, with the offset from UTC; null: only when it is revoked"
     )
     note: str = Field("", max_length=200, description="its purpose")
 
@@ -86,7 +86,7 @@ class TokenRecord(BaseModel):
     created_at: datetime
     expires_at: Union[datetime, None]
     revoked_at: Union[datetime, None]
-    last_used_at: Union[datetime, None] = Field(description="to the minute")
+    last_used_at: Union[datetime, None] = Field(description="when it was last used, to the minute")
     successor: Union[str, None] = Field(description="the token that replaced it")
 
 
@@ -95,7 +95,7 @@ class TokenIssued(TokenRecord):
 
     secret: str
     predecessor_ends_at: Union[datetime, None] = Field(
-        None, description="after a rotation: the old secret is valid until then"
+        None, description="after a rotation: the time until which the old secret is valid"
     )
 
 

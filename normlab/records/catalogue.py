@@ -15,19 +15,28 @@ class WorkerRecord(BaseModel):
     id: str
     device: str
     hostname: str
-    address: Union[str, None] = Field(None, description="by which workers of other hosts reach it")
+    address: Union[str, None] = Field(
+        None, description="the address at which workers of other hosts reach it"
+    )
     slots: int
     busy: int
     description: str = Field(description="the device's own name")
     memory_bytes: Union[int, None]
     versions: Dict[str, str]
     able: bool = Field(
-        True, description="whether it takes jobs: its host has the device, and it is of our release"
+        True,
+        description="whether it takes jobs: its host has the device, and it has the release "
+        "of the service",
     )
-    why: str = Field("", description="what its host reports about the device, or why not")
-    version: Union[str, None] = Field(None, description="of normlab; null: an earlier release")
+    why: str = Field(
+        "", description="what its host reports about the device, or why it reports nothing"
+    )
+    version: Union[str, None] = Field(
+        None, description="its release of normlab; null: an earlier one, which does not report this"
+    )
     cannot_load: Dict[str, str] = Field(
-        default_factory=dict, description="plugins of the operator's, with the reason"
+        default_factory=dict,
+        description="plugins of the operator that it could not load, each with the reason",
     )
     last_seen_s: float = Field(description="seconds since its last heartbeat")
 
@@ -40,10 +49,10 @@ class DeviceRecord(BaseModel):
     reason: str
     queued: int
     running: int
-    normalizers: List[str] = Field(description="kinds that it trains")
+    normalizers: List[str] = Field(description="kinds of normalizers that it trains")
     precisions: List[str]
     replicas: str = Field(
-        description="what each replica of a job uses, and how replicas communicate"
+        description="the device of each replica of a job, and how replicas communicate"
     )
     workers: List[WorkerRecord]
 
@@ -55,16 +64,20 @@ class NormalizerRecord(BaseModel):
     title: str
     summary: str
     source: str
-    acts_on: str = Field(description="activations, weights, both or nothing")
+    acts_on: str = Field(description="what it acts on: activations, weights, both or nothing")
     takes_proxy: bool
-    batch_dependent: bool = Field(description="a sample's output depends on the rest of its batch")
-    stateful: bool = Field(description="it keeps state that changes while training")
-    channelwise: bool = Field(description="every channel ends with mean 0 and variance 1")
-    keeps_expressivity: bool = Field(description="no statistic of a sample is lost")
+    batch_dependent: bool = Field(
+        description="whether the output of a sample depends on the rest of its batch"
+    )
+    stateful: bool = Field(description="whether it keeps state that changes during training")
+    channelwise: bool = Field(
+        description="whether every channel of the output has mean 0 and variance 1"
+    )
+    keeps_expressivity: bool = Field(description="whether no statistic of a sample is lost")
     runs_on_ipu: bool
     ipu_reason: str
     options: List[OptionRecord]
-    code: Union[str, None] = Field(None, description="name of the plugin that it comes from")
+    code: Union[str, None] = Field(None, description="name of the plugin that declares it")
 
 
 class ModelRecord(BaseModel):
@@ -72,15 +85,15 @@ class ModelRecord(BaseModel):
 
     name: str
     summary: str
-    task: str = Field(description="what it predicts; a job's dataset has the same")
-    default_width: Union[int, None] = Field(description="null: it has no width")
+    task: str = Field(description="the task; the dataset of a job must have the same one")
+    default_width: Union[int, None] = Field(description="the default width; null: it has no width")
     min_image_size: int
     normalizers: int = Field(
-        description="number of places with a normalizer; 0: only building it can tell"
+        description="number of places with a normalizer; 0: unknown until it is built"
     )
-    channels: List[int] = Field(description="distinct channel counts at the default width")
+    channels: List[int] = Field(description="different numbers of channels at the default width")
     options: List[OptionRecord] = []
-    code: Union[str, None] = Field(None, description="name of the plugin that it comes from")
+    code: Union[str, None] = Field(None, description="name of the plugin that declares it")
 
 
 class DatasetRecord(BaseModel):
@@ -88,22 +101,22 @@ class DatasetRecord(BaseModel):
 
     name: str
     summary: str
-    task: str = Field(description="what is to be predicted; a job's model has the same")
+    task: str = Field(description="the task; the model of a job must have the same one")
     num_classes: Union[int, None]
     channels: Union[int, None]
     image_size: Union[int, None]
     train_size: Union[int, None]
     test_size: Union[int, None]
     available: bool = Field(
-        description="every file is below the operator's data root and complete; for a tree of "
-        "pictures: there is one with pictures in every class"
+        description="whether every file is below the operator's data root and complete; for "
+        "trees of pictures: whether there is one with pictures in every class"
     )
     missing: List[str] = Field(
-        description="missing files, relative to the data root; in "
-        "parentheses, what is wrong with an existing one"
+        description="missing files, relative to the data root; damaged files are listed with "
+        "what is wrong in parentheses"
     )
     options: List[OptionRecord] = []
-    code: Union[str, None] = Field(None, description="name of the plugin that it comes from")
+    code: Union[str, None] = Field(None, description="name of the plugin that declares it")
 
 
 class DiagnosticKindRecord(BaseModel):
@@ -112,7 +125,7 @@ class DiagnosticKindRecord(BaseModel):
     name: str
     summary: str
     when: str
-    metrics: str = Field(description="where it reports")
+    metrics: str = Field(description="metrics or records that it reports")
     cost: str
     source: str
 
@@ -124,4 +137,4 @@ class PartRecord(BaseModel):
     name: str
     summary: str
     options: List[OptionRecord] = []
-    code: Union[str, None] = Field(None, description="name of the plugin that it comes from")
+    code: Union[str, None] = Field(None, description="name of the plugin that declares it")

@@ -20,8 +20,8 @@ class CompareQuestion(BaseModel):
     )
     reference: Union[JobId, None] = Field(
         None,
-        description="a job of the group that others are compared with; default: of the first one "
-        "that has a value",
+        description="a job of the group that the others are compared with; default: a job of "
+        "the first group that has a value",
     )
 
 
@@ -36,35 +36,43 @@ class ComparedRun(BaseModel):
     study: Union[str, None]
     study_name: Union[str, None]
     group: int = Field(description="its place in the list of groups")
-    updates_per_epoch: Union[float, None] = Field(description="null where it is not known yet")
+    updates_per_epoch: Union[float, None] = Field(description="null if it is not known yet")
     samples_per_update: int
 
 
 class PairedDifference(BaseModel):
     """A group minus the reference, paired by seed."""
 
-    n: int = Field(description="seeds that both have")
+    n: int = Field(description="number of seeds that both have")
     mean: float
-    low: Union[float, None] = Field(description="of the 95 % interval by Student's t")
+    low: Union[float, None] = Field(description="lower end of the 95 % interval by Student's t")
     high: Union[float, None]
     p: Union[float, None] = Field(
-        description="of the paired t test, two-sided; null for fewer than two seeds, or no spread"
+        description="p-value of the two-sided paired t test; null for fewer than two seeds, or "
+        "without spread"
     )
-    p_adjusted: Union[float, None] = Field(description="after Holm, for all groups together")
+    p_adjusted: Union[float, None] = Field(
+        description="p-value after Holm's correction for all groups"
+    )
 
 
 class ComparedGroup(BaseModel):
     """Runs that differ in nothing that they compute but their seed."""
 
-    label: str = Field(description="what tells it apart from the other groups")
+    label: str = Field(description="the values in which it differs from the other groups")
     jobs: List[str]
     seeds: List[int]
-    repeated: int = Field(description="runs whose seed a newer run of the group has too")
+    repeated: int = Field(
+        description="number of runs that were left out because a newer run of the group has the "
+        "same seed"
+    )
     states: Dict[str, int]
     mean: Union[SeedMean, None]
-    values: Dict[int, float] = Field(description="by seed")
-    difference: Union[PairedDifference, None] = Field(description="null: the reference itself")
-    why: str = Field("", description="why there is no difference, if there is none")
+    values: Dict[int, float] = Field(description="values by seed")
+    difference: Union[PairedDifference, None] = Field(
+        description="the difference from the reference; null for the reference itself"
+    )
+    why: str = Field("", description="the reason if there is no difference")
 
 
 class RunComparison(BaseModel):
@@ -74,8 +82,9 @@ class RunComparison(BaseModel):
     runs: List[ComparedRun]
     groups: List[ComparedGroup]
     reference: int
-    differing: Dict[str, List[Any]] = Field(description="for each field its value in each group")
+    differing: Dict[str, List[Any]] = Field(description="the value of each field in each group")
     telling: List[str] = Field(
-        description="of these fields as many as tell the groups apart; the others follow from them"
+        description="the fewest of these fields that distinguish the groups; the other fields "
+        "follow from them"
     )
-    metrics: List[str] = Field(description="that any of the runs has reported")
+    metrics: List[str] = Field(description="metrics that at least one of the runs has reported")

@@ -13,27 +13,31 @@ VerdictWord = Literal["shows", "contradicts", "undecided"]
 class LookRecord(BaseModel):
     """One look at a comparison: effects are turned so that positive is better."""
 
-    seeds: int = Field(description="requested seeds at that time")
+    seeds: int = Field(description="number of seeds that were requested at that time")
     at: datetime
     verdict: VerdictWord
-    pairs: int = Field(description="seeds with a value on both sides")
-    failed: int = Field(description="seeds without one; they count against either verdict")
-    ties: int = Field(description="pairs that are equal")
-    mean: Union[float, None] = Field(description="of the differences")
+    pairs: int = Field(description="number of seeds with a value on both sides")
+    failed: int = Field(
+        description="number of seeds without a value; they count against either verdict"
+    )
+    ties: int = Field(description="number of pairs with equal values")
+    mean: Union[float, None] = Field(description="mean of the differences")
     sd: Union[float, None]
     low: Union[float, None] = Field(
-        description="the interval holds for this look and all before it together; null: no bound"
+        description="lower end of the interval, which holds for this look and all earlier ones "
+        "together; null: no bound"
     )
     high: Union[float, None]
     seen: Union[float, None] = Field(
         description="the effect that this look would have shown with the requested power"
     )
     more: Union[int, None] = Field(
-        description="estimate of the seeds that would decide, with the same mean and spread"
+        description="estimate of the further seeds that would decide, if mean and spread stay "
+        "the same"
     )
     unseen: Union[float, None] = Field(
-        None, description="what strikes fewer than this share of seeds has been missed with a "
-        "probability above 3 %"
+        None, description="an event that strikes fewer than this share of the seeds has been "
+            "missed with a probability above 3 %"
     )  # fmt: skip
 
 
@@ -53,17 +57,19 @@ class DecisionTable(BaseModel):
     """The question of a study that decides, and its progress."""
 
     study: str
-    state: str = Field(description="of the study")
+    state: str = Field(description="state of the study")
     metric: str
     reduction: str
     by: float
     power: float
     at_most: int
     rarest: float = Field(
-        description="smallest share of seeds at which a collapse has occurred before the first look"
+        description="smallest share of the seeds that a collapse strikes, with which it is seen "
+        "before the first look"
     )
     largest_sd: float = Field(
-        description="of the differences, at which an effect of `by` shows with this power"
+        description="largest standard deviation of the differences with which an effect of size "
+        "`by` is detected with this power"
     )
     counts: Dict[str, int] = Field(description="number of comparisons by verdict")
     rows: List[DecisionRow]

@@ -20,14 +20,22 @@ class SeriesRecord(BaseModel):
     """One metric of a job as columns: every point, or buckets of steps."""
 
     name: str
-    steps: List[int] = Field(description="of each point, or the first step of each bucket")
-    values: List[Union[float, None]] = Field(description="of each point, or each bucket's mean")
-    min: Union[List[Union[float, None]], None] = Field(None, description="buckets only")
-    max: Union[List[Union[float, None]], None] = Field(None, description="buckets only")
-    times: List[float] = Field(description="seconds since the epoch; empty if not asked for")
+    steps: List[int] = Field(description="step of each point, or the first step of each bucket")
+    values: List[Union[float, None]] = Field(
+        description="value of each point, or mean of each bucket"
+    )
+    min: Union[List[Union[float, None]], None] = Field(
+        None, description="smallest value of each bucket"
+    )
+    max: Union[List[Union[float, None]], None] = Field(
+        None, description="largest value of each bucket"
+    )
+    times: List[float] = Field(
+        description="times of the points, in seconds since 1970; empty if they were not requested"
+    )
     points: int = Field(description="number of stored points in the requested range")
     last: Union[LastValue, None] = Field(
-        None, description="the last value of the metric, for any requested range"
+        None, description="the last value of the metric, whatever range was requested"
     )
 
 
@@ -43,7 +51,7 @@ class ArtifactRecord(BaseModel):
     """A file of a job."""
 
     name: str
-    kind: str = Field(description="checkpoint, weights, log, table")
+    kind: str = Field(description="kind of the file: checkpoint, weights, log or table")
     attempt: int
     bytes: int
     sha256: str
@@ -54,6 +62,8 @@ class LogPage(BaseModel):
     """A piece of a job's log."""
 
     offset: int = Field(description="where the piece begins, in bytes")
-    next_offset: int = Field(description="where to continue")
-    text: str = Field(description="UTF-8; other bytes are replaced")
-    ended: bool = Field(description="nothing will follow: the job has ended and this is the end")
+    next_offset: int = Field(description="where the next piece begins, in bytes")
+    text: str = Field(description="the text as UTF-8, with other bytes replaced")
+    ended: bool = Field(
+        description="whether nothing will follow, because the job has ended and this is the end"
+    )

@@ -16,11 +16,19 @@ class MatrixRecord(BaseModel):
     """One measure of a diagnostic: a row for each layer, a column for each reading."""
 
     diagnostic: str
-    measure: str = Field(description="such as norm/channel_mean; empty: there is only one")
-    sites: List[str] = Field(description="layers; empty name: the network, all: the mean over them")
-    steps: List[int] = Field(description="updates, or the first update of a bucket of readings")
+    measure: str = Field(
+        description="the measure, such as norm/channel_mean; empty if there is only one"
+    )
+    sites: List[str] = Field(
+        description="names of the layers; an empty name is the network, and `all` is the mean "
+        "over the layers"
+    )
+    steps: List[int] = Field(
+        description="number of the update of each reading, or of the first update of each "
+        "bucket of readings"
+    )
     values: List[List[Number]] = Field(
-        description="of each layer, at each reading; null: not finite, or not read"
+        description="the value of each layer at each reading; null if it was not finite or not read"
     )
 
 
@@ -43,15 +51,17 @@ class LayerRecord(BaseModel):
 
     name: str
     role: Role
-    type: str = Field(description="the class, with what it was made with")
-    input: List[int] = Field(description="shape of one sample, channels first as a rule")
+    type: str = Field(description="the class, with its arguments")
+    input: List[int] = Field(description="shape of one sample, as a rule with channels first")
     output: List[int]
     parameters: int
-    state: int = Field(description="numbers in its buffers, which training changes")
-    products: int = Field(description="multiplications of one sample in a forward pass")
-    values: int = Field(description="numbers that it puts out for one sample")
-    calls: int = Field(description="in one forward pass; more than 1 in a recurrent network")
-    weights_normalized: bool = Field(description="its weights are computed by a normalizer")
+    state: int = Field(description="number of values in its buffers, which training changes")
+    products: int = Field(description="number of multiplications for one sample in a forward pass")
+    values: int = Field(description="number of values in its output for one sample")
+    calls: int = Field(
+        description="number of calls in one forward pass; more than 1 in a recurrent network"
+    )
+    weights_normalized: bool = Field(description="whether a normalizer computes its weights")
     after: List[int] = Field(description="places in this list of the layers whose outputs it takes")
 
 
@@ -59,7 +69,7 @@ class NetworkRecord(BaseModel):
     """The network of a job as it is built, or why nobody can build it now."""
 
     layers: List[LayerRecord]
-    reason: str = Field("", description="why there are no layers")
+    reason: str = Field("", description="the reason if there are no layers")
 
 
 class SampleRecord(BaseModel):
@@ -70,11 +80,13 @@ class SampleRecord(BaseModel):
     """
 
     what: Literal["activations", "weights", "nothing"]
-    shape: List[int] = Field(description="samples, channels, positions; of weights: 1, filters, n")
+    shape: List[int] = Field(
+        description="samples, channels and positions; for weights: 1, filters and n"
+    )
     x: List[Number] = []
     y: List[Number] = []
     dy: List[Number] = []
     dx: List[Number] = []
-    evaluated: List[Number] = Field([], description="y of the same values in evaluation")
+    evaluated: List[Number] = Field([], description="y of the same values in evaluation mode")
     doc: str = Field("", description="the layer's own description, with its formula")
-    reason: str = Field("", description="why there are no values")
+    reason: str = Field("", description="the reason if there are no values")

@@ -37,22 +37,25 @@ class JobRecord(BaseModel):
     dataset: str
     batch_size: int
     samples_per_update: int
-    hosts: int = Field(1, description="hosts among which the replicas are divided")
+    hosts: int = Field(1, description="number of hosts that share the replicas")
     seed: int
     device: str = Field(description="the kind of device that was chosen")
     device_reason: str
-    runtime: Union[str, None] = Field(description="what runs it, once it has started")
+    runtime: Union[str, None] = Field(description="what runs it; null before it has started")
     timing_valid: bool = Field(
-        description="false if the speed is that of an emulation, or of a pack of jobs"
+        description="whether its times are those of the job on the device; false for an "
+        "emulation or a pack of jobs"
     )
     packed: Union[int, None] = Field(
-        None, description="jobs that were trained as one with it, itself among them; null: alone"
+        None, description="number of jobs in its pack, itself included; null: it was trained alone"
     )
     priority: int
-    attempt: int = Field(description="attempts begun")
+    attempt: int = Field(description="number of attempts that have begun")
     max_attempts: int
     step: int
-    steps: Union[int, None] = Field(description="total number of updates, once known")
+    steps: Union[int, None] = Field(
+        description="total number of updates; null if it is not known yet"
+    )
     epoch: int
     epochs: int
     created_at: datetime
@@ -163,12 +166,14 @@ class Validation(BaseModel):
     steps: Union[int, None]
     parameters: Union[int, None]
     conversion: str = Field(
-        "", description="what is done with the norm layers of a network of another library"
+        "", description="what is done with the normalizers of a network of another library"
     )
-    memory_bytes: Union[int, None] = Field(description="estimated peak of the training process")
+    memory_bytes: Union[int, None] = Field(
+        description="estimated peak memory of the training process"
+    )
     estimated_s: Union[float, None] = Field(None, description="estimated running time")
     estimate: str = Field(
-        "", description="the running time in words, and the source of the estimate"
+        "", description="the running time in words, with the source of the estimate"
     )
     queue_position: int
     fingerprint: str
@@ -179,12 +184,14 @@ class OutlookRecord(BaseModel):
 
     state: str
     left_s: Union[float, None] = Field(
-        None, description="seconds of running that are left, from its pace; null: not known yet"
+        None,
+        description="remaining seconds of running, estimated from its pace; null: not known yet",
     )
-    left: str = Field("", description="the same in words, with what it is based on")
+    left: str = Field("", description="the same in words, with the source of the estimate")
     ahead: Union[int, None] = Field(
         None,
-        description="queued jobs for its device that come first, or may, since owners take turns",
+        description="number of queued jobs for its device that come first, or may come first, "
+        "because owners take turns",
     )
     waiting_for: Union[str, None] = Field(None, description="what a queued job waits for")
     changes: List[str] = Field([], description="changes that would let it start earlier, or at all")

@@ -24,20 +24,29 @@ class KeepRequest(Asked):
     """
 
     checkpoints_days: _Days = Field(
-        None, ge=0, le=_LONGEST, description="after a job's end, for which all checkpoints stay"
+        None,
+        ge=0,
+        le=_LONGEST,
+        description="days after a job's end for which all its checkpoints stay",
     )
-    checkpoints_then: Then = Field("last_and_best", description="the checkpoints that stay longer")
+    checkpoints_then: Then = Field("last_and_best", description="which checkpoints stay longer")
     best_by: str = Field(
-        "val/accuracy", min_length=1, max_length=200, description="the metric of the best one"
+        "val/accuracy",
+        min_length=1,
+        max_length=200,
+        description="the metric by which the best checkpoint is chosen",
     )
     goal: Goal = Field(
         "maximize", description="whether the largest or the smallest value is the best"
     )
     weights_days: _Days = Field(
-        None, ge=0, le=_LONGEST, description="after a job's end, for which its final weights stay"
+        None,
+        ge=0,
+        le=_LONGEST,
+        description="days after a job's end for which its final weights stay",
     )
     logs_days: _Days = Field(
-        None, ge=0, le=_LONGEST, description="after a job's end, for which its log stays"
+        None, ge=0, le=_LONGEST, description="days after a job's end for which its log stays"
     )
 
 
@@ -58,7 +67,7 @@ class ExpiredRecord(BaseModel):
 
     job: str
     kind: Expiring
-    files: List[str] = Field(description="their names; empty for the log in the database")
+    files: List[str] = Field(description="names of the files; empty for the log in the database")
     bytes: int
 
 
@@ -67,7 +76,9 @@ class ExpiredPage(BaseModel):
 
     project: str
     expired: List[ExpiredRecord]
-    next_cursor: Union[str, None] = Field(description="of the next jobs; null: there are no more")
+    next_cursor: Union[str, None] = Field(
+        description="cursor of the next jobs; null: there are no more"
+    )
 
 
 class TrashRecord(BaseModel):
@@ -75,9 +86,9 @@ class TrashRecord(BaseModel):
 
     jobs: int
     studies: int
-    bytes: int = Field(description="of the files, curves and logs of these jobs")
+    bytes: int = Field(description="size of the files, curves and logs of these jobs")
     oldest: Union[datetime, None] = Field(description="when the first of these jobs was deleted")
-    days: int = Field(description="after which a deleted job or study is purged")
+    days: int = Field(description="days after which a deleted job or study is purged")
 
 
 class OwnerUsage(BaseModel):
@@ -85,11 +96,11 @@ class OwnerUsage(BaseModel):
 
     owner: str
     jobs: int
-    bytes: int = Field(description="of files (checkpoints, weights, tables), curves and logs")
-    trashed_bytes: int = Field(description="of those in the trash")
+    bytes: int = Field(description="size of files (checkpoints, weights, tables), curves and logs")
+    trashed_bytes: int = Field(description="size of those in the trash")
 
 
 class Usage(BaseModel):
     """The disk use of all owners."""
 
-    owners: List[OwnerUsage] = Field(description="largest first")
+    owners: List[OwnerUsage] = Field(description="owners, the largest first")

@@ -29,14 +29,19 @@ class Labels(Asked):
     """
 
     name: Union[Label, None] = Field(
-        None, min_length=1, max_length=200, description="null: none; a study needs one"
+        None,
+        min_length=1,
+        max_length=200,
+        description="the name; null: none, which a study cannot have",
     )
-    note: Union[str, None] = Field(None, max_length=4000, description="null: none")
-    tags: Union[Tags, None] = Field(None, description="all of them; null: none")
-    add_tags: Tags = Field([], description="besides the existing ones")
-    remove_tags: Tags = Field([], description="whether there or not")
+    note: Union[str, None] = Field(None, max_length=4000, description="the note; null: none")
+    tags: Union[Tags, None] = Field(
+        None, description="all tags, in place of the existing ones; null: none"
+    )
+    add_tags: Tags = Field([], description="tags to add to the existing ones")
+    remove_tags: Tags = Field([], description="tags to remove, whether they exist or not")
     archived: Union[bool, None] = Field(
-        None, description="hidden in lists and tables unless they ask for it"
+        None, description="whether lists and tables leave it out unless archived ones are asked for"
     )
 
     @field_validator("note")
@@ -51,6 +56,6 @@ class SeveralLabels(Asked):
     """Tags and the archive, for several jobs at once."""
 
     jobs: List[JobId] = Field(min_length=1, max_length=MOST_JOBS)
-    add_tags: Tags = Field([], description="besides the existing ones")
-    remove_tags: Tags = Field([], description="whether there or not")
+    add_tags: Tags = Field([], description="tags to add to the existing ones")
+    remove_tags: Tags = Field([], description="tags to remove, whether they exist or not")
     archived: Union[bool, None] = None

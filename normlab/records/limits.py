@@ -22,23 +22,39 @@ class LimitRequest(Asked):
     """
 
     subject: Subject
-    name: str = Field(min_length=1, max_length=200, description="*: each without one of its own")
-    queued: _Most = Field(None, ge=0, le=10_000_000, description="jobs that wait")
-    running: _Most = Field(None, ge=0, le=1_000_000, description="jobs that run at once")
+    name: str = Field(
+        min_length=1,
+        max_length=200,
+        description="the name; *: each owner or project without a limit of its own",
+    )
+    queued: _Most = Field(None, ge=0, le=10_000_000, description="largest number of waiting jobs")
+    running: _Most = Field(
+        None, ge=0, le=1_000_000, description="largest number of jobs that run at the same time"
+    )
     devices: _Most = Field(
-        None, ge=0, le=1_000_000, description="devices in use at once: the replicas of its jobs"
+        None,
+        ge=0,
+        le=1_000_000,
+        description="largest number of devices in use at the same time, counted as replicas "
+        "of its jobs",
     )
     device_hours_per_month: _Most = Field(
-        None, ge=0, le=10_000_000, description="of attempts in a calendar month, in UTC"
+        None,
+        ge=0,
+        le=10_000_000,
+        description="largest number of device hours of its attempts in a calendar month, in UTC",
     )
     storage_bytes: _Most = Field(
-        None, ge=0, le=2**60, description="of its jobs' files, curves and logs"
+        None, ge=0, le=2**60, description="largest size of its jobs' files, curves and logs"
     )
     priority: _Most = Field(
-        None, ge=-100, le=100, description="the highest that a job or study may ask for"
+        None, ge=-100, le=100, description="highest priority that a job or study may ask for"
     )
     requests_per_minute: _Most = Field(
-        None, ge=1, le=1_000_000, description="with one token; of owners only"
+        None,
+        ge=1,
+        le=1_000_000,
+        description="largest number of requests with one token in a minute; only for owners",
     )
 
 
@@ -51,9 +67,11 @@ class LimitRecord(BaseModel):
         "queued", "running", "devices", "device_hours_per_month", "storage_bytes", "priority",
         "requests_per_minute",
     ]  # fmt: skip
-    most: Union[int, None] = Field(description="null: no limit")
-    used: Union[int, float, None] = Field(description="now; null: it is not counted here")
-    source: str = Field(description="whose limit it is: the name, * for each, or service")
+    most: Union[int, None] = Field(description="the limit; null: no limit")
+    used: Union[int, float, None] = Field(
+        description="what is used now; null if it is not counted here"
+    )
+    source: str = Field(description="where the limit comes from: the name, * for each, or service")
 
 
 class LimitList(BaseModel):

@@ -17,9 +17,13 @@ class PluginUpload(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Label = Field(min_length=1, max_length=200, description="for people: my_norms.py")
+    name: Label = Field(
+        min_length=1, max_length=200, description="the name that people see, such as my_norms.py"
+    )
     files: Dict[str, str] = Field(
-        min_length=1, max_length=MOST_FILES, description="relative path to text; .py among them"
+        min_length=1,
+        max_length=MOST_FILES,
+        description="files by relative path, with their text; at least one is a .py file",
     )
     origin: Dict[str, str] = Field(
         default_factory=dict,
@@ -43,7 +47,7 @@ class PluginEntry(BaseModel):
     part: str = Field(description="normalizer, network, dataset, ...")
     name: str
     summary: str
-    options: Dict[str, Mapping[str, Any]] = Field(description="JSON schema by option")
+    options: Dict[str, Mapping[str, Any]] = Field(description="JSON schema of each option")
 
 
 class PluginRecord(BaseModel):
@@ -51,8 +55,10 @@ class PluginRecord(BaseModel):
 
     digest: str
     name: str
-    owner: Union[str, None] = Field(description="who uploaded it; null: the operator")
-    everywhere: bool = Field(description="every job may use its names without saying so")
+    owner: Union[str, None] = Field(description="the owner who uploaded it; null: the operator")
+    everywhere: bool = Field(
+        description="whether every job may use its names without naming the plugin"
+    )
     entries: List[PluginEntry]
     origin: Dict[str, str] = Field(default_factory=dict)
     created_at: datetime
@@ -63,7 +69,7 @@ class PluginTrouble(BaseModel):
 
     name: str
     reason: str
-    traceback: str = Field(description="empty unless an admin asks")
+    traceback: str = Field(description="empty unless the token is an admin's")
 
 
 class PluginList(BaseModel):

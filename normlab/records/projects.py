@@ -23,7 +23,8 @@ class ProjectRequest(Asked):
     name: str = Field(
         max_length=64,
         pattern=r"^[a-z0-9][a-z0-9._-]*$",
-        description="small letters, digits, and . _ - between them; it stays as it is",
+        description="the name: small letters and digits, with . _ - between them; it cannot be "
+        "changed",
     )
     note: str = Field("", max_length=200, description="its purpose")
 
@@ -37,12 +38,12 @@ class MemberRequest(Asked):
     """A member, with the role that it gets."""
 
     owner: str = Field(
-        min_length=1, max_length=200, description="as in tokens; *: everybody with a token"
+        min_length=1, max_length=200, description="an owner of tokens; *: everybody with a token"
     )
     role: Role = Field(
         "submit",
-        description="read: see all of the project. submit: also add to it, and change one's own. "
-        "admin: also change what others added, and the members",
+        description="read: see everything in the project. submit: also add jobs and studies, "
+        "and change one's own. admin: also change those of others, and the members",
     )
 
     @field_validator("owner")
@@ -54,7 +55,7 @@ class MemberRequest(Asked):
 class MemberRecord(BaseModel):
     """A member of a project."""
 
-    owner: str = Field(description="*: everybody with a token")
+    owner: str = Field(description="an owner of tokens; *: everybody with a token")
     role: Role
     added_at: datetime
 
@@ -66,8 +67,8 @@ class ProjectRecord(BaseModel):
     note: str
     created_at: datetime
     created_by: Union[str, None]
-    role: Role = Field(description="of the caller")
-    jobs: int = Field(description="that are not in the trash")
+    role: Role = Field(description="role of the caller")
+    jobs: int = Field(description="number of jobs that are not in the trash")
     studies: int
     members: List[MemberRecord]
 

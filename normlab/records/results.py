@@ -18,7 +18,7 @@ class ResultRow(BaseModel):
     coordinates: Dict[str, Any]
     labels: Dict[str, str] = Field(description="coordinates as people read them")
     n: int = Field(description="number of values in the row, one per seed")
-    failed: int = Field(description="cells whose job has failed")
+    failed: int = Field(description="number of cells whose job has failed")
     without: Dict[str, int] = Field(
         default_factory=dict,
         description="number of cells without a value, by the state of their job: failed, "
@@ -27,15 +27,17 @@ class ResultRow(BaseModel):
     )
     mean: Union[float, None]
     mean_text: str = Field(
-        "", description="the mean with the digits that its table needs to tell rows apart"
+        "",
+        description="the mean, with the digits that are needed to distinguish the rows of the "
+        "table",
     )
-    half_text: str = Field("", description="half the width of the interval, to two digits")
+    half_text: str = Field("", description="half the width of the interval, with two digits")
     sd: Union[float, None]
     low: Union[float, None]
     high: Union[float, None]
-    values: Dict[int, float] = Field(description="seed to value")
-    jobs: Dict[int, str] = Field(description="seed to job")
-    states: Dict[int, str] = Field(description="seed to state")
+    values: Dict[int, float] = Field(description="values by seed")
+    jobs: Dict[int, str] = Field(description="jobs by seed")
+    states: Dict[int, str] = Field(description="states by seed")
 
     @property
     def half(self) -> Union[float, None]:
@@ -53,7 +55,7 @@ class ResultTable(BaseModel):
     confidence: float
     group_by: List[str]
     where: Dict[str, str] = Field(
-        default_factory=dict, description="path to label: the cells that were chosen"
+        default_factory=dict, description="the chosen cells: each path with its label"
     )
     rows: List[ResultRow]
 
@@ -94,15 +96,18 @@ class ComparisonTable(BaseModel):
 class DifferenceRow(BaseModel):
     """A row minus the reference row that is equal in everything else, paired by seed."""
 
-    labels: Dict[str, str] = Field(description="of the row, for all paths of the study")
-    n: int = Field(description="seeds that both have")
+    labels: Dict[str, str] = Field(description="labels of the row, for all paths of the study")
+    n: int = Field(description="number of seeds that both have")
     mean: float
     low: Union[float, None]
     high: Union[float, None]
     p: Union[float, None] = Field(
-        description="of the paired t test, two-sided; null for fewer than two seeds, or no spread"
+        description="p-value of the two-sided paired t test; null for fewer than two seeds, or "
+        "without spread"
     )
-    p_adjusted: Union[float, None] = Field(description="after Holm, for all rows together")
+    p_adjusted: Union[float, None] = Field(
+        description="p-value after Holm's correction for all rows"
+    )
 
 
 class DifferenceTable(BaseModel):

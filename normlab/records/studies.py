@@ -18,8 +18,10 @@ class CellRecord(BaseModel):
     coordinates: Dict[str, Any]
     seed: int
     job: Union[str, None]
-    state: str = Field(description="of its job, or planned (waits to be queued), or missing")
-    reused: bool = Field(description="its job belongs to another study, or to none")
+    state: str = Field(
+        description="state of its job, or planned (it waits to be queued), or missing"
+    )
+    reused: bool = Field(description="whether its job belongs to another study, or to none")
 
 
 class StudyRecord(BaseModel):
@@ -35,15 +37,17 @@ class StudyRecord(BaseModel):
     )
     created_at: datetime
     cells: int
-    counts: Dict[str, int] = Field(description="cells by the state of their jobs")
+    counts: Dict[str, int] = Field(description="number of cells by the state of their jobs")
     reused: int
     paths: List[str] = Field(description="paths that vary besides the seed")
-    reason: Union[str, None] = Field(None, description="why it failed, or does not continue now")
-    trashed_at: Union[datetime, None] = Field(None, description="since when it is in the trash")
+    reason: Union[str, None] = Field(
+        None, description="the reason why it failed, or why it does not continue now"
+    )
+    trashed_at: Union[datetime, None] = Field(None, description="when it was moved to the trash")
     note: Union[str, None] = None
     tags: List[str] = []
     archived_at: Union[datetime, None] = Field(
-        None, description="since when lists show neither it nor its jobs"
+        None, description="when it was archived; lists show neither it nor its jobs since then"
     )
 
     def _repr_html_(self) -> str:
@@ -56,7 +60,7 @@ class StudyDetail(StudyRecord):
     spec: StudySpec
     grid: List[CellRecord] = Field(description="the first cells, in the order of the axes")
     next_cursor: Union[str, None] = Field(
-        None, description="of `GET /v1/studies/{id}/cells`, for the cells after these"
+        None, description="cursor of `GET /v1/studies/{id}/cells` for the cells after these"
     )
 
 
@@ -84,25 +88,29 @@ class Refusal(BaseModel):
 class PackObstacle(BaseModel):
     """A reason why cells train alone, or in separate packs."""
 
-    field: str
+    field: str = Field(description="the field, or several fields with commas")
     rule: str
     cells: int
+    alone: bool = Field(
+        True, description="whether these cells train alone; false: they train in separate packs"
+    )
 
 
 class DecisionCost(BaseModel):
     """The cost of deciding: for the first look alone, and for all looks up to the limit."""
 
     comparisons: int
-    least_cells: int = Field(description="compared cells, with the seeds of one look")
+    least_cells: int = Field(description="number of compared cells with the seeds of one look")
     least_epochs: int
     least_s: Union[float, None]
     least_estimate: str
-    most_cells: int = Field(description="with `at_most` seeds")
+    most_cells: int = Field(description="number of compared cells with `at_most` seeds")
     most_epochs: int
     most_s: Union[float, None]
     most_estimate: str
     largest_sd: float = Field(
-        description="of the differences, at which an effect of `by` shows with the requested power"
+        description="largest standard deviation of the differences with which an effect of size "
+        "`by` is detected with the requested power"
     )
 
 
@@ -110,45 +118,57 @@ class StudyPreview(BaseModel):
     """A preview of what a study would run."""
 
     cells: int
-    excluded: int = Field(description="combinations that a rule of `exclude` leaves out")
-    identical: int = Field(description="combinations that compute the same as another cell")
+    excluded: int = Field(description="number of combinations that a rule of `exclude` leaves out")
+    identical: int = Field(
+        description="number of combinations that compute the same as another cell"
+    )
     reusable: int = Field(
-        description="cells that other jobs of this owner have filled, in this project"
+        description="number of cells that other jobs of this owner have computed in this project"
     )
     priority: int
-    epochs: int = Field(description="of all cells that would run")
+    epochs: int = Field(description="number of epochs of all cells that would run")
     steps: Union[int, None]
     estimated_s: Union[float, None] = Field(
         description="running time of all cells one after another; null if it is unknown"
     )
     estimated_from: str = Field(description="the source of the estimate")
-    estimate: str = Field("", description="both in words")
-    decision: Union[DecisionCost, None] = Field(None, description="of a study that decides")
-    packs: int = Field(0, description="of the cells that would run, as `pack` asks")
-    packed: int = Field(0, description="cells in packs")
+    estimate: str = Field(
+        "", description="the running time in words, with the source of the estimate"
+    )
+    decision: Union[DecisionCost, None] = Field(
+        None, description="the cost of deciding, if the study decides"
+    )
+    packs: int = Field(0, description="number of packs of the cells that would run")
+    packed: int = Field(0, description="number of cells that would train in packs")
+    alone: int = Field(
+        0, description="number of cells that would train alone, although `pack` allows packs"
+    )
     pack_gain: Union[float, None] = Field(
-        None, description="how many times as fast the packed cells are, by a model or a measurement"
+        None,
+        description="how many times as fast the cells in packs are, by a model or a measurement",
     )
     pack_obstacles: List[PackObstacle] = Field(
-        [], description="reasons why cells cannot train together"
+        [], description="reasons why cells train alone or in separate packs"
     )
-    refused_cells: int = Field(0, description="cells that would be refused")
-    refused: List[Refusal] = Field(description="the first of them, with the reasons")
+    refused_cells: int = Field(0, description="number of cells that would be refused")
+    refused: List[Refusal] = Field(description="the first refused cells, with the reasons")
     first: List[CellRecord] = Field(
-        description="the first cells, as an example; a reused one with the job that filled it"
+        description="the first cells, as an example; reused cells have the job that computed them"
     )
 
 
 class TrialRecord(BaseModel):
     """One trial."""
 
-    number: int = Field(description="counted from 0, in the order of proposals")
+    number: int = Field(description="number of the trial, counted from 0 in the order of proposals")
     job: str
-    state: str = Field(description="of its job; pruned: stopped early")
-    coordinates: Dict[str, Any] = Field(description="path to value")
+    state: str = Field(description="state of its job; pruned: it was stopped early")
+    coordinates: Dict[str, Any] = Field(description="values by path")
     labels: Dict[str, str] = Field(description="coordinates as people read them")
     value: Union[float, None] = Field(description="the last value of the metric, if there is one")
-    best: Union[float, None] = Field(description="best value of the succeeded trials up to here")
+    best: Union[float, None] = Field(
+        description="best value of the succeeded trials up to this one"
+    )
 
 
 class SearchHistory(BaseModel):
@@ -157,12 +177,13 @@ class SearchHistory(BaseModel):
     study: str
     metric: str
     goal: str
-    paths: List[str] = Field(description="of the space, in its order")
+    paths: List[str] = Field(description="paths of the search space, in its order")
     logarithmic: List[str] = Field(description="paths that are drawn on a logarithmic scale")
     trials: List[TrialRecord]
     best: Union[int, None] = Field(description="number of the best succeeded trial")
     importance: Dict[str, float] = Field(
-        description="path to its share of what separates good trials from the others; together 1; "
-        "empty where `why` says why it is not known"
+        description="for each path, its share of the difference between good trials and the "
+        "others; all shares add up to 1; empty if the importance is not known, for the reason "
+        "in `why`"
     )
     why: str = ""

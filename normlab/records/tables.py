@@ -22,7 +22,9 @@ class JobsQuestion(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     filter: Union[str, None] = Field(
-        None, max_length=2000, description="such as: normalizer = online and val/accuracy > 0.9"
+        None,
+        max_length=2000,
+        description="an expression such as: normalizer = online and val/accuracy > 0.9",
     )
     jobs: Union[List[JobId], None] = Field(None, min_length=1, max_length=MOST_JOBS)
 
@@ -34,18 +36,20 @@ class TableQuestion(JobsQuestion):
         min_length=1,
         max_length=MOST_COLUMNS,
         description="a column of lists, a field of the specification such as optimizer.lr, or a "
-        "metric with what is taken of it: val/accuracy (its last value), val/accuracy:best, "
-        ":min, :max or :mean",
+        "metric with a reduction: val/accuracy (the last value), val/accuracy:best, :min, :max "
+        "or :mean",
     )
     sort: ColumnName = Field(
-        "-created_at", description="such a column; a minus in front lists the largest first"
+        "-created_at", description="the column to sort by; a minus in front lists the largest first"
     )
     cursor: Union[str, None] = Field(
         None, max_length=2000, description="the `next_cursor` of a page with the same order"
     )
-    skip: int = Field(0, ge=0, le=MOST_SKIPPED, description="rows to leave out after the cursor")
+    skip: int = Field(
+        0, ge=0, le=MOST_SKIPPED, description="number of rows to skip after the cursor"
+    )
     limit: int = Field(100, ge=1, le=1000)
-    count: bool = Field(False, description="also count all jobs of the filter")
+    count: bool = Field(False, description="whether all jobs that match the filter are counted")
 
 
 class ExportQuestion(JobsQuestion):
@@ -84,30 +88,36 @@ class TableRecord(BaseModel):
     columns: List[ColumnRecord]
     rows: List[TableRow]
     next_cursor: Union[str, None]
-    total: Union[int, None] = Field(None, description="all jobs of the filter, if asked for")
-    gone: List[str] = Field([], description="metrics asked for that no job has ever reported")
+    total: Union[int, None] = Field(
+        None, description="number of all jobs that match the filter, if it was asked for"
+    )
+    gone: List[str] = Field([], description="requested metrics that no job has ever reported")
 
 
 class SeedMean(BaseModel):
     """A number averaged over seeds: of the newest succeeded job of each seed."""
 
-    n: int = Field(description="seeds that have a value")
+    n: int = Field(description="number of seeds that have a value")
     mean: float
-    mean_text: str = Field("", description="the mean with the digits that its column needs")
-    half_text: str = Field("", description="half the width of the interval, to two digits")
+    mean_text: str = Field(
+        "",
+        description="the mean, with the digits that are needed to distinguish the rows of its "
+        "column",
+    )
+    half_text: str = Field("", description="half the width of the interval, with two digits")
     sd: Union[float, None]
-    low: Union[float, None] = Field(description="of the 95 % interval by Student's t")
+    low: Union[float, None] = Field(description="lower end of the 95 % interval by Student's t")
     high: Union[float, None]
 
 
 class GroupRow(BaseModel):
     """Jobs that differ in nothing that they compute but their seed."""
 
-    jobs: List[str] = Field(description="newest first")
+    jobs: List[str] = Field(description="jobs, the newest first")
     seeds: List[int]
     states: Dict[str, int]
     values: List[Any] = Field(
-        description="for each column a SeedMean, a value that all share, or {varies: [...]}"
+        description="for each column, a SeedMean, a value that all jobs share, or {varies: [...]}"
     )
 
 
@@ -116,9 +126,9 @@ class GroupTable(BaseModel):
 
     columns: List[ColumnRecord]
     rows: List[GroupRow]
-    gone: List[str] = Field([], description="metrics asked for that no job has ever reported")
+    gone: List[str] = Field([], description="requested metrics that no job has ever reported")
     differing: Dict[str, List[Any]] = Field(
-        description="the fields in which groups differ and that no column shows, with their values"
+        description="fields in which groups differ and that no column shows, with their values"
     )
 
 
@@ -141,7 +151,7 @@ class FieldRecord(BaseModel):
     """A name that filters and tables know."""
 
     name: str
-    kind: str = Field(description="column, field or metric")
+    kind: str = Field(description="what it is: a column, a field or a metric")
     type: str = ""
     description: str = ""
     choices: List[str] = []
@@ -151,7 +161,7 @@ class FieldList(BaseModel):
     """The names that filters and tables know: columns, fields of the specification, metrics."""
 
     fields: List[FieldRecord]
-    more_metrics: bool = Field(False, description="there are more metrics than were listed")
+    more_metrics: bool = Field(False, description="whether there are more metrics than are listed")
 
 
 class ViewContent(BaseModel):
@@ -163,7 +173,7 @@ class ViewContent(BaseModel):
     pinned: List[ColumnName] = Field([], max_length=MOST_COLUMNS)
     sort: ColumnName = "-created_at"
     filter: Union[str, None] = Field(None, max_length=2000)
-    grouped: bool = Field(False, description="over seeds")
+    grouped: bool = Field(False, description="statistics over seeds")
 
 
 class NewView(BaseModel):

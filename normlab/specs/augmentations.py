@@ -36,7 +36,7 @@ class Crop(Augmentation):
 
     factory: ClassVar[str] = "normlab.data.augmentations.framing:Crop"
     name: Literal["crop"] = "crop"
-    pad: int = Field(4, ge=1, le=64, description="pixels on each side")
+    pad: int = Field(4, ge=1, le=64, description="width of the padding on each side, in pixels")
 
 
 class Flip(Augmentation):
@@ -44,7 +44,7 @@ class Flip(Augmentation):
 
     factory: ClassVar[str] = "normlab.data.augmentations.framing:Flip"
     name: Literal["flip"] = "flip"
-    probability: float = Field(0.5, gt=0, le=1, description="for each sample")
+    probability: float = Field(0.5, gt=0, le=1, description="probability that a sample is mirrored")
 
 
 class RandomResizedCrop(Augmentation):
@@ -53,12 +53,16 @@ class RandomResizedCrop(Augmentation):
     factory: ClassVar[str] = "normlab.data.augmentations.framing:RandomResizedCrop"
     name: Literal["random_resized_crop"] = "random_resized_crop"
     size: Union[int, None] = Field(
-        None, ge=8, le=1024, description="side of the result; null: as before"
+        None, ge=8, le=1024, description="side of the result in pixels; null: the side of the input"
     )
-    scale_min: float = Field(0.08, gt=0, le=1, description="smallest share of the area")
-    scale_max: float = Field(1.0, gt=0, le=1, description="largest share of the area")
+    scale_min: float = Field(
+        0.08, gt=0, le=1, description="smallest share of the image's area that is cut out"
+    )
+    scale_max: float = Field(
+        1.0, gt=0, le=1, description="largest share of the image's area that is cut out"
+    )
     ratio_max: float = Field(
-        4 / 3, ge=1, le=10, description="largest ratio of the sides, either way"
+        4 / 3, ge=1, le=10, description="largest ratio of the longer side to the shorter one"
     )
 
     @model_validator(mode="after")
@@ -73,10 +77,18 @@ class RandomErasing(Augmentation):
     factory: ClassVar[str] = "normlab.data.augmentations.framing:RandomErasing"
     tasks: ClassVar[Tuple[str, ...]] = _IMAGES
     name: Literal["random_erasing"] = "random_erasing"
-    probability: float = Field(0.25, gt=0, le=1, description="for each sample")
-    scale_min: float = Field(0.02, gt=0, lt=1, description="smallest share of the area")
-    scale_max: float = Field(0.33, gt=0, lt=1, description="largest share of the area")
-    ratio_max: float = Field(3.3, ge=1, le=10, description="largest ratio of the sides, either way")
+    probability: float = Field(
+        0.25, gt=0, le=1, description="probability that a sample loses a rectangle"
+    )
+    scale_min: float = Field(
+        0.02, gt=0, lt=1, description="smallest share of the image's area that is erased"
+    )
+    scale_max: float = Field(
+        0.33, gt=0, lt=1, description="largest share of the image's area that is erased"
+    )
+    ratio_max: float = Field(
+        3.3, ge=1, le=10, description="largest ratio of the longer side to the shorter one"
+    )
 
     @model_validator(mode="after")
     def _scales_are_in_order(self) -> Self:
@@ -91,10 +103,22 @@ class ColorJitter(Augmentation):
     tasks: ClassVar[Tuple[str, ...]] = (*_IMAGES, "segmentation")
     pixels: ClassVar[bool] = True
     name: Literal["color_jitter"] = "color_jitter"
-    brightness: float = Field(0.4, ge=0, le=1, description="factors of 1 - b to 1 + b")
-    contrast: float = Field(0.4, ge=0, le=1, description="factors of 1 - c to 1 + c")
-    saturation: float = Field(0.4, ge=0, le=1, description="factors of 1 - s to 1 + s")
-    hue: float = Field(0.0, ge=0, le=0.5, description="turns of -h to h; three channels have one")
+    brightness: float = Field(
+        0.4, ge=0, le=1, description="the largest change b: factors are from 1 - b to 1 + b"
+    )
+    contrast: float = Field(
+        0.4, ge=0, le=1, description="the largest change c: factors are from 1 - c to 1 + c"
+    )
+    saturation: float = Field(
+        0.4, ge=0, le=1, description="the largest change s: factors are from 1 - s to 1 + s"
+    )
+    hue: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="the largest turn h of the hue: turns are from -h to h; only images with "
+        "three channels have a hue",
+    )
 
 
 class RandAugment(Augmentation):
@@ -103,10 +127,21 @@ class RandAugment(Augmentation):
     factory: ClassVar[str] = "normlab.data.augmentations.policies:RandAugment"
     pixels: ClassVar[bool] = True
     name: Literal["rand_augment"] = "rand_augment"
-    num_ops: int = Field(2, ge=1, le=8, description="changes of each sample")
-    magnitude: float = Field(9.0, ge=0, le=10, description="their strength; 10 is the largest")
-    deviation: float = Field(0.5, ge=0, le=10, description="of the strength, which is normal")
-    probability: float = Field(0.5, gt=0, le=1, description="of each chosen change")
+    num_ops: int = Field(
+        2, ge=1, le=8, description="number of changes that are drawn for each sample"
+    )
+    magnitude: float = Field(
+        9.0, ge=0, le=10, description="mean strength of the changes; 10 is the largest"
+    )
+    deviation: float = Field(
+        0.5,
+        ge=0,
+        le=10,
+        description="standard deviation of the strength, which is normally distributed",
+    )
+    probability: float = Field(
+        0.5, gt=0, le=1, description="probability that a drawn change is applied"
+    )
 
 
 class TrivialAugment(Augmentation):
@@ -124,8 +159,12 @@ class Mixup(Augmentation):
     tasks: ClassVar[Tuple[str, ...]] = ()
     mixes: ClassVar[bool] = True
     name: Literal["mixup"] = "mixup"
-    alpha: float = Field(0.2, gt=0, le=100, description="shares are Beta(alpha, alpha)")
-    probability: float = Field(1.0, gt=0, le=1, description="for each micro-batch")
+    alpha: float = Field(
+        0.2, gt=0, le=100, description="shares of the two samples are drawn from Beta(alpha, alpha)"
+    )
+    probability: float = Field(
+        1.0, gt=0, le=1, description="probability that a micro-batch is mixed"
+    )
 
 
 class CutMix(Augmentation):
@@ -135,8 +174,15 @@ class CutMix(Augmentation):
     tasks: ClassVar[Tuple[str, ...]] = ()
     mixes: ClassVar[bool] = True
     name: Literal["cutmix"] = "cutmix"
-    alpha: float = Field(1.0, gt=0, le=100, description="areas that stay are Beta(alpha, alpha)")
-    probability: float = Field(1.0, gt=0, le=1, description="for each micro-batch")
+    alpha: float = Field(
+        1.0,
+        gt=0,
+        le=100,
+        description="the share of the area that stays is drawn from Beta(alpha, alpha)",
+    )
+    probability: float = Field(
+        1.0, gt=0, le=1, description="probability that a micro-batch is mixed"
+    )
 
 
 class MixupOrCutMix(Augmentation):
@@ -146,10 +192,14 @@ class MixupOrCutMix(Augmentation):
     tasks: ClassVar[Tuple[str, ...]] = ()
     mixes: ClassVar[bool] = True
     name: Literal["mixup_or_cutmix"] = "mixup_or_cutmix"
-    mixup_alpha: float = Field(0.2, gt=0, le=100, description="as of mixup")
-    cutmix_alpha: float = Field(1.0, gt=0, le=100, description="as of cutmix")
-    cutmix_share: float = Field(0.5, ge=0, le=1, description="of the mixed micro-batches")
-    probability: float = Field(1.0, gt=0, le=1, description="for each micro-batch")
+    mixup_alpha: float = Field(0.2, gt=0, le=100, description="the alpha of mixup")
+    cutmix_alpha: float = Field(1.0, gt=0, le=100, description="the alpha of cutmix")
+    cutmix_share: float = Field(
+        0.5, ge=0, le=1, description="share of the mixed micro-batches that cutmix mixes"
+    )
+    probability: float = Field(
+        1.0, gt=0, le=1, description="probability that a micro-batch is mixed"
+    )
 
 
 class ForgottenAugmentation(Augmentation):

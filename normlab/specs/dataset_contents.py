@@ -23,7 +23,7 @@ _root: List[Path] = []  # the operator's folder of datasets, or empty
 class FileContents(Spec):
     """What the file of a dataset holds; filled in when a job is accepted."""
 
-    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the file")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the file")
     task: str
     channels: Count
     image_size: Count

@@ -12,5 +12,5 @@ class TextureOptions(Spec):
     """The options of `textures32`."""
 
     style: Literal["checks", "stripes", "waves", "blobs"] = Field(
-        "checks", description="the texture whose style the pictures get"
+        "checks", description="the texture in whose style the pictures are drawn"
     )

@@ -22,13 +22,18 @@ MISSED = 0.03
 class Contrast(Spec):
     """Which values of an axis are compared with which other value."""
 
-    axis: DottedPath = Field(description="a path of the study's axes")
+    axis: DottedPath = Field(description="the path of an axis of the study")
     against: Union[Label, None] = Field(
-        None, max_length=1000, description="label of the value that the others are compared with; "
-        "default: the first"
-    )  # fmt: skip
+        None,
+        max_length=1000,
+        description="label of the value that the others are compared with; default: the first "
+        "value of the axis",
+    )
     values: Union[Tuple[Label, ...], None] = Field(
-        None, min_length=1, max_length=1000, description="labels of the others; default: all"
+        None,
+        min_length=1,
+        max_length=1000,
+        description="labels of the values that are compared with it; default: all others",
     )
 
 
@@ -37,13 +42,16 @@ class SeedRounds(Spec):
 
     by: float = Field(gt=0, description="the margin: the effect that must not be missed")
     power: float = Field(
-        0.9, ge=0.5, le=0.95, description="probability that an effect of `by` shows"
+        0.9, ge=0.5, le=0.95, description="probability that an effect of size `by` is detected"
     )
-    at_most: int = Field(64, ge=6, le=1000, description="seeds of each cell")
+    at_most: int = Field(64, ge=6, le=1000, description="the largest number of seeds of each cell")
     rarest: float = Field(
-        0.2, ge=0.01, le=0.5, description="share of the seeds that something must strike, such as "
-        "a collapse, to be met with 97 % before the first look: 0.2 takes 16 seeds, 0.5 takes 6"
-    )  # fmt: skip
+        0.2,
+        ge=0.01,
+        le=0.5,
+        description="share of the seeds that an event such as a collapse strikes; the first look "
+        "has enough seeds to see it with a probability of 97 %: 16 seeds for 0.2, 6 for 0.5",
+    )
 
     @model_validator(mode="after")
     def _there_are_seeds_for_a_look(self) -> SeedRounds:
@@ -64,12 +72,15 @@ class SeedRounds(Spec):
 class Decide(SeedRounds):
     """Add seeds until it is decided which values of an axis are better, or a limit is met."""
 
-    metric: Label = Field("val/accuracy", max_length=200, description="what is compared")
+    metric: Label = Field("val/accuracy", max_length=200, description="the metric that is compared")
     reduction: Label = Field(
-        "last", max_length=50, description="of each job: last, best, area, mean_last:K"
+        "last",
+        max_length=50,
+        description="how a job's metric becomes one number: last, best, area or mean_last:K",
     )
     compare: Union[Contrast, None] = Field(
-        None, description="default: each value of the first axis with its first value"
+        None,
+        description="the comparisons; default: each value of the first axis with its first value",
     )
 
     @field_validator("reduction")

@@ -60,11 +60,9 @@ def problems_in_packs(spec: JobSpec) -> List[FieldProblem]:
     """List the reasons why *spec* cannot be in a pack on an IPU, although it can run alone."""
     found = []
     if spec.ipu_runtime != "emulated":
-        rule = (
-            f"{spec.ipu_runtime!r}: packs run only on the emulation, and have never run on PopTorch"
-        )
+        rule = f"packs have never run on PopTorch ({spec.ipu_runtime!r}); use 'emulated'"
         found.append(FieldProblem("ipu_runtime", rule))
     if spec.optimizer.clip_norm is not None:
-        rule = "PopTorch clips the gradient of a whole program, which holds all members"
+        rule = "PopTorch would clip the gradient of the whole program, with all members"
         found.append(FieldProblem("optimizer.clip_norm", rule))
     return found

@@ -92,8 +92,10 @@ _ADDED_LATER = (
 class JobSpec(Spec):
     """One training job. `batch_size` is the micro-batch: the samples in one normalizer call."""
 
-    name: Union[Label, None] = Field(None, max_length=200, description="a label for people")
-    normalizer: NormalizerSpec = Field(description="a kind's name, or an object with its options")
+    name: Union[Label, None] = Field(None, max_length=200, description="the name that people see")
+    normalizer: NormalizerSpec = Field(
+        description="the name of a kind, or an object with its options"
+    )
     model: ModelSpec = Field(default_factory=ModelSpec)
     dataset: DatasetSpec = Field(default_factory=DatasetSpec)
     task: TaskOptions = Field(
@@ -109,68 +111,91 @@ class JobSpec(Spec):
         None,
         ge=1,
         le=MOST_HOSTS,
-        description="to divide the replicas among; null: one",
+        description="number of hosts that share the replicas; null: one",
     )
     sharding: Union[Sharding, None] = Field(
         None,
-        description="divide weights, gradients and optimizer state among the replicas: off, full, "
-        "or auto; null: auto, where a replica's memory would not hold them",
+        description="whether weights, gradients and optimizer state are divided among the "
+        "replicas: off, full, or auto; null: auto, which divides them where a replica's memory "
+        "would not hold them",
     )
-    device: Device = Field("auto", description="where to train; auto gives its reason")
+    device: Device = Field(
+        "auto", description="the device to train on; auto chooses one and gives the reason"
+    )
     ipu_runtime: IpuRuntime = Field(
-        "hardware", description="ipu only: the device, Graphcore's simulator, or host emulation"
+        "hardware",
+        description="ipu only: train on the device, on Graphcore's simulator, or in an "
+        "emulation on the host",
     )
     epochs: int = Field(
-        5, ge=0, le=100_000, description="passes over the training set; 0: no training"
+        5,
+        ge=0,
+        le=100_000,
+        description="number of passes over the training set; 0 evaluates without training",
     )
     max_steps: Union[Count, None] = Field(None, description="stop after this many updates")
-    evaluate_every: int = Field(1, ge=1, le=100_000, description="epochs between evaluations")
+    evaluate_every: int = Field(
+        1, ge=1, le=100_000, description="number of epochs between evaluations"
+    )
     optimizer: OptimizerSpec = Field(default_factory=SGD)
     schedule: ScheduleSpec = Field(default_factory=Cosine)
     label_smoothing: float = Field(
-        0.0, ge=0, lt=1, description="probability that is spread over all classes"
+        0.0, ge=0, lt=1, description="probability that is spread evenly over all classes"
     )
-    loss: Union[LossSpec, None] = Field(None, description="null: of the task")
+    loss: Union[LossSpec, None] = Field(None, description="the loss; null: the loss of the task")
     augmentation: AugmentationSpec = Field(default_factory=AugmentationSpec)
     augmentations: Tuple[AugmentationByName, ...] = Field(
         (),
         max_length=MOST_AUGMENTATIONS,
-        description="random changes to the training samples, in this order: names, or objects "
-        "with their options",
+        description="random changes to the training samples, applied in this order: names, or "
+        "objects with their options",
     )
     ema: Union[AverageSpec, None] = Field(
-        None, description="average the weights, and evaluate the average; null: do not"
+        None,
+        description="moving average of the weights, which is evaluated in their place; "
+        "null: no average",
     )
-    precision: Precision = Field("float32", description="of activations; statistics stay float32")
-    tf32: bool = Field(False, description="cuda only: let float32 products round to TF32")
+    precision: Precision = Field(
+        "float32", description="number format of activations; statistics stay in float32"
+    )
+    tf32: bool = Field(False, description="cuda only: round the inputs of float32 products to TF32")
     acceleration: Acceleration = Field(
         "none",
-        description="cuda_graphs, compile: cuda only, for launch-bound steps; triton, "
-        "triton_graphs: cuda only, normalizers in Triton kernels, eager and as a graph (checked in "
-        "Triton's interpreter, never run on a GPU); kernels: cpu only, normalizers in loops "
-        "compiled from C++, on workers that have a compiler",
+        description="how updates are made faster. cuda_graphs and compile are for steps that "
+        "wait for kernel launches (cuda only). triton and triton_graphs compute normalizers in "
+        "Triton kernels, the second within a graph (cuda only; checked in Triton's interpreter, "
+        "and never run on a GPU). kernels computes normalizers in loops compiled from C++, on "
+        "workers that have a compiler (cpu only)",
     )
-    deterministic: bool = Field(True, description="refuse operators with random summation order")
+    deterministic: bool = Field(True, description="refuse operators that sum in a random order")
     threads: Union[int, None] = Field(
         None,
         ge=1,
         le=1024,
-        description="CPU threads; null: as many of the slot's cores as make updates faster",
+        description="number of CPU threads; null: as many of the slot's cores as make updates "
+        "faster",
     )
-    seed: int = Field(0, ge=0, le=2**63 - 1, description="of weights, data order, augmentation")
+    seed: int = Field(
+        0,
+        ge=0,
+        le=2**63 - 1,
+        description="seed of the initial weights, the order of the data and the augmentation",
+    )
     diagnostics: tuple[Label, ...] = Field(
-        (), max_length=32, description="names of GET /v1/diagnostics"
+        (),
+        max_length=32,
+        description="diagnostics to record, by their names in GET /v1/diagnostics",
     )
     metrics: MetricParts = Field(
-        (), max_length=32, description="of the test set, besides those of the task"
+        (), max_length=32, description="further metrics of the test set, besides those of the task"
     )
     hooks: HookParts = Field(
-        (), max_length=32, description="your own hooks, run at the end of updates and epochs"
+        (), max_length=32, description="your own hooks, which run at the end of updates and epochs"
     )
     checkpoint: CheckpointSpec = Field(default_factory=CheckpointSpec)
     loading: LoadingSpec = Field(default_factory=LoadingSpec)
     init_from: Union[InitFrom, None] = Field(
-        None, description="trained weights to start from: a job's id, a file, or an object"
+        None, description="trained weights to start from: the id of a job, a file, or an object"
     )
     freeze: Tuple[Label, ...] = Field(
         (),
@@ -178,18 +203,20 @@ class JobSpec(Spec):
         description='parameters that are not trained: patterns of names, such as "0.*"',
     )
     continues: Union[Continuation, None] = Field(
-        None, description="the checkpoint of a shorter job; `normlab continue` fills it in"
+        None,
+        description="the checkpoint of a shorter job that this job continues; `normlab "
+        "continue` fills it in",
     )
     code: Tuple[Digest, ...] = Field(
         (),
         max_length=MOST_PLUGINS,
-        description="plugins that the job uses, by the SHA-256 of their source: those that a "
-        "person uploaded are named here, and the operator's are filled in",
+        description="plugins that the job uses, by the SHA-256 of their source; name those that "
+        "you uploaded, and the service adds those of the operator",
     )
-    priority: int = Field(0, ge=-100, le=100, description="higher runs earlier")
-    max_attempts: int = Field(3, ge=1, le=100, description="attempts before the job fails")
+    priority: int = Field(0, ge=-100, le=100, description="jobs with a higher priority run earlier")
+    max_attempts: int = Field(3, ge=1, le=100, description="largest number of attempts")
     time_limit_s: Union[float, None] = Field(
-        None, gt=0, description="seconds of running time over all attempts"
+        None, gt=0, description="largest running time of all attempts together, in seconds"
     )
 
     @property

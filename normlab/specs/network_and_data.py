@@ -23,18 +23,22 @@ class LoadingSpec(Spec):
 
     mode: Literal["auto", "memory", "stream"] = Field(
         "auto",
-        description="memory: decode everything at the start; stream: decode each update's samples "
-        "in worker processes; auto: stream what takes more than 1 GiB decoded",
+        description="when samples are decoded. memory: all at the start. stream: those of each "
+        "update in worker processes. auto: stream if the decoded samples take more than 1 GiB, "
+        "else memory",
     )
     workers: Union[int, None] = Field(
         None,
         ge=0,
         le=64,
-        description="stream only: processes that decode, for each replica; 0: the training "
-        "process; null: one for each core, at most 4",
+        description="stream only: number of processes that decode for each replica; 0: the "
+        "training process decodes; null: one for each core, at most 4",
     )
     prefetch: int = Field(
-        2, ge=1, le=64, description="stream only: updates that each of them reads ahead"
+        2,
+        ge=1,
+        le=64,
+        description="stream only: number of updates that each of these processes reads ahead",
     )
 
 
@@ -44,15 +48,19 @@ class ModelSpec(Spec):
     name: Label = Field(
         "preresnet8",
         max_length=128,
-        description="a name of GET /v1/models, or one of another library, as timm/convnext_tiny",
+        description="a name in GET /v1/models, or the name of another library's network, such "
+        "as timm/convnext_tiny",
     )
     width: Union[int, None] = Field(
-        None, ge=1, le=4096, description="channels of the first stage; null: the model's own"
+        None,
+        ge=1,
+        le=4096,
+        description="number of channels of the first stage; null: the model's own number",
     )
     zero_last_scale: bool = Field(
         False,
-        description="start the scale of the last normalizer of each residual branch at 0, so that "
-        "every block starts as its shortcut (resnets only)",
+        description="let the scale of the last normalizer in each residual branch start at 0, "
+        "so that every block starts as its shortcut (resnets only)",
     )
     dropout: float = Field(
         0.0, ge=0, lt=1, description="probability that an input of the last layer is left out"
@@ -67,8 +75,8 @@ class ModelSpec(Spec):
     options: Dict[str, Any] = Field(
         default_factory=dict,
         validate_default=True,
-        description="of a network of one's own, as `GET /v1/models` lists them, or of another "
-        "library's, as its documentation has them",
+        description="options of a network of your own, which `GET /v1/models` lists, or of "
+        "another library's network, which its documentation lists",
     )
 
     def __hash__(self) -> int:
@@ -92,19 +100,19 @@ class ModelSpec(Spec):
 class DatasetSpec(Spec):
     """A dataset of the catalogue (`GET /v1/datasets`)."""
 
-    name: Label = Field("shapes32", max_length=64, description="a name of GET /v1/datasets")
+    name: Label = Field("shapes32", max_length=64, description="a name in GET /v1/datasets")
     folder: Union[str, None] = Field(
         None,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
         max_length=128,
-        description="for pictures: the folder's name below the operator's data root",
+        description="for pictures: the name of their folder below the operator's data root",
     )
     image_size: Union[int, None] = Field(
-        None, ge=8, le=1024, description="for pictures: pixels of a side after resizing"
+        None, ge=8, le=1024, description="for pictures: side after resizing, in pixels"
     )
     skip_broken: bool = Field(
         False,
-        description="for pictures: count and leave out those that cannot be read, instead of "
+        description="for pictures: leave out and count those that cannot be read, instead of "
         "ending the job",
     )
     file: Union[str, None] = Field(
@@ -116,18 +124,19 @@ class DatasetSpec(Spec):
     contents: Union[FileContents, None] = Field(
         None,
         validate_default=True,
-        description="file only: what the file holds, filled in when the job is accepted",
+        description="file only: what the file contains; the service fills it in when it accepts "
+        "the job",
     )
     train_size: Union[Count, None] = Field(
-        None, description="train on this many samples, from the first on; null: all"
+        None, description="train on only the first samples, this many; null: all"
     )
     test_size: Union[Count, None] = Field(
-        None, description="evaluate on this many samples, from the first on; null: all"
+        None, description="evaluate on only the first samples, this many; null: all"
     )
     options: Dict[str, Any] = Field(
         default_factory=dict,
         validate_default=True,
-        description="options of your own dataset, as `GET /v1/datasets` lists them",
+        description="options of a dataset of your own, which `GET /v1/datasets` lists",
     )
 
     def __hash__(self) -> int:

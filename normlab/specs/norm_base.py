@@ -125,19 +125,27 @@ class NormSpec(Spec):
 class ActivationNormSpec(NormSpec):
     """Kinds that normalize activations: eps, the affine, and the proxy-normalized activation."""
 
-    eps: float = Field(1e-5, gt=0, le=1, description="added to the variance")
+    eps: float = Field(1e-5, gt=0, le=1, description="number that is added to the variance")
     affine: bool = Field(True, description="learn a scale and a shift for each channel")
     proxy: bool = Field(
-        False, description="move the affine into a proxy-normalized activation after the norm"
+        False,
+        description="move scale and shift into a proxy-normalized activation after the normalizer",
     )
-    proxy_eps: float = Field(0.03, gt=0, le=1, description="added to the proxy variance")
+    proxy_eps: float = Field(
+        0.03, gt=0, le=1, description="number that is added to the proxy variance"
+    )
     quadrature: Literal["exact", "midpoint200"] = Field(
         "exact",
-        description="proxy expectation: closed form for ReLU and Gauss-Hermite otherwise, "
-        "or the 200 equiprobable midpoints of the published code",
+        description="how the expectation over the proxy is computed: in closed form for ReLU "
+        "and by Gauss-Hermite quadrature otherwise, or with the 200 equiprobable midpoints of "
+        "the published code",
     )
     proxy_weight_decay: float = Field(
-        0.0, ge=0, le=1, description="pulls the proxy's extra mean and scale back to N(0, 1)"
+        0.0,
+        ge=0,
+        le=1,
+        description="weight of a decay that pulls the extra mean and scale of the proxy "
+        "back to those of N(0, 1)",
     )
 
     @property
@@ -172,13 +180,14 @@ class BatchStatisticsSpec(ActivationNormSpec):
         0.1,
         ge=0,
         le=1,
-        description="weight of the new value in running statistics; null averages all batches",
+        description="weight of the new value in running statistics; null: the average over all "
+        "batches",
     )
     virtual_batch_size: Optional[int] = Field(
         None,
         ge=1,
         le=65_536,
-        description="take statistics over this many samples at a time (ghost batches)",
+        description="take statistics over groups of this many samples (ghost batches)",
     )
 
     def problem_with_values(self, samples: int, side: int) -> Optional[FieldProblem]:

@@ -23,6 +23,6 @@ class DynamicTanhSpec(NormSpec):
 
     kind: Literal["dyt"] = "dyt"
     alpha: float = Field(
-        0.5, gt=0, le=100, description="slope of the tanh at 0 that learning starts from"
+        0.5, gt=0, le=100, description="initial value of the learned slope of the tanh at 0"
     )
     affine: bool = Field(True, description="learn a scale and a shift for each channel")

@@ -21,15 +21,19 @@ class RmsNormSpec(ActivationNormSpec):
     within_token: ClassVar[bool] = True
 
     kind: Literal["rms"] = "rms"
-    eps: float = Field(1e-5, gt=0, le=1, description="added to the mean square")
+    eps: float = Field(1e-5, gt=0, le=1, description="number that is added to the mean square")
     p: float = Field(
         1.0,
         gt=0,
         le=1,
-        description="share of the channels, the first ones, that the mean square is taken over",
+        description="share of the channels that the mean square is taken over: the first ones",
     )
     groups: int = Field(
-        1, ge=1, le=65536, description="divided apart; must divide the channels of every layer"
+        1,
+        ge=1,
+        le=65536,
+        description="number of groups of channels, each divided by its own mean square; it "
+        "must divide the channels of every layer",
     )
 
     def problem_with_channels(self, channels: int) -> Optional[FieldProblem]:
@@ -53,15 +57,17 @@ class FilterResponseNormSpec(NormSpec):
     without_proxy: ClassVar[str] = "has a thresholded unit in the activation's place"
 
     kind: Literal["filter_response"] = "filter_response"
-    eps: float = Field(1e-6, gt=0, le=1, description="added to the mean square")
+    eps: float = Field(1e-6, gt=0, le=1, description="number that is added to the mean square")
     affine: bool = Field(True, description="learn a scale and a shift for each channel")
     learned_eps: bool = Field(
         False,
-        description="add |e| to the mean square as well, e one learned number that starts at 1e-4",
+        description="also add |e| to the mean square, where e is one learned number that starts "
+        "at 1e-4",
     )
     threshold: bool = Field(
         True,
-        description="a learned max(y, tau) takes the activation's place; false: it stays as it is",
+        description="put a learned max(y, tau) in the place of the activation; false: the "
+        "activation stays as it is",
     )
 
     @property

@@ -14,11 +14,15 @@ from normlab.specs.norm_base import BatchStatisticsSpec, groups_problem
 class MixtureSpec(BatchStatisticsSpec):
     """Kinds that mix the moments of instance, layer and batch norm."""
 
-    batch_statistics: bool = Field(True, description="false: mix instance and layer only")
+    batch_statistics: bool = Field(
+        True,
+        description="also mix statistics of the batch; false: mix only those of instance and layer",
+    )
     running: Literal["moving", "average"] = Field(
         "moving",
-        description="moving: exponential average by momentum; average: moments of all batches "
-        "as one, the batch average of the authors' code",
+        description="statistics in evaluation mode. moving: an exponential average with "
+        "`momentum`. average: the moments of all batches as one, which the authors' code calls "
+        "batch average",
     )
 
     def problems_on_ipu(self) -> List[FieldProblem]:
@@ -40,7 +44,9 @@ class SwitchableNormSpec(MixtureSpec):
 
     kind: Literal["switchable"] = "switchable"
     unbiased_reference: bool = Field(
-        False, description="unbiased instance variance (1-d: all), as the authors' code"
+        False,
+        description="use the unbiased instance variance (in one dimension all variances), "
+        "as the authors' code does",
     )
 
 
@@ -61,16 +67,21 @@ class SparseSwitchableNormSpec(MixtureSpec):
         0.003,
         ge=0,
         le=1,
-        description="weight of the new value in running statistics; null averages all batches",
+        description="weight of the new value in running statistics; null: the average over all "
+        "batches",
     )
     unbiased_reference: bool = Field(
-        False, description="unbiased instance variance, as the authors' code"
+        False, description="use the unbiased instance variance, as the authors' code does"
     )
     variant: Literal["paper", "reference"] = Field(
-        "paper", description="the projection that the paper defines, or the authors' code"
+        "paper", description="the projection that the paper defines, or that of the authors' code"
     )
     radius: Optional[float] = Field(
-        None, ge=0, le=1, description="fixed radius; null: grows with the run's progress"
+        None,
+        ge=0,
+        le=1,
+        description="fixed radius of the projection; null: a radius that grows with the "
+        "run's progress",
     )
     radius_end: float = Field(1.0, ge=0, le=1, description="radius at the end of the run")
 
@@ -90,14 +101,19 @@ class MetaNormSpec(BatchStatisticsSpec):
 
     kind: Literal["meta"] = "meta"
     samples: Literal["own", "batch", "learned"] = Field(
-        "own", description="U: each sample alone, the whole batch, or a learned gate"
+        "own",
+        description="samples that share statistics (matrix U): each sample alone, the whole "
+        "batch, or what a learned gate chooses",
     )
     channels: Literal["own", "groups", "all", "learned"] = Field(
-        "learned", description="V: each channel alone, groups, all, or learned Kronecker gates"
+        "learned",
+        description="channels that share statistics (matrix V): each channel alone, groups, "
+        "all, or what learned Kronecker gates choose",
     )
-    groups: int = Field(4, ge=1, le=65536, description='with channels="groups"')
+    groups: int = Field(4, ge=1, le=65536, description='number of groups, with channels="groups"')
     gate_init: Literal["own", "all"] = Field(
-        "all", description="what learned gates start from: nothing shared, or everything"
+        "all",
+        description="where learned gates start: with nothing shared, or with everything shared",
     )
 
     def problem_with_channels(self, channels: int) -> Optional[FieldProblem]:

@@ -22,7 +22,9 @@ class WeightNormSpec(NormSpec):
     acts_on: ClassVar[ActsOn] = "weights"
 
     kind: Literal["weight"] = "weight"
-    include_linear: bool = Field(False, description="linear layers too, not only convolutions")
+    include_linear: bool = Field(
+        False, description="also normalize the weights of linear layers, not only of convolutions"
+    )
 
 
 class BoundedWeightNormSpec(NormSpec):
@@ -37,14 +39,16 @@ class BoundedWeightNormSpec(NormSpec):
     kind: Literal["bounded_weight"] = "bounded_weight"
     rho: Literal["rms", "mean", "learned"] = Field(
         "rms",
-        description="length of every channel: root mean square or mean of the initial lengths, "
-        "or learned with a fixed total",
+        description="length of every channel: the root mean square or the mean of the initial "
+        "lengths, or a learned length, with a fixed total",
     )
     p: Literal["2", "inf"] = Field("2", description="norm that measures a channel's length")
     renormalize: bool = Field(
-        False, description="also rescale the stored weights to length 1 before each training use"
+        False, description="also rescale the stored weights to length 1 before each use in training"
     )
-    include_linear: bool = Field(False, description="linear layers too, not only convolutions")
+    include_linear: bool = Field(
+        False, description="also normalize the weights of linear layers, not only of convolutions"
+    )
 
 
 class WeightStandardizedSpec(ActivationNormSpec):
@@ -58,12 +62,18 @@ class WeightStandardizedSpec(ActivationNormSpec):
 
     kind: Literal["weight_standardized"] = "weight_standardized"
     groups: int = Field(
-        4, ge=1, le=65536, description="of the group norm; must divide the channels of every layer"
+        4,
+        ge=1,
+        le=65536,
+        description="number of groups of the group norm; it must divide the channels of "
+        "every layer",
     )
     weight_eps: float = Field(
-        1e-10, gt=0, le=1, description="added to the variance of a filter's weights"
+        1e-10, gt=0, le=1, description="number that is added to the variance of a filter's weights"
     )
-    include_linear: bool = Field(False, description="linear layers too, not only convolutions")
+    include_linear: bool = Field(
+        False, description="also normalize the weights of linear layers, not only of convolutions"
+    )
 
     def for_activations(self) -> NormSpec:
         """Return the group norm."""
@@ -86,12 +96,14 @@ class ScaledWeightStandardizedSpec(NormSpec):
 
     kind: Literal["scaled_weight_standardized"] = "scaled_weight_standardized"
     nonlinearity: Literal["relu", "silu", "gelu", "none"] = Field(
-        "relu", description="activation of the network, whose gamma multiplies the weights"
+        "relu", description="the network's activation, whose constant gamma multiplies the weights"
     )
     weight_eps: float = Field(
-        1e-4, gt=0, le=1, description="least value of the fan-in times a filter's variance"
+        1e-4, gt=0, le=1, description="smallest value of a filter's fan-in times its variance"
     )
-    include_linear: bool = Field(False, description="linear layers too, not only convolutions")
+    include_linear: bool = Field(
+        False, description="also normalize the weights of linear layers, not only of convolutions"
+    )
 
 
 class NoNormSpec(NormSpec):

@@ -23,7 +23,7 @@ class BatchNormSpec(BatchStatisticsSpec):
     channelwise: ClassVar[bool] = True
 
     kind: Literal["batch"] = "batch"
-    sync: bool = Field(False, description="share the statistics over all replicas")
+    sync: bool = Field(False, description="take the statistics over all replicas")
 
     def problems_on_ipu(self) -> List[FieldProblem]:
         """List why an IPU cannot run it with these options."""
@@ -55,36 +55,48 @@ class BatchRenormSpec(BatchStatisticsSpec):
     ipu_reason: ClassVar[str] = "its statistics feed the same step, and its limits move by step"
 
     kind: Literal["batch_renorm"] = "batch_renorm"
-    eps: float = Field(1e-3, gt=0, le=1, description="added to the variance")
+    eps: float = Field(1e-3, gt=0, le=1, description="number that is added to the variance")
     momentum: Optional[float] = Field(
         0.01,
         ge=0,
         le=1,
-        description="weight of the new value in running statistics; null averages all batches",
+        description="weight of the new value in running statistics; null: the average over all "
+        "batches",
     )
     clipping: Literal["steps", "progress", "constant", "none"] = Field(
         "steps",
-        description="limits relax with the steps done, or with the run's progress, "
-        "or stay at their final values, or there are none",
+        description="how the limits of r and d relax: with the number of steps, or with the "
+        "run's progress; or they have their final values from the start, or there are none",
     )
-    r_max: float = Field(3.0, ge=1, le=1e6, description="final limit of r, in [1/r_max, r_max]")
-    d_max: float = Field(5.0, ge=0, le=1e6, description="final limit of d, in [-d_max, d_max]")
-    warmup_steps: int = Field(5000, ge=0, le=MAX_COUNT, description="steps with r = 1 and d = 0")
-    r_steps: Count = Field(40000, description="step at which r's limit is final")
-    d_steps: Count = Field(25000, description="step at which d's limit is final")
+    r_max: float = Field(
+        3.0, ge=1, le=1e6, description="final limit of r: it stays in [1/r_max, r_max]"
+    )
+    d_max: float = Field(
+        5.0, ge=0, le=1e6, description="final limit of d: it stays in [-d_max, d_max]"
+    )
+    warmup_steps: int = Field(
+        5000, ge=0, le=MAX_COUNT, description="number of first steps with r = 1 and d = 0"
+    )
+    r_steps: Count = Field(40000, description="step from which the limit of r is final")
+    d_steps: Count = Field(25000, description="step from which the limit of d is final")
     progress_steps: Count = Field(
-        80000, description='with clipping="progress", a whole run counts as so many steps'
+        80000,
+        description='with clipping="progress": number of steps for which the whole run counts',
     )
     variant: Literal["paper", "keras", "ludvb"] = Field(
         "paper",
-        description="keras: separate statistics for inference; "
-        "ludvb: sigma = sqrt(var) + eps and no eps at inference",
+        description="the published code to follow. keras: separate statistics for inference. "
+        "ludvb: sigma = sqrt(var) + eps, and no eps at inference",
     )
     r_min: Optional[float] = Field(
-        None, ge=0, le=1, description="final lower limit of r; null: 1 / the upper one"
+        None, ge=0, le=1, description="final lower limit of r; null: 1 / r_max"
     )
     inference_momentum: Optional[float] = Field(
-        None, ge=0, le=1, description="keras: that of the inference statistics; null: momentum"
+        None,
+        ge=0,
+        le=1,
+        description="for keras: momentum of the statistics for inference; null: the same as "
+        "momentum",
     )
 
     @property
@@ -118,14 +130,21 @@ class StreamingNormSpec(ActivationNormSpec):
     ipu_reason: ClassVar[str] = "its gradient statistics are state that the backward pass changes"
 
     kind: Literal["streaming"] = "streaming"
-    momentum: float = Field(0.1, gt=0, le=1, description="weight of the new in the long term")
-    forward_short: float = Field(0.5, ge=0, le=1, description="short-term share of statistics")
-    backward_short: float = Field(0.5, ge=0, le=1, description="short-term share of gradients")
+    momentum: float = Field(
+        0.1, gt=0, le=1, description="weight of the new value in the long-term statistics"
+    )
+    forward_short: float = Field(
+        0.5, ge=0, le=1, description="share of the short-term statistics in the forward pass"
+    )
+    backward_short: float = Field(
+        0.5, ge=0, le=1, description="share of the short-term gradients in the backward pass"
+    )
     virtual_batch_size: Optional[int] = Field(
         None,
         ge=1,
         le=65_536,
-        description="take this many samples at a time, as batches of one update",
+        description="take statistics over groups of this many samples, as if they were batches "
+        "of one update",
     )
 
 
@@ -144,8 +163,9 @@ class L1BatchNormSpec(BatchStatisticsSpec):
     )
     running: Literal["standard", "reference"] = Field(
         "standard",
-        description="standard: as batch norm; reference: average of the reciprocal scale, "
-        "momentum on the old value, as the authors' code",
+        description="how running statistics are averaged. standard: as in batch norm. "
+        "reference: as in the authors' code, which averages the reciprocal scale and applies "
+        "momentum to the old value",
     )
 
 
@@ -165,7 +185,12 @@ class TopkBatchNormSpec(L1BatchNormSpec):
     layer: ClassVar[Optional[str]] = "normlab.norms.lp_batch:TopkBatchNorm"
 
     kind: Literal["topk_batch"] = "topk_batch"  # type: ignore[assignment]
-    k: int = Field(10, ge=1, le=65536, description="deviations averaged; at most N*H*W")
+    k: int = Field(
+        10,
+        ge=1,
+        le=65536,
+        description="number of largest deviations that are averaged; at most N*H*W",
+    )
 
     def problem_with_values(self, samples: int, side: int) -> Optional[FieldProblem]:
         """Return the problem that the smallest layer has fewer values than k, if so."""

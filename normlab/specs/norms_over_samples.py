@@ -63,10 +63,16 @@ class GroupNormSpec(ActivationNormSpec):
     within_token: ClassVar[bool] = True
 
     kind: Literal["group"] = "group"
-    groups: int = Field(4, ge=1, le=65536, description="must divide the channels of every layer")
+    groups: int = Field(
+        4,
+        ge=1,
+        le=65536,
+        description="number of groups; it must divide the channels of every layer",
+    )
     grouping: Literal["contiguous", "strided"] = Field(
         "contiguous",
-        description="channel c is in group c // (C / groups), or, strided, in c mod groups",
+        description="contiguous: channel c is in group c // (C / groups). strided: it is in "
+        "group c mod groups",
     )
 
     def problem_with_channels(self, channels: int) -> Optional[FieldProblem]:
@@ -98,20 +104,27 @@ class OnlineNormSpec(ActivationNormSpec):
     ipu_reason: ClassVar[str] = "its backward control process cannot be expressed on an IPU"
 
     kind: Literal["online"] = "online"
-    alpha_forward: float = Field(0.999, ge=0, lt=1, description="decay of mean and variance")
-    alpha_backward: float = Field(0.99, ge=0, lt=1, description="decay of the gradient control")
+    alpha_forward: float = Field(
+        0.999, ge=0, lt=1, description="decay of the running mean and variance"
+    )
+    alpha_backward: float = Field(
+        0.99, ge=0, lt=1, description="decay of the control process of gradients"
+    )
     error_compensation: Literal["layer_scaling", "clamp", "none"] = Field(
-        "layer_scaling", description="what bounds the output when the statistics lag behind"
+        "layer_scaling", description="what bounds the output while the statistics lag behind"
     )
     clamp_value: float = Field(
         5.0, gt=0, le=1e6, description="with clamp: the largest absolute output"
     )
-    layer_scaling_eps: float = Field(1e-5, gt=0, le=1, description="added to the mean square")
+    layer_scaling_eps: float = Field(
+        1e-5, gt=0, le=1, description="number that is added to the mean square"
+    )
     layer_scaling_group_size: Optional[int] = Field(
         None,
         ge=1,
         le=65_536,
-        description="channels scaled together; null: all; must divide the channels",
+        description="number of channels that are scaled together; it must divide the channels "
+        "of every layer; null: all",
     )
 
     def problem_with_channels(self, channels: int) -> Optional[FieldProblem]:

@@ -22,8 +22,13 @@ class EvoNormS0Spec(NormSpec):
     without_proxy: ClassVar[str] = "is the activation as well"
 
     kind: Literal["evonorm_s0"] = "evonorm_s0"
-    groups: int = Field(4, ge=1, le=65536, description="must divide the channels of every layer")
-    eps: float = Field(1e-5, gt=0, le=1, description="added to the variance")
+    groups: int = Field(
+        4,
+        ge=1,
+        le=65536,
+        description="number of groups; it must divide the channels of every layer",
+    )
+    eps: float = Field(1e-5, gt=0, le=1, description="number that is added to the variance")
     affine: bool = Field(True, description="learn a scale and a shift for each channel")
 
     @property

@@ -29,55 +29,61 @@ class Optimizer(NamedSpec):
     decays: ClassVar[bool] = True
     compiled: ClassVar[bool] = False
 
-    lr: float = Field(0.1, gt=0, le=1000, description="learning rate before any scaling")
+    lr: float = Field(0.1, gt=0, le=1000, description="learning rate, before any scaling")
     lr_reference_batch: Union[int, None] = Field(
         None,
         ge=1,
         le=1_048_576,
-        description="samples per update at which *lr* holds; null leaves *lr* as it is",
+        description="number of samples per update for which *lr* is given; null: *lr* is not "
+        "scaled",
     )
     batch_scaling: BatchScaling = Field(
         "linear",
-        description="how lr follows the samples per update b: linear lr*b/b_ref, square_root "
-        "lr*sqrt(b/b_ref), time_constant also moves momentum to m^(b/b_ref) (needs momentum)",
+        description="how lr follows the number of samples per update, b: linear is lr*b/b_ref, "
+        "square_root is lr*sqrt(b/b_ref), and time_constant changes both lr and momentum, "
+        "the latter to m^(b/b_ref) (needs momentum)",
     )
-    weight_decay: float = Field(0.0, ge=0, le=10, description="L2 on matrices and filters")
+    weight_decay: float = Field(0.0, ge=0, le=10, description="L2 decay of matrices and filters")
     decay_normalizers: bool = Field(
-        False, description="apply weight decay to biases and normalizer parameters as well"
+        False, description="also apply weight decay to biases and to the parameters of normalizers"
     )
     layer_decay: Union[float, None] = Field(
         None,
         gt=0,
         le=1,
-        description="factor of the rate from each block of the network to the block before it; "
-        "the last has the full rate; null: all have it",
+        description="factor of the learning rate from each block of the network to the block "
+        "before it; the last block has the full rate; null: all blocks have the full rate",
     )
     clip_norm: Union[float, None] = Field(
-        None, gt=0, description="largest norm of the whole gradient; null does not clip"
+        None, gt=0, description="largest norm of the whole gradient; null: no clipping"
     )
     clip_ratio: Union[float, None] = Field(
         None,
         gt=0,
         le=1000,
-        description="largest norm of a unit's gradient in that of its weights (adaptive gradient "
-        "clipping); null does not clip",
+        description="largest ratio of the norm of a unit's gradient to the norm of its weights "
+        "(adaptive gradient clipping); null: no clipping",
     )
     clip_value: Union[float, None] = Field(
-        None, gt=0, description="largest magnitude of a gradient's entry; null does not clip"
+        None, gt=0, description="largest magnitude of an entry of the gradient; null: no clipping"
     )
     norms_of: Union[str, None] = Field(
         None,
         pattern=_JOB_OR_TWIN,
-        description="a finished job with diagnostic 'weight_norms', by id, whose weight norms "
-        "steer this one; 'twin': the same job without this field. Steered layers do not decay",
+        description="the id of a succeeded job with the diagnostic 'weight_norms', whose weight "
+        "norms steer this job; 'twin' is the same job without this field. Steered layers have "
+        "no weight decay",
     )
     norm_mode: NormMode = Field(
         "rate",
-        description="with norms_of: rate multiplies updates by ||w||^2 / ||recorded w||^2, "
+        description="with norms_of: rate multiplies updates by ||w||^2 / ||recorded w||^2, and "
         "schedule gives the weights the recorded norms",
     )
     norm_ratio_limit: Union[float, None] = Field(
-        None, gt=1, description="keep that ratio within [1 / limit, limit]; null: as published"
+        None,
+        gt=1,
+        description="with norm_mode rate: limit of its ratio, which stays within [1 / limit, "
+        "limit]; null: no limit, as published",
     )
 
     @property
@@ -109,7 +115,9 @@ class SGD(Optimizer):
 
     name: Literal["sgd"] = "sgd"
     momentum: float = Field(0.9, ge=0, lt=1, description="0 turns momentum off")
-    nesterov: bool = Field(False, description="look ahead along the momentum (needs momentum > 0)")
+    nesterov: bool = Field(
+        False, description="take the gradient ahead along the momentum (needs momentum > 0)"
+    )
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> SGD:
@@ -125,10 +133,12 @@ class AdamW(Optimizer):
     compiled: ClassVar[bool] = True
 
     name: Literal["adamw"] = "adamw"
-    lr: float = Field(0.001, gt=0, le=1000, description="learning rate before any scaling")
+    lr: float = Field(0.001, gt=0, le=1000, description="learning rate, before any scaling")
     beta1: float = Field(0.9, ge=0, lt=1, description="decay of the mean of gradients")
     beta2: float = Field(0.999, ge=0, lt=1, description="decay of the mean of squared gradients")
-    eps: float = Field(1e-8, gt=0, description="added to the root of the second moment")
+    eps: float = Field(
+        1e-8, gt=0, description="number that is added to the root of the second moment"
+    )
 
 
 class RMSprop(Optimizer):
@@ -138,10 +148,12 @@ class RMSprop(Optimizer):
     compiled: ClassVar[bool] = True
 
     name: Literal["rmsprop"] = "rmsprop"
-    lr: float = Field(0.01, gt=0, le=1000, description="learning rate before any scaling")
+    lr: float = Field(0.01, gt=0, le=1000, description="learning rate, before any scaling")
     alpha: float = Field(0.99, ge=0, lt=1, description="decay of the mean of squared gradients")
     momentum: float = Field(0.0, ge=0, lt=1, description="0 turns momentum off")
-    eps: float = Field(1e-8, gt=0, description="added to the root of the second moment")
+    eps: float = Field(
+        1e-8, gt=0, description="number that is added to the root of the second moment"
+    )
 
 
 class Lamb(Optimizer):
@@ -150,12 +162,14 @@ class Lamb(Optimizer):
     factory: ClassVar[str] = "normlab.training.lamb:Lamb"
 
     name: Literal["lamb"] = "lamb"
-    lr: float = Field(0.001, gt=0, le=1000, description="learning rate before any scaling")
+    lr: float = Field(0.001, gt=0, le=1000, description="learning rate, before any scaling")
     beta1: float = Field(0.9, ge=0, lt=1, description="decay of the mean of gradients")
     beta2: float = Field(0.999, ge=0, lt=1, description="decay of the mean of squared gradients")
-    eps: float = Field(1e-6, gt=0, description="added to the root of the second moment")
+    eps: float = Field(
+        1e-6, gt=0, description="number that is added to the root of the second moment"
+    )
     adapt_all: bool = Field(
-        False, description="also fit the steps of tensors without weight decay to their lengths"
+        False, description="also scale the steps of tensors without weight decay by their lengths"
     )
 
 
@@ -165,8 +179,10 @@ class Lion(Optimizer):
     factory: ClassVar[str] = "normlab.training.lion:Lion"
 
     name: Literal["lion"] = "lion"
-    lr: float = Field(1e-4, gt=0, le=1000, description="learning rate before any scaling")
-    beta1: float = Field(0.9, ge=0, lt=1, description="share of the mean in a step")
+    lr: float = Field(1e-4, gt=0, le=1000, description="learning rate, before any scaling")
+    beta1: float = Field(
+        0.9, ge=0, lt=1, description="share of the running mean of gradients in a step"
+    )
     beta2: float = Field(0.99, ge=0, lt=1, description="decay of the mean of gradients")
 
 

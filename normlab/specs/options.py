@@ -18,7 +18,10 @@ class OptionRecord(BaseModel):
 
     name: str
     type: str = Field(description="integer, number, boolean, string, choice, list or object")
-    default: Any = Field(None, description="null where *required* or where null is the default")
+    default: Any = Field(
+        None,
+        description="the default; null where the option is *required* or where null is the default",
+    )
     required: bool = False
     nullable: bool = False
     minimum: Union[float, None] = None

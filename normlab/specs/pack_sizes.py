@@ -107,10 +107,14 @@ def _most_by_itself(spec: JobSpec) -> int:
 def reason_for_one(spec: JobSpec) -> FieldProblem:
     """Return the reason why `auto` lets jobs such as *spec* train alone."""
     if spec.time_limit_s is not None:
-        return FieldProblem("time_limit_s", "it is meant for a job alone")
+        return FieldProblem("time_limit_s", "the limit is meant for the time of one job alone")
     if _may_be_streamed(spec):
-        return FieldProblem("loading.mode", "the data may be streamed; say 'memory' to pack them")
-    return FieldProblem("pack", f"a pack of these is not {WORTH:g} times as fast as they are alone")
+        return FieldProblem(
+            "loading.mode", "the data may be streamed, and packs need them in memory; use 'memory'"
+        )
+    return FieldProblem(
+        "pack", f"a pack of such jobs would not be {WORTH:g} times as fast as the jobs alone"
+    )
 
 
 def is_left_alone(spec: JobSpec) -> bool:

@@ -108,17 +108,18 @@ def _problems_of(spec: JobSpec) -> Iterator[FieldProblem]:
     for field, values in _ONLY.items():
         value = getattr(spec, field)
         if value not in values:
-            yield _refused(field, f"{value!r} has no form for packs")
+            yield FieldProblem(field, f"jobs with {value!r} cannot be members of a pack")
     if spec.model.name not in _NETWORKS:
-        rule = "has no form for packs, as what its layers do with channels is not known; these have"
-        yield _refused("model.name", f"{spec.model.name!r} {rule}: {', '.join(_NETWORKS)}")
+        rule = "cannot be packed, because it is not known what its layers do with channels"
+        offered = f"these can be packed: {', '.join(_NETWORKS)}"
+        yield FieldProblem("model.name", f"{spec.model.name!r} {rule}; {offered}")
     if spec.model.drops:
-        yield _refused("model", "dropout and stochastic depth have no form for packs")
+        yield FieldProblem("model", "a network with dropout or stochastic depth cannot be packed")
     if spec.loading.mode == "stream":
-        yield _refused("loading.mode", "a pack has its data in memory")
+        yield FieldProblem("loading.mode", "a pack keeps its data in memory, and 'stream' does not")
     # a field that is newer than these lists may change the update
     for field in _set_in(JobSpec, spec, {*_OWN, *_SAME, *_ONLY}):
-        yield _refused(field, "it has no form for packs")
+        yield FieldProblem(field, "a pack cannot train with this field")
 
 
 def _of_devices(spec: JobSpec, kind: Optional[str]) -> Optional[FieldProblem]:
@@ -131,22 +132,22 @@ def _of_devices(spec: JobSpec, kind: Optional[str]) -> Optional[FieldProblem]:
 def _of_device(spec: JobSpec, facts: DeviceFacts) -> Iterator[FieldProblem]:
     packs = facts.packs
     if packs is None:
-        yield _refused("device", f"a pack does not run on {facts.kind}")
+        yield FieldProblem("device", f"packs do not run on {facts.kind}")
     elif spec.acceleration not in ("none", *packs.accelerations):
         offered = ", ".join(("none", *packs.accelerations))
-        rule = f"{spec.acceleration!r} has no form for packs on {facts.kind}; there, use {offered}"
-        yield _refused("acceleration", rule)
+        rule = f"{spec.acceleration!r} cannot be used for packs on {facts.kind}; use {offered}"
+        yield FieldProblem("acceleration", rule)
     else:
-        yield from (_refused(p.field, p.rule) for p in packs.rules(spec))
+        yield from packs.rules(spec)
 
 
 def _unknown_in_optimizer(spec: JobSpec) -> Optional[FieldProblem]:
     optimizer = spec.optimizer
     if optimizer.name not in _OPTIMIZERS:
-        rule = f"{optimizer.name!r} is none of {', '.join(_OPTIMIZERS)}"
-        return _refused("optimizer.name", rule)
+        rule = f"{optimizer.name!r} cannot train packs; use one of {', '.join(_OPTIMIZERS)}"
+        return FieldProblem("optimizer.name", rule)
     for field in _set_in(type(optimizer), optimizer, _OF_OPTIMIZERS):
-        return _refused(f"optimizer.{field}", "it has no form for packs")
+        return FieldProblem(f"optimizer.{field}", "a pack cannot train with this option")
     return None
 
 
@@ -195,12 +196,10 @@ def _differences(members: Sequence[Dict[str, Any]]) -> Iterator[FieldProblem]:
         for field in sorted({*first, *other}):
             a, b = first.get(field), other.get(field)
             if a != b:
-                yield _refused(field, f"members have {a!r} and {b!r}")
+                yield FieldProblem(
+                    field, f"members of a pack need the same value, but these have {a!r} and {b!r}"
+                )
 
 
 def _is_number(value: Any) -> bool:
     return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
-
-
-def _refused(field: str, rule: str) -> FieldProblem:
-    return FieldProblem(field, f"{rule}; such jobs train one by one")

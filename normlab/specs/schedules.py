@@ -20,7 +20,7 @@ class Schedule(NamedSpec):
     """
 
     warmup_epochs: float = Field(
-        0.0, ge=0, le=1000, description="epochs over which the rate rises linearly"
+        0.0, ge=0, le=1000, description="number of first epochs over which the rate rises linearly"
     )
     warmup_from: float = Field(
         0.0, ge=0, lt=1, description="share of the rate at which the warm-up starts"
@@ -43,9 +43,10 @@ class Step(Schedule):
         (0.5, 0.75),
         min_length=1,
         max_length=100,
-        description="fractions of the training at which the rate drops, rising, inside (0, 1)",
+        description="fractions of the training at which the rate drops, in rising order, "
+        "between 0 and 1",
     )
-    gamma: float = Field(0.1, gt=0, le=1, description="factor at each milestone")
+    gamma: float = Field(0.1, gt=0, le=1, description="factor of the rate at each milestone")
 
     @model_validator(mode="after")
     def _milestones_rise(self) -> Step:
@@ -59,7 +60,7 @@ class Cosine(Schedule):
 
     factory: ClassVar[str] = "normlab.training.schedules:half_cosine"
     name: Literal["cosine"] = "cosine"
-    final: float = Field(0.0, ge=0, le=1, description="share of the rate left at the end")
+    final: float = Field(0.0, ge=0, le=1, description="share of the rate that is left at the end")
 
 
 class Polynomial(Schedule):
@@ -67,8 +68,10 @@ class Polynomial(Schedule):
 
     factory: ClassVar[str] = "normlab.training.schedules:polynomial"
     name: Literal["polynomial"] = "polynomial"
-    power: float = Field(1.0, gt=0, le=100, description="1 is a line")
-    final: float = Field(0.0, ge=0, le=1, description="share of the rate left at the end")
+    power: float = Field(
+        1.0, gt=0, le=100, description="power of what is left of the training; 1 is a straight line"
+    )
+    final: float = Field(0.0, ge=0, le=1, description="share of the rate that is left at the end")
 
 
 class OneCycle(Schedule):
@@ -76,10 +79,14 @@ class OneCycle(Schedule):
 
     factory: ClassVar[str] = "normlab.training.schedules:one_cycle"
     name: Literal["one_cycle"] = "one_cycle"
-    rise: float = Field(0.3, gt=0, lt=1, description="share of the training that rises")
+    rise: float = Field(
+        0.3, gt=0, lt=1, description="share of the training during which the rate rises"
+    )
     first: float = Field(0.04, ge=0, le=1, description="share of the rate at the start")
-    final: float = Field(4e-6, ge=0, le=1, description="share of the rate left at the end")
-    shape: Literal["cosine", "linear"] = Field("cosine", description="of both parts")
+    final: float = Field(4e-6, ge=0, le=1, description="share of the rate that is left at the end")
+    shape: Literal["cosine", "linear"] = Field(
+        "cosine", description="shape of the rise and the fall"
+    )
 
 
 class WarmRestarts(Schedule):
@@ -87,11 +94,13 @@ class WarmRestarts(Schedule):
 
     factory: ClassVar[str] = "normlab.training.schedules:warm_restarts"
     name: Literal["warm_restarts"] = "warm_restarts"
-    cycles: int = Field(3, ge=1, le=1000, description="falls that fill the training")
+    cycles: int = Field(3, ge=1, le=1000, description="number of falls in the whole training")
     growth: float = Field(
-        2.0, ge=1, le=100, description="length of a fall in that of the one before"
+        2.0, ge=1, le=100, description="factor from the length of a fall to that of the next"
     )
-    decay: float = Field(1.0, gt=0, le=1, description="height of a fall in that of the one before")
+    decay: float = Field(
+        1.0, gt=0, le=1, description="factor from the height of a fall to that of the next"
+    )
     final: float = Field(0.0, ge=0, le=1, description="share of the rate at the end of each fall")
 
 
@@ -101,16 +110,18 @@ class Piecewise(Schedule):
     factory: ClassVar[str] = "normlab.training.schedules:piecewise"
     name: Literal["piecewise"] = "piecewise"
     at: Tuple[float, ...] = Field(
-        (0.5,), max_length=100, description="fractions of the training, rising, inside (0, 1)"
+        (0.5,),
+        max_length=100,
+        description="fractions of the training, in rising order, between 0 and 1",
     )
     factors: Tuple[Annotated[float, Field(ge=0, le=1000)], ...] = Field(
         (1.0, 0.1),
         min_length=1,
         max_length=101,
-        description="of the rate: one for each part between fractions; with join, the first at "
-        "the start and the others at the fractions, and the last stays",
+        description="factors of the rate, one for each part between fractions; with join, the "
+        "first holds at the start and the others at the fractions, and the last one stays",
     )
-    join: bool = Field(False, description="join the factors by lines")
+    join: bool = Field(False, description="join the factors by straight lines")
 
     @model_validator(mode="after")
     def _one_factor_more(self) -> Piecewise:

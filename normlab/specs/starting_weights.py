@@ -28,37 +28,43 @@ class InitFrom(Spec):
     SHA-256.
     """
 
-    job: Union[str, None] = Field(None, description="id of a job that has succeeded")
+    job: Union[str, None] = Field(None, description="the id of a job that has succeeded")
     file: Union[str, None] = Field(
         None, max_length=256, description="a .safetensors file below the operator's data root"
     )
     sha256: Union[str, None] = Field(
         None,
         pattern=f"^{_SHA256.pattern}$",
-        description="of the file of weights; filled in when the job is accepted. By itself: the "
-        "final weights of any job with this content",
+        description="SHA-256 of the file of weights, which the service fills in when it accepts "
+        "the job. Given by itself, it names the final weights of any job with this content",
     )
     twin: Union[Dict[DottedPath, Json], None] = Field(
         None,
         max_length=64,
-        description="the final weights of the same job from fresh weights with these fields "
-        'changed, path to value: {"normalizer": "batch"}; it has succeeded before',
+        description="the final weights of the same job with fresh weights and with these fields "
+        'changed, each path to its new value, such as {"normalizer": "batch"}; that job must '
+        "have succeeded before",
     )
     normalizers: Literal["load", "swap"] = Field(
         "load",
-        description="load: those of the file, which must be of the same kind. swap: those of this "
-        "job are new and get the affine; running statistics too, where both kinds have them",
+        description="load: keep the normalizers of the file, which must be of the same kind. "
+        "swap: take new normalizers of this job's kind with the file's scale and shift, and "
+        "with its running statistics where both kinds have them",
     )
     head: Literal["load", "new"] = Field(
-        "load", description="new: the last layer starts with fresh weights, for other classes"
+        "load",
+        description="load: the last layer starts with the file's weights. new: it starts with "
+        "fresh weights, for other classes",
     )
     missing: Patterns = Field(
         (),
-        description="patterns of names that start anew if the file lacks them or has another "
-        'shape, such as "5.conv*"; allow: all',
+        description="patterns of names that start with fresh weights if the file lacks them or "
+        'has them in another shape, such as "5.conv*"; allow: all names',
     )
     unused: Patterns = Field(
-        (), description="patterns of names in the file that the network need not have; allow: all"
+        (),
+        description="patterns of names in the file that the network need not have; allow: "
+        "all names",
     )
 
     def science(self) -> Dict[str, Any]:
@@ -183,14 +189,15 @@ class Continuation(Spec):
 
     job: str = Field(
         pattern=r"^[0-9A-Fa-f]{8}-?([0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12}$",
-        description="id of the earlier job",
+        description="the id of the earlier job",
     )
-    step: Count = Field(description="updates that it had made")
-    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of its checkpoint")
+    step: Count = Field(description="number of updates that it had made")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of its checkpoint")
     schedule: Literal["same", "new"] = Field(
         "same",
-        description="same: the rates so far were those of the longer job, which thus ends with the "
-        "same numbers as if it had been asked for at once. new: the longer job's rates from here",
+        description="same: the learning rates so far were those of the longer job, so it ends "
+        "with the same numbers as if it had been trained at once. new: the rates of the longer "
+        "job hold from here on",
     )
 
 
@@ -200,10 +207,15 @@ class Longer(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     epochs: Union[int, None] = Field(
-        None, ge=1, le=100_000, description="in all, those of the earlier job counted"
+        None,
+        ge=1,
+        le=100_000,
+        description="total number of epochs, including those of the earlier job",
     )
     max_steps: Union[Count, None] = Field(
-        None, description="updates in all; null: as many as the epochs have"
+        None,
+        description="total number of updates, including those of the earlier job; null: as "
+        "many as the epochs have",
     )
     anyway: bool = Field(
         False, description="accept that the result differs from that of one longer job"

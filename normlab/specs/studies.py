@@ -31,10 +31,13 @@ class Parameter(Spec):
 
     low: Union[float, None] = Field(None, description="smallest value")
     high: Union[float, None] = Field(None, description="largest value")
-    log: bool = Field(False, description="draw the logarithm evenly")
+    log: bool = Field(False, description="draw the logarithm of the value evenly")
     integer: bool = Field(False, description="whole numbers only")
     choices: Union[JsonValues, None] = Field(
-        None, min_length=1, max_length=MAX_CELLS, description="or one of these"
+        None,
+        min_length=1,
+        max_length=MAX_CELLS,
+        description="values to choose from, in place of a range",
     )
 
     @model_validator(mode="after")
@@ -60,56 +63,63 @@ class Parameter(Spec):
 class Search(Spec):
     """Trials that a sampler proposes one after another."""
 
-    sampler: Literal["random", "tpe"] = Field("tpe", description="how trials are proposed")
+    sampler: Literal["random", "tpe"] = Field(
+        "tpe", description="the sampler, which proposes trials"
+    )
     pruner: Literal["none", "median", "asha"] = Field(
-        "none", description="how bad trials are stopped"
+        "none", description="the pruner, which stops bad trials"
     )
     trials: int = Field(20, ge=1, le=MAX_CELLS, description="total number of jobs")
     parallel: int = Field(2, ge=1, le=1000, description="number of trials at the same time")
-    metric: Label = Field("val/accuracy", max_length=200, description="the metric of a trial")
+    metric: Label = Field(
+        "val/accuracy", max_length=200, description="the metric by which trials are judged"
+    )
     goal: Literal["maximize", "minimize"] = "maximize"
     space: Dict[DottedPath, Parameter] = Field(
-        min_length=1, max_length=64, description="dotted path to its range"
+        min_length=1, max_length=64, description="each dotted path with its range"
     )
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="of the sampler")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="seed of the sampler")
 
 
 class StudySpec(Spec):
     """A base job and its variations: every combination of the axes, for every seed."""
 
-    name: Label = Field(min_length=1, max_length=200, description="a label for people")
+    name: Label = Field(min_length=1, max_length=200, description="the name that people see")
     base: Dict[Label, Json] = Field(
         default_factory=dict, description="the job that the cells share"
     )
     axes: Tuple[Dict[DottedPath, JsonValues], ...] = Field(
         (),
         max_length=16,
-        description="each axis maps a dotted path to its values; several paths in one axis move "
-        "together; a plain object is short for one axis per path",
+        description="the axes, each of which maps a dotted path to its values; several paths in "
+        "one axis change together; a plain object is short for one axis for each path",
     )
     seeds: Tuple[Seed, ...] = Field(
         (0,),
         min_length=1,
         max_length=MAX_CELLS,
-        description="a list, or their number, counted from 0",
+        description="a list of seeds, or their number; then they count from 0",
     )
     exclude: Tuple[Dict[DottedPath, Json], ...] = Field(
         (),
         max_length=MAX_RULES,
-        description="leave out the cells that match: path to value, or to a list of values",
+        description="rules for cells to leave out, each a map from paths to a value or to a "
+        "list of values; a cell that matches a rule is left out",
     )
-    search: Union[Search, None] = Field(None, description="propose cells instead of a grid")
+    search: Union[Search, None] = Field(
+        None, description="a search, which proposes cells in place of a grid"
+    )
     decide: Union[Decide, None] = Field(
-        None, description="add seeds until each comparison is decided"
+        None, description="comparisons; seeds are added until each one is decided"
     )
     reuse: bool = Field(
-        True, description="reuse what this owner's jobs have computed; false: compute it again"
+        True, description="reuse results of this owner's earlier jobs; false: compute them again"
     )
-    priority: int = Field(0, ge=-100, le=100, description="of every cell's job")
+    priority: int = Field(0, ge=-100, le=100, description="priority of the job of every cell")
     pack: Union[Literal["auto", "off"], Annotated[int, Field(ge=2, le=MOST)]] = Field(
         "auto",
-        description="train cells that differ only in seeds and numbers as one network: up to this "
-        "number, or (auto) as many as train faster",
+        description="train cells that differ only in seeds and numbers together as one network: "
+        "up to this number, or, with auto, as many as make training faster",
     )
 
     @field_validator("axes", mode="before")

@@ -29,7 +29,9 @@ class ZooOptions(Spec):
         False, description="start with the library's own weights, from the worker's cache"
     )
     download: Literal["refuse", "allow"] = Field(
-        "refuse", description="allow: fetch pretrained weights that are not in the cache"
+        "refuse",
+        description="whether pretrained weights that are not in the cache are fetched: refuse "
+        "or allow",
     )
     weights: Union[str, None] = Field(
         None,
@@ -40,8 +42,9 @@ class ZooOptions(Spec):
     sha256: Union[str, None] = Field(
         None,
         pattern="^[0-9a-f]{64}$",
-        description="of the file that it starts with: filled in for weights when the job is "
-        "accepted, and to be given with pretrained, whose file lies on the worker",
+        description="SHA-256 of the file that the network starts with; the service fills it in "
+        "for weights when it accepts the job, and with pretrained, whose file lies on the "
+        "worker, you give it",
     )
 
     @model_validator(mode="after")

@@ -25,7 +25,9 @@ def _stays_inside(name: str) -> str:
 class BackupFile(BaseModel):
     """A file of a backup."""
 
-    name: Annotated[str, AfterValidator(_stays_inside)] = Field(description="its place there")
+    name: Annotated[str, AfterValidator(_stays_inside)] = Field(
+        description="its place in the backup"
+    )
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
 
@@ -44,10 +46,10 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal[1] = 1
-    version: str = Field(description="of normlab, which wrote it")
-    revision: str = Field(description="of the database's schema")
+    version: str = Field(description="the release of normlab that wrote it")
+    revision: str = Field(description="revision of the database's schema")
     created_at: AwareDatetime
-    jobs: dict[str, int] = Field(description="how many, by state")
+    jobs: dict[str, int] = Field(description="number of jobs by state")
     files: list[BackupFile]
     lost: list[LostFile] = []
     damaged: list[str] = Field([], description="files that differ from what their job wrote")

@@ -1,9 +1,9 @@
-"""The reasons why cells of a study cannot train together, for its preview."""
+"""The reasons why cells of a study train alone or in separate packs, for its preview."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from normlab.errors import FieldProblem
@@ -14,8 +14,8 @@ from normlab.specs.packs import fields_apart, obstacle
 
 _MOST = 5  # obstacles; a study has as many as it has axes
 _OTHERS = 100  # groups that one is compared with
-_SHARED = "members of a pack have the same"
-_NUMBER = f"{_SHARED}, unless pack is a number: then their normalizers run one after the other"
+_SHARED = "members of a pack need the same value"
+_NUMBER = f"{_SHARED}, unless `pack` is a number; then their normalizers run one after the other"
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,18 @@ def obstacles(
         most: how many members a pack of each group has at most.
         others: jobs that can be in no pack, with their kinds of device.
     """
-    counted: Counter[tuple[str, str]] = Counter()
+    counted: Counter[tuple[str, str, bool]] = Counter()
     for problem in filter(None, (obstacle([spec], device) for spec, device in others)):
-        counted[problem.field, problem.rule] += 1
+        counted[problem.field, problem.rule, True] += 1
     every = [group.jobs for group in groups]
     for jobs, members in zip(every, most, strict=True):
-        for problem in _of_group(pack, jobs, members, every):
-            counted[problem.field, problem.rule] += len(jobs)
+        reason = _of_group(pack, jobs, members, every)
+        if reason is not None:
+            alone = members < 2 or len(jobs) == 1
+            counted[reason.field, reason.rule, alone] += len(jobs)
     return [
-        PackObstacle(field=field, rule=rule, cells=cells)
-        for (field, rule), cells in counted.most_common(_MOST)
+        PackObstacle(field=field, rule=rule, alone=alone, cells=cells)
+        for (field, rule, alone), cells in counted.most_common(_MOST)
     ]
 
 
@@ -58,15 +60,14 @@ def _of_group(
     group: Sequence[JobSpec],
     members: int,
     groups: Sequence[Sequence[JobSpec]],
-) -> Iterator[FieldProblem]:
+) -> FieldProblem | None:
     if members < 2:
-        yield reason_for_one(group[0])
-        return
+        return reason_for_one(group[0])
     near = _nearest(group[0], groups)
     numbers = [field for field in near if field.startswith("normalizer.") and pack == "auto"]
-    if len(group) == 1 or numbers == near:
-        for field in near:
-            yield FieldProblem(field, _NUMBER if numbers == near else _SHARED)
+    if not near or (len(group) > 1 and numbers != near):
+        return None
+    return FieldProblem(", ".join(near), _NUMBER if numbers == near else _SHARED)
 
 
 def _nearest(spec: JobSpec, groups: Sequence[Sequence[JobSpec]]) -> list[str]:

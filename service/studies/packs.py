@@ -49,7 +49,13 @@ def planned_packs(
             together_s += len(group.jobs) / gain
     gained = round(alone_s / together_s, 1) if together_s else None
     found = obstacles(study.pack, groups, [most for most, _ in worth], others)
-    return {"packs": packs, "packed": packed, "pack_gain": gained, "pack_obstacles": found}
+    return {
+        "packs": packs,
+        "packed": packed,
+        "alone": len(cells) - packed,
+        "pack_gain": gained,
+        "pack_obstacles": found,
+    }
 
 
 def _worth(
@@ -78,8 +84,8 @@ def refuse_unpackable(study: StudySpec) -> None:
     if any(len(group.jobs) > 1 for group in groups):
         return
     found = obstacle(specs[:1]) or obstacle(specs)
-    why = "there is one cell" if found is None else f"{found.field}: {found.rule}"
-    rule = f"{study.pack} cells cannot be one pack: {why}; leave it out, or use 'auto'"
+    why = "the study has one cell" if found is None else f"{found.field}: {found.rule}"
+    rule = f"no two cells can train in one pack: {why}; leave pack out, or use 'auto'"
     raise InvalidSpec.of([FieldProblem("pack", rule)])
 
 

@@ -150,7 +150,7 @@ def test_the_client_creates_changes_and_reads_studies(url: str, database: Databa
         (
             {"pack": 4, "base": {"model": {"name": "timm/resnet18"}}},
             "pack",
-            "model.name: 'timm/resnet18' has no form for packs, as what its layers do",
+            "model.name: 'timm/resnet18' cannot be packed, because it is not known",
         ),
     ],
 )

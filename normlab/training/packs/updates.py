@@ -227,7 +227,7 @@ def _rule_for(specs: Sequence[JobSpec], like: Tensor) -> Any:
     rule = RULES.get(type(optimizer))
     if rule is None:
         raise InvalidSpec(
-            f"optimizer.name: {optimizer.name!r} has no form for packs; use pack: off, or one of "
+            f"optimizer.name: {optimizer.name!r} cannot train packs; use pack: off, or one of "
             f"{', '.join(str(kind.model_fields['name'].default) for kind in RULES)}"
         )
     rates = [scaled_rate(spec.optimizer, spec.samples_per_update) for spec in specs]

@@ -373,7 +373,7 @@ def test_a_number_of_members_is_refused_with_the_field_that_stands_in_the_way(
     for command in ("run", "preview"):
         code, out, err = cli("study", command, file, "-s", "pack=4", "-s", base)
         assert (code, out, err.count("\n")) == (2, "", 1)
-        assert "pack: 4 cells cannot be one pack: acceleration: 'kernels'" in err
+        assert "pack: no two cells can train in one pack: acceleration: 'kernels'" in err
 
 
 def test_a_preview_lists_what_would_be_refused(cli: Run, file: str) -> None:

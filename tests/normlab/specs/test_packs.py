@@ -50,7 +50,7 @@ def test_the_field_that_differs_is_named(field: str, fields: Dict[str, Any]) -> 
     found = obstacle([job(), job(**fields)])
     assert found is not None
     assert found.field == field
-    assert "one by one" in found.rule
+    assert "need the same value, but these have" in found.rule
 
 
 @pytest.mark.parametrize(

@@ -51,22 +51,27 @@ def test_auto_leaves_alone_what_a_pack_would_not_serve(fields: dict[str, Any]) -
 
 
 @pytest.mark.parametrize(
-    ("fields", "field", "said", "cells"),
+    ("fields", "field", "said", "cells", "alone"),
     [
         ({"base": {"normalizer": "batch", "model": {"name": "timm/resnet18"},
-                   "dataset": {"name": "shapes32"}}}, "model.name", "resnet18' has no form", 3),
-        ({"base": {"normalizer": "batch", "time_limit_s": 60.0}}, "time_limit_s", "alone", 3),
-        ({"axes": [{"batch_size": [128]}]}, "pack", "times as fast", 3),
-        ({"axes": [{"normalizer.eps": [1e-5, 1e-3]}]}, "normalizer.eps", "unless", 6),
-        ({"axes": [{"batch_size": [2, 4]}], "seeds": 1}, "batch_size", "the same", 2),
+                   "dataset": {"name": "shapes32"}}},
+         "model.name", "resnet18' cannot be packed", 3, True),
+        ({"base": {"normalizer": "batch", "time_limit_s": 60.0}}, "time_limit_s", "alone", 3, True),
+        ({"axes": [{"batch_size": [128]}]}, "pack", "times as fast", 3, True),
+        ({"axes": [{"normalizer.eps": [1e-5, 1e-3]}]}, "normalizer.eps", "unless", 6, False),
+        ({"axes": [{"batch_size": [2, 4]}], "seeds": 1}, "batch_size", "the same", 2, True),
+        ({"axes": [{"batch_size": [2, 4], "epochs": [1, 2]}], "seeds": 1},
+         "batch_size, epochs", "the same", 2, True),
     ],
 )  # fmt: skip
 def test_a_preview_names_the_field_that_keeps_cells_apart(
-    database: Database, fields: dict[str, Any], field: str, said: str, cells: int
+    database: Database, fields: dict[str, Any], field: str, said: str, cells: int, alone: bool
 ) -> None:
     base = {"normalizer": "batch", "dataset": {"name": "shapes32"}, "batch_size": 2}
     found = preview(database, **{"base": base, "axes": [], "seeds": 3, **fields})
-    assert [(each.field, each.cells) for each in found.pack_obstacles] == [(field, cells)]
+    obstacles = [(each.field, each.cells, each.alone) for each in found.pack_obstacles]
+    assert obstacles == [(field, cells, alone)]
+    assert found.alone == (cells if alone else 0)
     assert said in found.pack_obstacles[0].rule
 
 
@@ -114,9 +119,15 @@ def test_a_preview_without_packs_says_none(database: Database) -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"axes": [{"batch_size": [2, 4]}], "seeds": 1}, "batch_size: members have 2 and 4"),
-        ({"axes": [], "base": {"normalizer": "batch", "replicas": 2}, "seeds": 4}, "replicas: 2"),
-        ({"axes": [], "base": {"normalizer": "batch"}, "seeds": 1}, "there is one cell"),
+        (
+            {"axes": [{"batch_size": [2, 4]}], "seeds": 1},
+            "batch_size: members of a pack need the same value, but these have 2 and 4",
+        ),
+        (
+            {"axes": [], "base": {"normalizer": "batch", "replicas": 2}, "seeds": 4},
+            "replicas: jobs with 2",
+        ),
+        ({"axes": [], "base": {"normalizer": "batch"}, "seeds": 1}, "the study has one cell"),
     ],
 )
 def test_a_pack_that_cannot_be_is_refused_with_the_field(
@@ -128,7 +139,7 @@ def test_a_pack_that_cannot_be_is_refused_with_the_field(
     assert [problem.field for problem in raised.value.problems] == ["pack"]
     assert said in raised.value.problems[0].rule
     spec = StudySpec.model_validate({"name": "s", "pack": 64, **base})
-    with pytest.raises(InvalidSpec, match="cannot be one pack"):
+    with pytest.raises(InvalidSpec, match="no two cells can train in one pack"):
         studies.create(database, spec, owner="ada", place=lambda _: ("cpu", ""), check=lambda _: [])
 
 
