@@ -1,4 +1,4 @@
-// Vectors whose first value begins a cache line: where rows are short, each vector of them would
+// Vectors whose first value begins a cache line. If rows are short, each vector of them would
 // otherwise lie in two lines, and every store would take twice as long.
 
 #pragma once

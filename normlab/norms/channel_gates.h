@@ -1,6 +1,6 @@
 // Gates that merge each channel with a partner, one gate after another: see meta.py. A sample's
-// channels are the lanes of vectors, and what partners have is copied beside them first, so that
-// every step between partners is as fast. All of it is in the type of the data, sums in double.
+// channels are the lanes of vectors. The values of partners are copied beside them first, so that
+// every distance between partners is equally fast. Values have the type of the data, sums double.
 
 #pragma once
 
@@ -43,7 +43,7 @@ struct ChannelMoments {
   }
 };
 
-// The turns of a sample. A gate is open or closed, and what a closed one leaves as it was is kept
+// The turns of a sample. A gate is open or closed. What a closed gate leaves unchanged is kept
 // once.
 template <typename T>
 class Turns {
@@ -160,9 +160,9 @@ class Turns {
 
   int64_t c_;
   Values gates_;
-  std::vector<ChannelMoments<T>> levels_;          // before the first turn, and after each open gate
-  std::vector<size_t> at_;                         // before each turn: the level
-  ChannelMoments<T> other_, grad_, other_grad_;    // of partners, and the gradients in hand
+  std::vector<ChannelMoments<T>> levels_;          // before the first turn and after each open gate
+  std::vector<size_t> at_;                         // the level before each turn
+  ChannelMoments<T> other_, grad_, other_grad_;    // those of partners, and the current gradients
 };
 
 }  // namespace normlab

@@ -1,4 +1,4 @@
-// Which values a statistic is of, sums over them, and which deviations the mean of the largest is of.
+// The values of each statistic, sums over them, and the deviations that are chosen as the largest.
 
 #pragma once
 
@@ -18,7 +18,7 @@ namespace normlab {
 using at::Tensor;
 
 struct Sizes {
-  int64_t n, v, c, d, groups;  // v samples share statistics, and a smaller rest
+  int64_t n, v, c, d, groups;  // v samples share statistics; the last group may be smaller
 
   Sizes(const Tensor& x, int64_t samples)
       : n(x.size(0)), v(samples), c(x.size(1)), d(x.numel() / (n * c)), groups((n + v - 1) / v) {}
@@ -37,7 +37,7 @@ void each_sample(const Sizes& z, const Some& some) {
   });
 }
 
-// The sums over each statistic's values of of_statistic(s)(place).
+// The sums of of_statistic(s)(place) over the values of each statistic.
 template <typename T, typename OfStatistic>
 AlignedVector<double> totals(const Sizes& z, const OfStatistic& of_statistic) {
   AlignedVector<double> found(z.statistics());
@@ -58,7 +58,7 @@ AlignedVector<double> totals(const Sizes& z, const OfStatistic& of_statistic) {
   return found;
 }
 
-// Does of_statistic(s)(place) for every value.
+// Calls of_statistic(s)(place) for every value.
 template <typename OfStatistic>
 void each_place(const Sizes& z, const OfStatistic& of_statistic) {
   each_sample(z, [&](int64_t sample, int64_t s, int64_t begin, int64_t end) {
@@ -77,18 +77,18 @@ void each_place(const Sizes& z, const OfStatistic& of_statistic) {
   });
 }
 
-// The sign of a deviation that is chosen, and 0 for another.
+// The sign of a chosen deviation; 0 for all others.
 template <typename T>
 T sign_from(T value, T least) {
   const T sign = static_cast<T>((value > 0) - (value < 0));
   return std::abs(value) >= least ? sign : T(0);
 }
 
-// What the k largest deviations are: see `Largest`. Of all of them, the least is 0.
+// The k largest deviations, as in `Largest`. If all are chosen, the least is 0.
 template <typename T>
 struct Chosen {
-  T* least;       // of each statistic
-  int64_t* over;  // how many that equal it are not chosen, the last ones
+  T* least;       // the least chosen deviation of each statistic
+  int64_t* over;  // how many of the last ones that equal it are not chosen
 
   // Calls take(s, place) for each deviation that equals the least and is not chosen.
   template <typename Take>

@@ -2,8 +2,8 @@
 //
 //   y = weight * k (x - M) + bias,  k = 1 / (c A + eps)
 //
-// with M the mean and A the mean absolute deviation, or that of the largest ones. deviations.py is
-// the definition, also of the derivatives. A statistic is of one channel of some samples in turn.
+// with M the mean, and A the mean of all or of the largest absolute deviations. deviations.py is
+// the definition, also of the derivatives. A statistic covers one channel of consecutive samples.
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -27,13 +27,13 @@ using at::Tensor;
 using namespace normlab;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-// The standard library's optional, or in PyTorch 2.0 its own.
+// The optional of the standard library, or that of PyTorch 2.0.
 using MaybeTensor = decltype(std::declval<at::IValue&>().toOptional<Tensor>());
 
 struct Recipe {
-  int64_t samples, k;            // k largest deviations; 0 is all
-  double constant, rest, eps;    // c, and that of a smaller rest
-  bool reciprocal;               // what is handed out: k, or (c A)^2
+  int64_t samples, k;            // the number of largest deviations; 0 is all
+  double constant, rest, eps;    // c, and the c of a smaller last group
+  bool reciprocal;               // whether k is handed out, or else (c A)^2
 
   double factor(double scaled) const { return 1 / (scaled + eps); }
   double constant_of(const Sizes& z, int64_t s) const {
@@ -46,7 +46,7 @@ Chosen<T> chosen_of(const Tensor& kept, const Tensor& over) {
   return {kept.data_ptr<T>() + 2 * over.numel(), over.data_ptr<int64_t>()};
 }
 
-// What backward keeps: means, factors and least chosen deviations, (3, G * C), and what is *over*.
+// What is kept for backward: means, factors and least chosen deviations, (3, G * C), and *over*.
 template <typename T>
 struct Found {
   Tensor kept, over, mean, value;  // the last two (C,)
@@ -113,8 +113,8 @@ Tensor output(const Tensor& x, const Sizes& z, const Tensor& kept, const Tensor&
   return y;
 }
 
-// gx = scale * (g - mean(g)) + slope * (s - mean(s)), s the signs of what A was taken from and 0
-// elsewhere.
+// gx = scale * (g - mean(g)) + slope * (s - mean(s)), where s has the signs of the deviations in A,
+// and 0 elsewhere.
 template <typename T>
 struct Gradients {
   Tensor x, weight, bias;

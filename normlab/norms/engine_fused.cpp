@@ -1,4 +1,4 @@
-// The engine's passes over the data, one loop each: what engine.py does in stock operators.
+// The engine's passes over the data, one loop each. engine.py has the same in torch's operators.
 // A row is one channel of one sample, d values; everything else has one value for each row.
 
 #include <ATen/ATen.h>

@@ -1,4 +1,4 @@
-// One row of data at a time: a row is one channel of one sample, d values.
+// Loops over the rows of the data. A row is one channel of one sample and has d values.
 
 #pragma once
 
@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 
-// No two rows of a loop overlap, but compilers cannot know it of so many pointers.
+// The rows of a loop never overlap, but a compiler cannot know this of so many pointers.
 #if defined(__clang__)
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #elif defined(__GNUC__)
@@ -19,12 +19,12 @@
 namespace normlab {
 
 constexpr int64_t kLanes = 16;
-constexpr int64_t kBlock = 1024;  // sums of so many values are kept in the data's type
+constexpr int64_t kBlock = 1024;  // sums of up to this many values have the type of the data
 
-// How many rows are worth a thread.
+// The number of rows from which another thread is worth its cost.
 inline int64_t grain(int64_t d) { return std::max<int64_t>(1, 32768 / std::max<int64_t>(d, 1)); }
 
-// The sum of term(i), i < d: lanes that a compiler makes vectors of, and double between blocks.
+// The sum of term(i) for i < d, in lanes that become vectors, and in double between blocks.
 template <typename T, typename Term>
 double sum(int64_t d, const Term& term) {
   double total = 0;
@@ -40,8 +40,8 @@ double sum(int64_t d, const Term& term) {
   return total;
 }
 
-// Does of_row(r)(place) for every value of every row, in threads: what a row needs is read once,
-// and rows of one value are as fast as values of one row.
+// Calls of_row(r)(place) for every value of every row, in threads. What a row needs is read once,
+// and many rows of one value are as fast as one row of many values.
 template <typename OfRow>
 void each_value(int64_t rows, int64_t d, const OfRow& of_row) {
   at::parallel_for(0, rows, grain(d), [&](int64_t begin, int64_t end) {
@@ -59,7 +59,7 @@ void each_value(int64_t rows, int64_t d, const OfRow& of_row) {
   });
 }
 
-// Mean and biased variance, about a first mean so that no digit is lost.
+// The mean and the biased variance, computed about a first mean so that no digit is lost.
 template <typename T>
 void row_moments(const T* row, int64_t d, T& mean, T& var) {
   const double center = sum<T>(d, [row](int64_t i) { return row[i]; }) / d;
@@ -71,7 +71,7 @@ void row_moments(const T* row, int64_t d, T& mean, T& var) {
   if (square != square) var = static_cast<T>(square);  // max would drop a NaN
 }
 
-// Sums of g and g * (x - c).
+// The sums of g and of g * (x - c).
 template <typename T>
 void row_dots(const T* g, const T* x, T c, int64_t d, T& s0, T& s1) {
   s0 = static_cast<T>(sum<T>(d, [g](int64_t i) { return g[i]; }));

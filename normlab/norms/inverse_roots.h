@@ -1,5 +1,5 @@
-// 1 / sqrt(v + eps) of a whole row. A root and a division of vectors take longer than all that a
-// normalizer does with them, and Newton's steps are products alone.
+// 1 / sqrt(v + eps) for a whole row. A root and a division of vectors take longer than all that a
+// normalizer does with them, and Newton's steps need only products.
 
 #pragma once
 
@@ -11,7 +11,7 @@
 
 namespace normlab {
 
-// From Lomont's first guess, whose error of 0.0018 three steps make smaller than rounding.
+// It starts from Lomont's guess with an error of 0.0018; three steps bring it below rounding.
 inline float newton_inverse_root(float v) {
   int32_t bits;
   std::memcpy(&bits, &v, sizeof(bits));
@@ -28,9 +28,9 @@ inline void inverse_roots(const double* v, double eps, double* to, int64_t c, do
   for (int64_t j = 0; j < c; ++j) to[j] = 1 / std::sqrt(v[j] + eps);
 }
 
-// As floats: a root as a double is dear.
+// The roots are floats, because a root in double takes long.
 inline void inverse_roots(const double* v, double eps, double* to, int64_t c, float) {
-  int32_t outside = 0;  // of the range in which no step overflows; a NaN is outside too
+  int32_t outside = 0;  // values outside the range in which no step overflows, such as a NaN
   INDEPENDENT
   for (int64_t j = 0; j < c; ++j) {
     const float value = static_cast<float>(v[j] + eps);

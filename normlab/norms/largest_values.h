@@ -1,6 +1,6 @@
 // The k largest of some numbers that are not negative, without sorting: a threshold is enclosed
-// between two numbers, and each turn counts how many numbers reach their middle. Counting has no
-// branches, so that a compiler makes vectors of it; a heap is a branch per number.
+// between two numbers, and each turn counts how many numbers reach their middle. This has no
+// branches, so a compiler can use vectors; a heap would need a branch for each number.
 
 #pragma once
 
@@ -26,8 +26,8 @@ struct Wide<double> {
   typedef int64_t Counts __attribute__((vector_size(64)));
 };
 
-// Chosen are the numbers from *least* on, without the last *over* ones that equal it; *sum* is
-// theirs. Each lane chooses for itself, or all of them choose together and say the same.
+// The numbers from *least* on are chosen, without the last *over* ones that equal it; *sum* is
+// their sum. Each lane chooses by itself, or all lanes choose together and have the same result.
 template <typename T>
 class Largest {
  public:
@@ -46,7 +46,7 @@ class Largest {
     const Counts wanted = Counts{} + static_cast<Count>(k);
     Values high = most();
     Counts reach = counted(high);
-    const Counts ties = reach >= wanted;  // at the largest number itself
+    const Counts ties = reach >= wanted;  // the threshold is the largest number itself
     least = ties ? high : least;
     reach = ties ? reach : counted(least);
     while (true) {
@@ -91,7 +91,7 @@ class Largest {
   }
 
   void add() {
-    constexpr int64_t kBlock = 64;  // rows that are added up as a T
+    constexpr int64_t kBlock = 64;  // rows that are added up in T
     for (int64_t start = 0; start < rows_; start += kBlock) {
       const int64_t end = start + kBlock < rows_ ? start + kBlock : rows_;
       Values block = {};

@@ -1,5 +1,6 @@
-// Online Normalization, both passes whole: what online_passes.py and online_coefficients.py do, with
-// one value a row (a channel of a sample) computed sample after sample in rows that stay in cache.
+// Both whole passes of Online Normalization, as in online_passes.py and online_coefficients.py.
+// They compute one value per row (a channel of a sample), sample after sample, in rows that stay in
+// the cache.
 // Backward runs the scan of the statistics again, so that only moments are kept.
 
 #include <ATen/ATen.h>
@@ -21,7 +22,7 @@ void clamped_affine(const T* __restrict x, T* __restrict y, T a, T b, T limit, i
   for (int64_t i = 0; i < d; ++i) y[i] = std::min(std::max(a * x[i] + b, -limit), limit);
 }
 
-// Without positions: a sample's moments are its values, and nothing is kept.
+// Without positions, the moments of a sample are its values, and nothing is kept.
 template <typename T>
 std::vector<Tensor> forward_values(const Tensor& x_t, Scan<T> scan) {
   const int64_t n = x_t.size(0), c = scan.c;
@@ -39,7 +40,7 @@ std::vector<Tensor> forward_values(const Tensor& x_t, Scan<T> scan) {
   return {y_t, at::empty({0}, x_t.options()), scan.mu_t, scan.var_t};
 }
 
-// Scale and shift of every row, (2, N, C).
+// The scale and the shift of every row, (2, N, C).
 template <typename T>
 Tensor maps_of(const Tensor& moments, Scan<T>& scan) {
   Tensor maps = at::empty_like(moments);

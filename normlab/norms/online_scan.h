@@ -1,5 +1,5 @@
-// Online Normalization sample after sample: the scan of the statistics and the control process, with
-// one value a channel in rows that stay in cache.
+// Online Normalization, sample after sample: the scan of the statistics and the control process.
+// Both have one value per channel, in rows that stay in the cache.
 
 #pragma once
 
@@ -16,7 +16,7 @@
 namespace normlab {
 
 using at::Tensor;
-// The standard library's optional, or in PyTorch 2.0 its own.
+// The optional of the standard library, or that of PyTorch 2.0.
 using MaybeTensor = decltype(std::declval<at::IValue&>().toOptional<Tensor>());
 
 struct Options {
@@ -29,7 +29,7 @@ struct Options {
   }
 };
 
-// The values of *t*, or *value* everywhere: the loops stay free of branches.
+// The values of *t*, or *value* everywhere, so that the loops have no branches.
 template <typename T>
 AlignedVector<T> row_of(const MaybeTensor& t, int64_t c, double value) {
   if (!t.has_value() || !t->defined()) return AlignedVector<T>(c, static_cast<T>(value));
@@ -48,12 +48,12 @@ void spread_group_means(T* row, int64_t c, int64_t size) {
   }
 }
 
-// The statistics of the samples before the present one, and what they make of its moments.
+// The statistics of the samples before the current one, and how they normalize it.
 template <typename T>
 struct Scan {
   int64_t c;
   Options o;
-  Tensor mu_t, var_t;  // (C,), moved by `next`
+  Tensor mu_t, var_t;  // (C,), changed by `next`
   AlignedVector<T> weight, bias, inv, before, my, my2, factor, scale, shift;
 
   Scan(const Tensor& mu, const Tensor& var, const MaybeTensor& weight, const MaybeTensor& bias,

@@ -3,9 +3,9 @@
 //   M = sum_k p_k M_k,  V = sum_k q_k V_k,  y = weight * (r (x - M) / sqrt(V + eps) + d) + bias
 //
 // where M_k and V_k are the moments of a union of rows (a row is one channel of one sample), and p
-// and q are numbers that the layer has made of its logits, with their derivatives. What
-// engine.py and pooling.py compute from the layers' own formulas is the definition; here the
-// derivatives are written out. pooled_moments.h has the part about moments.
+// and q are numbers that the layer has computed from its logits, with their derivatives. engine.py
+// and pooling.py have the definition, from the layers' own formulas. Here the derivatives are
+// written out; pooled_moments.h has the part about moments.
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -26,11 +26,11 @@ namespace {
 using namespace normlab;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-// The standard library's optional, or in PyTorch 2.0 its own.
+// The optional of the standard library, or that of PyTorch 2.0.
 using MaybeTensor = decltype(std::declval<at::IValue&>().toOptional<Tensor>());
 using Three = std::tuple<Tensor, Tensor, Tensor>;
 
-// (2, N, C); without positions there is nothing to keep.
+// The moments of the rows, (2, N, C); without positions there is nothing to keep.
 template <typename T>
 Tensor moments_of(const Tensor& x) {
   const int64_t rows = x.size(0) * x.size(1), d = x.numel() / rows;
@@ -67,7 +67,7 @@ Map<T> affine_map(const Solution<T>& s, const Values& weight, const Values& bias
       const double scale = w[j] * r[j] * inverse[j];
       a[j] = static_cast<T>(scale);
       b[j] = static_cast<T>(mean[j]);
-      // what the mean lost as a T is in the shift
+      // the shift contains what the mean lost when it was rounded to T
       c[j] = static_cast<T>(w[j] * d[j] + add[j] - scale * (mean[j] - static_cast<double>(b[j])));
     }
   }
@@ -87,7 +87,7 @@ Tensor affine(const Tensor& x, const Map<T>& map) {
   return y;
 }
 
-// The same at once for rows of one value, without a map as large as the data.
+// The same in one pass for rows of one value, without a map as large as the data.
 template <typename T>
 Tensor affine_of_values(const Tensor& x, const Solution<T>& s, const Values& weight,
                         const Values& bias) {
@@ -107,8 +107,8 @@ Tensor affine_of_values(const Tensor& x, const Solution<T>& s, const Values& wei
   return y;
 }
 
-// Sums of g, and of g times what is centred by the row's own mean, (2, N, C); without positions
-// they are g and 0, and nothing is summed.
+// The sums of g, and of g times x minus the mean of the row, (2, N, C). Without positions, they are
+// g and 0, and nothing is summed.
 template <typename T>
 Tensor dots_of(const Tensor& g, const Tensor& x, const Tensor& moments) {
   if (!moments.defined()) return {};
@@ -122,7 +122,7 @@ Tensor dots_of(const Tensor& g, const Tensor& x, const Tensor& moments) {
   return found;
 }
 
-// gx = a g + b (x - mean) + c, about the row's own mean.
+// gx = a g + b (x - mean) + c, where mean is that of the row.
 template <typename T>
 Tensor input_grad(const Tensor& g, const Tensor& x, const Rows<T>& own, const Map<T>& map) {
   Tensor gx = at::empty_like(x);
@@ -147,7 +147,7 @@ Values or_else(const Tensor& t, int64_t c, double value) {
   return t.defined() ? values_of(t) : Values(c, value);
 }
 
-// From the gradients of ratios to those of the logits that they were made of.
+// Computes the gradients of the logits from those of the ratios that were made of them.
 Values of_logits(const Values& of_ratios, const std::vector<double>& slopes) {
   const size_t logits = slopes.size() / of_ratios.size();
   Values found(logits);
@@ -155,7 +155,7 @@ Values of_logits(const Values& of_ratios, const std::vector<double>& slopes) {
   return found;
 }
 
-// What forward keeps, in this order; moments and what a kind does not have are undefined.
+// What the forward pass keeps, in this order; whatever a kind does not have is undefined.
 struct Kept {
   Tensor x, moments, weight, bias, gates, pooled;
   Constants constants;
@@ -171,7 +171,7 @@ struct Kept {
   void save(AutogradContext* ctx) const {
     ctx->save_for_backward({x, moments, weight, bias, gates, pooled, constants.mu,
                             constants.sigma, constants.base});
-    // not as a saved variable: other backward passes may move it before this one
+    // it is not a saved variable, because other backward passes may change it before this one
     if (!constants.state.empty()) ctx->saved_data["state"] = constants.state;
   }
 
@@ -221,7 +221,7 @@ class Normalize : public torch::autograd::Function<Normalize> {
                                const MaybeTensor& bias, const MaybeTensor& /*p_logits*/,
                                const MaybeTensor& /*q_logits*/, const MaybeTensor& gates,
                                const Recipe& recipe, const Constants& constants) {
-    // not the logits, which may freeze before this backward: their numbers are in the recipe
+    // the logits may freeze before this backward pass, so the recipe has their numbers
     Kept kept{x, {}, or_none(weight), or_none(bias), or_none(gates), {}, constants};
     const bool wide = x.scalar_type() == at::kDouble;
     const variable_list found =

@@ -1,5 +1,6 @@
-// The gradients of normalizers that divide by a mixture of pooled moments: those of everything that
-// has one value a channel or less, and the map to that of the data. pooled_moments.h goes forward.
+// The gradients of normalizers that divide by a mixture of pooled moments: the gradients of
+// everything that has at most one value per channel, and the map to the gradient of the data.
+// pooled_moments.h has the forward pass.
 
 #pragma once
 
@@ -21,8 +22,8 @@ struct Map {
   explicit Map(int64_t rows) : rows(rows), a(new T[rows]), b(new T[rows]), c(new T[rows]) {}
 };
 
-// The gradient of the batch's moments takes in its own past: see streaming.py. That of moments that
-// were not finite, or that is not finite itself, is used and not kept.
+// The gradient of the batch's moments is averaged with its own past, as in streaming.py. A gradient
+// that is not finite, or whose moments were not, is used but not kept.
 inline void stream(Values& dmean, Values& dvar, const Constants& constants, double share, bool sound) {
   const int64_t c = dmean.size();
   Tensor now = at::empty({2, c}, at::TensorOptions(at::kDouble));
@@ -42,15 +43,15 @@ inline void stream(Values& dmean, Values& dvar, const Constants& constants, doub
   dvar.assign(used.begin() + c, used.end());
 }
 
-// The gradients of everything that has one value a channel or less, and the map to that of x.
+// The gradients of everything that has at most one value per channel, and the map to that of x.
 template <typename T>
 struct Gradients {
   const Solution<T>& s;
   Values weight, bias, p, q, gates;
   Map<T> map;
 
-  // *dots* are the sums of the gradients of rows, *d* the values of each; with one value each, they
-  // are gradients of values, and those of the input are written to *values* instead of a map.
+  // *dots* are the sums of the gradients of rows, and *d* is the number of values in each. If it is
+  // one, they are gradients of values; those of the input are written to *values*, without a map.
   Gradients(const Solution<T>& s, const Rows<T>& dots, const Values& w, const Constants& constants,
             int64_t d, T* values)
       : s(s), weight(s.c), bias(s.c), p(s.pools.size()), q(s.pools.size()), gates(s.gates.size()),
@@ -138,7 +139,7 @@ struct Gradients {
     pool.divide(start, samples, v);
   }
 
-  // From the gradients of the pools' moments.
+  // Computes them from the gradients of the pools' moments.
   void of_rows(int64_t i) {
     if (s.gates.empty()) {
       s.own.read(i, own_.mean.data(), own_.var.data());
@@ -176,9 +177,9 @@ struct Gradients {
   }
 
   T* values_;
-  std::vector<Moments> pooled_;  // gradients of the moments of each pool, in the end divided
+  std::vector<Moments> pooled_;  // gradients of the moments of each pool, divided at the end
   Turns<T> turns_;
-  Moments own_, dot_, grad_;  // of the sample in hand
+  Moments own_, dot_, grad_;  // those of the current sample
 };
 
 }  // namespace normlab

@@ -1,5 +1,5 @@
-// Mixtures of pooled moments: from the moments of rows (a row is one channel of one sample) to what
-// normalizes them, sample after sample so that it stays in cache, and in double.
+// Mixtures of pooled moments: from the moments of rows (a row is one channel of one sample) to the
+// numbers that normalize them, in double, sample after sample so that they stay in the cache.
 
 #pragma once
 
@@ -20,19 +20,19 @@ namespace normlab {
 
 using at::Tensor;
 
-// How y is made of the moments, apart from tensors.
+// How y is computed from the moments, without the tensors.
 struct Recipe {
   std::vector<int64_t> pools;     // three numbers each: see Union
-  std::vector<double> p, q;       // the pools' ratios in M and in V; none are ones
-  std::vector<double> of_p, of_q; // their derivatives for each logit, ratio after ratio
+  std::vector<double> p, q;       // the pools' ratios in M and in V; empty: all are 1
+  std::vector<double> of_p, of_q; // their derivatives for each logit, one ratio after another
   double eps = 0;
-  double r_least = 1;          // of batch renormalization
+  double r_least = 1;          // for batch renormalization
   double r_limit = 1;
   double d_limit = 0;
   bool eps_outside = false;    // sigma = sqrt(V) + eps
-  double gain = 1;             // of streaming: M = gain * M_1 + base
-  double share = 1;            // of the recent gradient
-  bool unbiased = false;       // the variance that is handed out
+  double gain = 1;             // for streaming: M = gain * M_1 + base
+  double share = 1;            // the share of the recent gradient
+  bool unbiased = false;       // whether the returned variance is unbiased
 
   template <typename Saved>
   void save(Saved& saved) const {
@@ -54,12 +54,12 @@ struct Recipe {
   }
 };
 
-// Tensors that are constants for the gradient, and state that it moves; each may be undefined.
+// Tensors that are constants for the gradient, and state that it changes; each may be undefined.
 struct Constants {
-  Tensor mu, sigma;  // (C,) of batch renormalization
-  Tensor base;       // (2, C) of streaming
-  // Of streaming, as they are in the layer when backward runs: the recent and the long gradient,
-  // (2, C), and the counts of gradients and of batches.
+  Tensor mu, sigma;  // (C,), for batch renormalization
+  Tensor base;       // (2, C), for streaming
+  // For streaming, as the layer has them when backward runs: the recent and the long-term gradient,
+  // (2, C), and the numbers of gradients and of batches.
   std::vector<Tensor> state;
 };
 
@@ -73,12 +73,12 @@ inline Values values_of(const Tensor& t) {
 // What normalizes one sample, for each channel: y = weight * (r (x - mean) inverse + d) + bias.
 struct Line {
   Values mean, var, inverse;  // 1 / sigma
-  Values slope, r, d;         // of batch renormalization, slope the derivative of inverse for V
+  Values slope, r, d;         // for batch renormalization; slope is the derivative of inverse by V
 
   explicit Line(int64_t c) : mean(c), var(c), inverse(c), slope(c), r(c, 1.0), d(c) {}
 };
 
-// What both passes need of the moments.
+// What both passes need from the moments.
 template <typename T>
 struct Solution {
   int64_t n, c;
@@ -87,9 +87,9 @@ struct Solution {
   Rows<T> own;    // moments of the rows
   Tensor pooled;  // the moments of all pools
   std::vector<Pool> pools;
-  int64_t chunk;  // samples of whole unions
+  int64_t chunk;  // number of samples that fill whole unions
 
-  // *known* are the moments of the pools, if another solution has found them.
+  // *known* are the moments of the pools, if another solution has computed them.
   Solution(int64_t n, int64_t c, const Rows<T>& own, const Recipe& recipe,
            const Constants& constants, const Tensor& gates, const Tensor& known)
       : n(n), c(c), recipe(recipe), gates(values_of(gates)), p(recipe.p.begin(), recipe.p.end()),
@@ -104,7 +104,7 @@ struct Solution {
   // Fills *line* for sample i, after that of the sample before it.
   void solve(int64_t i, Line& line) const {
     const auto goes_on = [i](const Pool& pool) { return i % pool.rows.samples != 0; };
-    if (std::all_of(pools.begin(), pools.end(), goes_on)) return;  // of the same unions
+    if (std::all_of(pools.begin(), pools.end(), goes_on)) return;  // the unions are the same
     mix(i, line.mean.data(), line.var.data());
     divide(line.var.data(), line.inverse.data(), line.slope.data());
     if (!mu.empty()) renormalize(line);
@@ -116,9 +116,9 @@ struct Solution {
   }
 
   // The mean over the samples of the last pool's moments, or of sigma for its variance.
-  // A variance is made unbiased in its own union, of *positions* values a row.
+  // A variance is made unbiased within its own union, with *positions* values per row.
   std::tuple<Tensor, Tensor> statistics(const at::TensorOptions& options, int64_t positions) const {
-    double values = positions;  // of each row, with the rows that gates merged into it
+    double values = positions;  // in each row, with the rows that gates merged into it
     for (const double gate : gates) values *= gate > 0 ? 2 : 1;
     Tensor found = at::zeros({2, c}, options.dtype(at::kDouble));
     double *mean = found.data_ptr<double>(), *var = mean + c;
@@ -167,9 +167,9 @@ struct Solution {
       pool(start, std::min(chunk, n - start), turns, rows);
   }
 
-  // Fill the pools of *samples* from *start* on, whole unions.
+  // Fills the pools of *samples* from *start* on, in whole unions.
   void pool(int64_t start, int64_t samples, Turns<T>& turns, Moments& rows) {
-    const auto place = [&](int64_t l) {  // of a sample's moments among *rows*
+    const auto place = [&](int64_t l) {  // the place of a sample's moments among *rows*
       if (!gates.empty()) return l * c;
       own.read(start + l, rows.mean.data(), rows.var.data());
       return int64_t(0);
@@ -191,7 +191,7 @@ struct Solution {
   }
 
   void mix(int64_t i, double* mean, double* var) const {
-    double of_mean = 0, of_var = 0;  // of unions of whole samples, the same for all channels
+    double of_mean = 0, of_var = 0;  // for unions of whole samples: the same for all channels
     bool begun = false;
     for (size_t k = 0; k < pools.size(); ++k) {
       if (pools[k].rows.wide > 1) continue;

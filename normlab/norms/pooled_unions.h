@@ -1,4 +1,4 @@
-// Unions of rows and their moments: a row is one channel of one sample. All of it is double.
+// Unions of rows and their moments, in double. A row is one channel of one sample.
 
 #pragma once
 
@@ -20,7 +20,7 @@ struct Moments {
   explicit Moments(int64_t size = 0) : mean(size), var(size) {}
 };
 
-// Two numbers of each row, (N, C) both; without a second one it is 0, as in new `Moments`.
+// Two numbers for each row, both (N, C); without a second one it is 0, as in new `Moments`.
 template <typename T>
 struct Rows {
   const T *first, *second;
@@ -39,8 +39,8 @@ struct Rows {
   }
 };
 
-// The rows that are merged: *samples* in turn, with *block* channels in turn, or, with a block of
-// one, every *wide*-th channel.
+// The rows that are merged: *samples* consecutive samples with *block* consecutive channels, or, if
+// *block* is one, every *wide*-th channel.
 struct Union {
   int64_t n, c, samples, block, wide, count;
 
@@ -93,7 +93,7 @@ struct Union {
   }
 };
 
-// The moments of unions, (count,) both: `add_mean` of samples, `divide`, then `add_about`, `divide`.
+// The moments of unions, both (count,): `add_mean` of samples, `divide`, `add_about`, `divide`.
 struct Pool {
   Union rows;
   double *mean, *var;
@@ -112,13 +112,13 @@ struct Pool {
     });
   }
 
-  // Divide what has one value a union, those of *samples* from *start* on, by the number of rows.
+  // Divides values of unions, those of *samples* from *start* on, by the number of rows.
   void divide(int64_t start, int64_t samples, double* totals) const {
     rows.sized(start, samples, [=](int64_t k, double size) { totals[k] /= size; });
   }
 
-  // Hand the gradients of its moments, *divided*, to those of the rows of sample i; without
-  // *of_var* to those of the means alone.
+  // Adds the gradients of its moments, *divided*, to those of the rows of sample i; without
+  // *of_var*, only to those of the means.
   void spread(int64_t i, const Moments& divided, const double* of_rows, double* of_mean,
               double* of_var) const {
     const double *m = divided.mean.data(), *v = divided.var.data(), *centre = mean;

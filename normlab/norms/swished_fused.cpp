@@ -3,7 +3,7 @@
 //   y = weight * x s / sqrt(V + eps) + bias,  s = sigmoid(v x)
 //
 // with V the biased variance of a group of one sample. evonorm.py is the definition; here the
-// derivatives are written out. A group is C / G channels, d values each.
+// derivatives are written out. A group has C / G channels with d values each.
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -24,7 +24,7 @@ using at::Tensor;
 using namespace normlab;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-// The standard library's optional, or in PyTorch 2.0 its own.
+// The optional of the standard library, or that of PyTorch 2.0.
 using MaybeTensor = decltype(std::declval<at::IValue&>().toOptional<Tensor>());
 
 struct Sizes {
@@ -33,9 +33,9 @@ struct Sizes {
   Sizes(const Tensor& x, int64_t groups)
       : n(x.size(0)), c(x.size(1)), groups(groups), block(c / groups), d(x.numel() / (n * c)) {}
 
-  int64_t values() const { return block * d; }  // of a group
+  int64_t values() const { return block * d; }  // in a group
 
-  // Does of_group(i, k) for group k of sample i, in threads that share no channel.
+  // Calls of_group(i, k) for group k of sample i, in threads that share no channel.
   template <typename OfGroup>
   void each(const OfGroup& of_group) const {
     at::parallel_for(0, groups, grain(n * values()), [&](int64_t begin, int64_t end) {
@@ -44,7 +44,7 @@ struct Sizes {
     });
   }
 
-  // Does of_channel(j)(place) for each value of group k of sample i.
+  // Calls of_channel(j)(place) for each value of group k of sample i.
   template <typename OfChannel>
   void each_value(int64_t i, int64_t k, const OfChannel& of_channel) const {
     const int64_t first = k * block, start = (i * c + first) * d;
