@@ -45,40 +45,7 @@ _ROUNDS: Mapping[str, type[Rounds]] = {
 @contextmanager
 def loops(state: State) -> Iterator[None]:
     """Run the relay, reaper, rounds of studies, compactor, purger and trimmer; others may too."""
-    settings, database = state.settings, state.database
-    relay = Relay(database, state.doorbell, settings.ring_s)
-    failures = state.measures.failed_items
-    reaper = Reaper(database, settings.lease_s, failed=failures.labels("reaper").inc)
-    rounds = {
-        name: kind(
-            database,
-            state.admission.placing,
-            state.admission.problems,
-            max_queued=settings.max_queued_per_owner,
-            failed=failures.labels(name).inc,
-        )
-        for name, kind in _ROUNDS.items()
-    }
-    compactor = Compactor(database, failed=failures.labels("compactor").inc)
-    adding_up = AddingUp(database, failures.labels("adding_up").inc)
-    purger = Purger(database, state.files, settings.trash_days, failures.labels("purger").inc)
-    collector = Collector(database, state.files, failures.labels("collector").inc)
-    announcement = Announcement(database, storage=settings.bucket)
-    running = [
-        Loop("relay", _counted(state, "relay", relay.round), min(_RELAY_S, settings.ring_s)),
-        Loop("reaper", _counted(state, "reaper", reaper.round), settings.reap_s),
-        *[Loop(n, _counted(state, n, of.round), _STUDIES_S) for n, of in rounds.items()],
-        Loop("compactor", _counted(state, "compactor", compactor.round), _COMPACT_S),
-        Loop("adding_up", _counted(state, "adding_up", adding_up.round), _COMPACT_S),
-        Loop("counts", _counted(state, "counts", partial(gauges.add_up, database)), _COMPACT_S),
-        Loop("indexer", _counted(state, "indexer", Indexer(database).round), _INDEX_S),
-        Loop("plugins", _counted(state, "plugins", state.plugins.record), _PLUGINS_S),
-        Loop("release", announcement.round, _RELEASE_S),
-        Loop("purger", _counted(state, "purger", purger.round), _PURGE_S),
-        Loop("collector", _counted(state, "collector", collector.round), _COLLECT_S),
-        *_webhooks(state),
-        Loop("trimmer", _counted(state, "trimmer", partial(_trim, state)), _TRIM_S),
-    ]
+    running = [*_of_jobs(state), *_of_studies(state), *_of_the_store(state), *_webhooks(state)]
     for loop in running:
         loop.start()
     try:
@@ -86,6 +53,49 @@ def loops(state: State) -> Iterator[None]:
     finally:
         for loop in running:
             loop.stop()
+
+
+def _of_jobs(state: State) -> list[Loop]:
+    settings, database = state.settings, state.database
+    relay = Relay(database, state.doorbell, settings.ring_s)
+    reaper = Reaper(database, settings.lease_s, failed=_failures(state, "reaper"))
+    return [
+        Loop("relay", _counted(state, "relay", relay.round), min(_RELAY_S, settings.ring_s)),
+        Loop("reaper", _counted(state, "reaper", reaper.round), settings.reap_s),
+        Loop("indexer", _counted(state, "indexer", Indexer(database).round), _INDEX_S),
+        Loop("plugins", _counted(state, "plugins", state.plugins.record), _PLUGINS_S),
+        Loop("release", Announcement(database, storage=settings.bucket).round, _RELEASE_S),
+    ]
+
+
+def _of_studies(state: State) -> list[Loop]:
+    rounds = {
+        name: kind(
+            state.database,
+            state.admission.placing,
+            state.admission.problems,
+            max_queued=state.settings.max_queued_per_owner,
+            failed=_failures(state, name),
+        )
+        for name, kind in _ROUNDS.items()
+    }
+    return [Loop(n, _counted(state, n, of.round), _STUDIES_S) for n, of in rounds.items()]
+
+
+def _of_the_store(state: State) -> list[Loop]:
+    settings, database, files = state.settings, state.database, state.files
+    compactor = Compactor(database, failed=_failures(state, "compactor"))
+    adding_up = AddingUp(database, _failures(state, "adding_up"))
+    purger = Purger(database, files, settings.trash_days, _failures(state, "purger"))
+    collector = Collector(database, files, _failures(state, "collector"))
+    return [
+        Loop("compactor", _counted(state, "compactor", compactor.round), _COMPACT_S),
+        Loop("adding_up", _counted(state, "adding_up", adding_up.round), _COMPACT_S),
+        Loop("counts", _counted(state, "counts", partial(gauges.add_up, database)), _COMPACT_S),
+        Loop("purger", _counted(state, "purger", purger.round), _PURGE_S),
+        Loop("collector", _counted(state, "collector", collector.round), _COLLECT_S),
+        Loop("trimmer", _counted(state, "trimmer", partial(_trim, state)), _TRIM_S),
+    ]
 
 
 def _webhooks(state: State) -> list[Loop]:
@@ -104,6 +114,11 @@ def _trim(state: State) -> int:
     database = state.database
     trimmed = audit.trim(database, state.settings.audit_days) + sessions.trim(database)
     return trimmed + deliveries.trim(database)
+
+
+def _failures(state: State, name: str) -> Callable[[], None]:
+    """Return what counts an item that failed a round of the loop *name*."""
+    return state.measures.failed_items.labels(name).inc
 
 
 def _counted(state: State, name: str, work: Callable[[], int]) -> Callable[[], None]:

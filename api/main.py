@@ -114,8 +114,6 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
     database = Database(str(settings.database_url))
     costly = CostlyReads(within_s=settings.read_timeout_s)
     tables = CostlyReads(within_s=settings.read_timeout_s)
-    # one more, for a statement that is being cancelled
-    reads_at_once = costly.at_once + tables.at_once + 1
     doorbell = doorbell or make_doorbell(settings.broker_url)
     source_of = partial(plugin_store.source_of, database)
     inspector = Inspector(settings, source_of, settings.for_code(os.environ))
@@ -124,9 +122,7 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
     return State(
         settings=settings,
         database=database,
-        reads=Database(
-            str(settings.database_url), reads_at_once, "normlab reads", settings.read_timeout_s
-        ),
+        reads=_reads(settings, costly.at_once + tables.at_once),
         costly=costly,
         tables=tables,
         previews=CostlyReads(2, 1, within_s=settings.read_timeout_s),
@@ -138,12 +134,7 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
         streams=OpenStreams(),
         looks=SharedLooks(),
         things=Things(database),
-        callers=Callers(
-            database,
-            settings.token,
-            Strangers(measures.wrong_tokens, partial(audit.write_guess, database)),
-            session_idle_s=settings.session_idle_s,
-        ),
+        callers=_callers(settings, database, measures),
         inspector=inspector,
         plugins=OperatorPlugins(database, settings, inspector),
         uploads=CodeUploads(database, inspector),
@@ -151,6 +142,18 @@ def _state(settings: Settings, doorbell: Doorbell | None) -> State:
         write_probe=WriteProbe(database),
         files=open_store(settings),
     )
+
+
+def _reads(settings: Settings, at_once: int) -> Database:
+    # one more connection, for a statement that is being cancelled
+    return Database(
+        str(settings.database_url), at_once + 1, "normlab reads", settings.read_timeout_s
+    )
+
+
+def _callers(settings: Settings, database: Database, measures: Measures) -> Callers:
+    strangers = Strangers(measures.wrong_tokens, partial(audit.write_guess, database))
+    return Callers(database, settings.token, strangers, session_idle_s=settings.session_idle_s)
 
 
 def _lifespan(
