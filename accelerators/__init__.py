@@ -34,7 +34,9 @@ def open_accelerator(
         UnsupportedModel: the device does not support the job.
     """
     if kind not in DEVICES:
-        raise DeviceUnavailable(f"no kind of device {kind!r}; there are {', '.join(DEVICES)}")
+        raise DeviceUnavailable(
+            f"there is no kind of device {kind!r}; use one of {', '.join(DEVICES)}"
+        )
     refused = problems(spec, kind)
     if refused:
         raise UnsupportedModel(f"{kind} cannot take this job: {told(refused)}")

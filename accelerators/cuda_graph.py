@@ -23,9 +23,9 @@ def graphs_refusal(spec: JobSpec) -> Optional[str]:
             f"be recorded: {norm.graph_refusal}; use acceleration 'none'"
         )
     if spec.replicas > 1 and getattr(spec.normalizer, "sync", False):
-        return f"acceleration {how!r} cannot record what replicas with sync tell each other"
+        return f"acceleration {how!r} cannot record the statistics that replicas exchange with sync"
     if spec.precision == "float16" and spec.optimizer.clips:
-        return f"acceleration {how!r} with float16 and clipping: use bfloat16, or do not clip"
+        return f"acceleration {how!r} cannot clip in float16; use bfloat16, or do not clip"
     return None
 
 

@@ -101,7 +101,7 @@ def open_packs(kind: str, spec: JobSpec, threads: Optional[int] = None) -> CpuPa
     """Open the device *kind* for packs of jobs such as *spec*."""
     facts = DEVICES[kind].packs
     if facts is None:
-        raise InvalidSpec(f"device: a pack does not run on {kind}")
+        raise InvalidSpec(f"device: packs do not run on {kind}")
     opened: CpuPacks = importlib.import_module(facts.adapter).open_packs(spec, threads)
     return opened
 

@@ -46,8 +46,8 @@ class Shards:
         for name, parameter in model.named_parameters():
             if parameter.dim() == 0:
                 raise UnsupportedModel(
-                    f"sharding 'full' divides the rows of each parameter, and {name} is one number "
-                    "without any; set sharding to 'off'"
+                    f"sharding 'full' divides the rows of each parameter, and {name} is a single "
+                    "number without rows; set sharding to 'off'"
                 )
             parameter.data = parameter.data.contiguous()
         for module in [*blocks(model), model]:

@@ -28,13 +28,13 @@ router = APIRouter()
 _SECTION = "/account"
 _PAGE_SIZE = 100
 _LIMIT_WORDS = {
-    "queued": "jobs that wait",
-    "running": "jobs that run",
+    "queued": "waiting jobs",
+    "running": "running jobs",
     "devices": "devices in use",
     "device_hours_per_month": "device hours this month (UTC)",
     "storage_bytes": "storage: files, curves, logs",
     "priority": "highest priority",
-    "requests_per_minute": "requests a minute with one token",
+    "requests_per_minute": "requests per minute with one token",
 }
 
 

@@ -20,7 +20,7 @@ from service.store.tokens import Scope
 
 COOKIE = "normlab_session"
 OLD_COOKIE = "normlab_token"
-"""Contained the token itself in earlier versions; it is not accepted any more."""
+"""The cookie of earlier versions, which contained the token itself and is no longer accepted."""
 
 _COUNTED = "normlab.counted"
 _bearer = HTTPBearer(auto_error=False, description="a token of `normlab up` or of an operator")

@@ -28,9 +28,9 @@ Work = Callable[[], Response | Later | BaseModel]
 """A record becomes a response in the thread that made it."""
 
 UNDER_WAY: dict[int | str, dict[str, Any]] = {
-    202: {"model": UnderWay, "description": "not known yet: ask for the same again"}
+    202: {"model": UnderWay, "description": "the answer is not known yet; ask for the same again"}
 }
-"""What a route whose work may go on describes."""
+"""The description of the answer of routes whose work may continue."""
 
 _GO_ON_S = 60.0
 _ASK_AGAIN_S = "5"

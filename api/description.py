@@ -12,7 +12,7 @@ from api.errors import MEDIA_TYPE, Problem
 
 _REFERENCE = "#/components/schemas/{model}"
 _PROBLEM = {
-    "description": "Whatever goes wrong: `code` says what, `errors` name each field",
+    "description": "An error: `code` says what went wrong, and `errors` name each wrong field",
     "content": {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model="Problem")}}},
 }
 

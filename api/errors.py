@@ -162,9 +162,11 @@ async def _http(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     status, detail = error.status_code, str(error.detail)
     if status == 404:
-        detail = f"nothing is at {request.url.path}; /openapi.json lists what there is"
+        detail = f"there is nothing at {request.url.path}; /openapi.json lists all paths"
     if status == 405:
-        detail = f"{request.method} is not for {request.url.path}; allowed: {headers.get('Allow')}"
+        detail = (
+            f"{request.method} is not allowed at {request.url.path}; use {headers.get('Allow')}"
+        )
     if status == 400:  # the framework could not decode the body
         rule = "neither JSON nor text in UTF-8; send one JSON object"
         return problem(request, 422, InvalidSpec.code, rule, (FieldProblem("body", rule),))

@@ -72,6 +72,6 @@ def _refusal(scope: Scope) -> str:
     if not given:
         return "the request has no header Host; send one with this service's name"
     return (
-        f"Host {' and '.join(repr(host[:100]) for host in given[:2])} is no name of this service; "
-        "ask for it by its own, or add the name to NORMLAB_ALLOWED_HOSTS"
+        f"Host {' and '.join(repr(host[:100]) for host in given[:2])} is not a name of this "
+        "service; use one of its names, or add this one to NORMLAB_ALLOWED_HOSTS"
     )

@@ -122,9 +122,9 @@ PANELS = (
     Panel(
         "batch_statistics",
         "Batch statistics against their priors",
-        "How much the statistics of batches scatter, over what independent Gaussian values would "
-        "do. 1 is the prior; above it neighbouring positions are alike, and a batch counts as "
-        "fewer values than it has.",
+        "The scatter of the statistics of batches, divided by the scatter that independent "
+        "Gaussian values would have. 1 is the prior. Above 1, neighbouring positions are alike, "
+        "and a batch counts as fewer values than it has.",
         measures=(
             PanelMeasure("mean_ratio", "scatter of the means over its prior", "ratio"),
             PanelMeasure("std_ratio", "scatter of the deviations over its prior", "ratio"),

@@ -103,7 +103,9 @@ class _Body:
         try:
             return await asyncio.wait_for(self._receive(), left)
         except TimeoutError:
-            detail = f"the body is not whole after {self._room.within_s:g} s; send it again, faster"
+            detail = (
+                f"the body did not arrive within {self._room.within_s:g} s; send it again, faster"
+            )
             raise HTTPException(408, detail, headers=_CLOSE) from None
 
     def _count(self, more: int) -> None:

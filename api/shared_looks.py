@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 Answer = TypeVar("Answer")
 
 KEEP_S = 5.0
-"""For so long an answer is given again to those who have not been woken since."""
+"""The seconds for which an answer is given again to those who have not been woken since."""
 
 
 class SharedLooks:
@@ -44,7 +44,7 @@ class SharedLooks:
         return found
 
     def _keep(self, key: Hashable, answer: asyncio.Future[Any]) -> None:
-        """Keep an answer for a while; who asks after an error asks again."""
+        """Keep an answer for a while; a question after an error is asked again."""
         if answer.cancelled() or answer.exception() is not None:
             del self._answers[key]
         else:

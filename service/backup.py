@@ -27,7 +27,7 @@ from service.settings import Settings
 from service.storage.opening import open_store
 
 _SAY_EVERY_S = 0.2
-_STARTING = "a stack on {} starts or stops just now; try again when it is up"
+_STARTING = "the stack on {} is starting or stopping; try again when it runs"
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ import psutil
 from normlab.events import Event, Metrics, Progress, Series
 
 EVERY_S = 5.0
-"""Between two samples: one costs some milliseconds, because the host's processes are listed."""
+"""The seconds between two samples; one costs some milliseconds, to list the host's processes."""
 
 
 class ProcessUsage:

@@ -21,7 +21,7 @@ from workers.process import JobProcess
 from workers.uploads import Uploads
 
 AGAIN_S = 1.0
-"""Between two tries while the database is away."""
+"""The seconds between two tries while the database does not answer."""
 _LOOK_S = 0.25  # the longest delay until a drain or a time limit is noticed
 _WRITE_S = 0.5  # between two writes to the database, until the job has ended
 _FAREWELL_S = 0.5  # for a process to exit by itself after its last event

@@ -123,13 +123,15 @@ def _sentence(told: dict[str, Any]) -> str:
 def _key_value(text: str) -> tuple[str, str | bool]:
     key, equals, value = text.partition("=")
     if not key.strip("-"):
-        raise argparse.ArgumentTypeError(f"{text!r}: an option of sbatch, as in partition=gpu")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an option of sbatch with its value, such as partition=gpu"
+        )
     return key.lstrip("-"), value if equals else True
 
 
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: a whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 

@@ -145,7 +145,7 @@ class Uploads:
     def _say_once(self, written: _Written, error: Exception) -> None:
         with self._changed:
             if not self._away:
-                self._note(f"{_named(written)} cannot be stored now, it is tried again: {error}")
+                self._note(f"{_named(written)} cannot be stored now and is tried again: {error}")
             self._away = True
 
     def _note(self, text: str) -> None:

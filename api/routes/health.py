@@ -73,7 +73,9 @@ def read_readiness(state: StateDep, response: Response) -> Readiness:
         writes=writes,
         disk=_disk(state),
         workers=_workers(state) if ready else "unknown",
-        events="ok" if state.wakeups.connected else "not connected; streams poll",
+        events="ok"
+        if state.wakeups.connected
+        else "not connected; streams ask the database now and then",
         broker=state.doorbell.trouble() or "ok",
     )
 
@@ -102,4 +104,4 @@ def _disk(state: State) -> str:
 
 
 def _workers(state: State) -> str:
-    return "ok" if workers.live(state.database) else "no worker is live: jobs are kept, none runs"
+    return "ok" if workers.live(state.database) else "no worker is live, so jobs wait"

@@ -56,6 +56,6 @@ def check_allowed(settings: Settings, owner: str) -> None:
         return
     raise Forbidden(
         f"this stack takes no code from {owner!r}; its operator can allow it with "
-        "NORMLAB_ALLOW_CODE (names of owners with commas, or *), or load the code himself "
+        "NORMLAB_ALLOW_CODE (names of owners with commas, or *), or load the code "
         "with `normlab up --with` or NORMLAB_PLUGINS"
     )

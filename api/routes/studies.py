@@ -52,7 +52,7 @@ _TYPES = {
 }
 _PARQUET = "application/vnd.apache.parquet"
 _TABLE: dict[str, Any] = {
-    "description": "the table, in the format asked for",
+    "description": "the table in the requested format",
     "content": {kind: {} for kind in (*_TYPES.values(), _PARQUET)},
 }
 _PATHS = Query(

@@ -171,7 +171,7 @@ function note(unknown, shown, range, weight, scale) {
   if (scale) told.push(`A line is ${scale}`);
   if (weight) told.push(`Smoothed with weight ${weight}.`);
   if (range) told.push(`${range.ignored} outlying points are outside the picture.`);
-  if (unknown.length) told.push(`${unknown.length} run${unknown.length === 1 ? " is" : "s are"} left out: how many updates their epochs have is not known yet.`);
+  if (unknown.length) told.push(`${unknown.length} run${unknown.length === 1 ? " is" : "s are"} left out because the number of updates per epoch is not known yet.`);
   element("curve-note").textContent = told.join(" ");
 }
 

@@ -105,9 +105,9 @@ let empty = true;
 function emptyLog(ended) {
   const state = article.dataset.state;
   if (state === "queued") return "Nothing is printed before the job runs.";
-  if (!ended) return "The training has printed nothing so far. What it measures is in the curves above.";
+  if (!ended) return "The training has printed nothing so far. The curves above show its metrics.";
   const story = [...eventRows.rows].reverse().map((tr) => [...tr.cells].map((cell) => cell.textContent).join("  ").trim());
-  return ["The training printed nothing. What happened:", ...story].join("\n");
+  return ["The training printed nothing. This is what happened:", ...story].join("\n");
 }
 
 const readLog = throttled(async () => {

@@ -48,7 +48,7 @@ const check = throttled(async () => {
 
 async function validated(spec, mine) {
   try { return await validate(spec); } catch (error) {
-    if (mine === asked) verdict.replaceChildren(line(`Not known: ${error.message} It is asked for again with the next change.`, "p", "quiet"));
+    if (mine === asked) verdict.replaceChildren(line(`Not known: ${error.message} The next change asks again.`, "p", "quiet"));
     throw error;
   }
 }

@@ -119,7 +119,7 @@ const check = throttled(async () => {
   } catch (error) {
     if (mine !== asked) return;
     if (!error.problem?.errors) {
-      preview.replaceChildren(line(`Not known: ${error.message} It is asked for again with the next change.`, "p", "quiet"));
+      preview.replaceChildren(line(`Not known: ${error.message} The next change asks again.`, "p", "quiet"));
       throw error;
     }
     complain(error.problem.errors);
@@ -166,7 +166,7 @@ function keep(spec) {
   const names = [...Object.keys(kept), ...Object.keys(keptOfBase).map((name) => `base.${name}`)];
   const note = document.getElementById("kept");
   note.hidden = !names.length;
-  note.textContent = `Kept, and changed in the YAML alone: ${names.join(", ")}.`;
+  note.textContent = `These fields are kept; change them in the YAML: ${names.join(", ")}.`;
 }
 
 if (given) {

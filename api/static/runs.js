@@ -82,7 +82,7 @@ function nothing(words) {
 function gone(reasons) {
   const box = element("view-gone");
   box.hidden = reasons.length === 0;
-  box.textContent = reasons.length ? `${view ? `The view “${view.name}” asks for what is not there: ` : ""}${reasons.join("; ")}.` : "";
+  box.textContent = reasons.length ? `${view ? `The view “${view.name}” needs what is not there: ` : ""}${reasons.join("; ")}.` : "";
 }
 
 /** Say in which fields rows differ that look alike, and offer to show them. */

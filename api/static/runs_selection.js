@@ -59,7 +59,7 @@ export class Selection {
 
   compare() {
     if (this.jobs.size > MOST_COMPARED) {
-      fail(`${this.jobs.size.toLocaleString()} runs are selected, and at most ${MOST_COMPARED} are compared at once. `
+      fail(`${this.jobs.size.toLocaleString()} runs are selected, and at most ${MOST_COMPARED} can be compared at once. `
         + "Choose fewer, or choose “Mean over seeds”, which compares any number of runs by their means.");
       return;
     }

@@ -55,7 +55,7 @@ class ClaimVerdict:
     table: ResultTable
     found: Tuple[EffectResult, ...]
     tuned: ResultTable | None = None
-    """Of the tuning seeds, one row per combination; None if there are none."""
+    """The results of the tuning seeds, one row per combination; None if there are no such seeds."""
     seconds: float | None = None
     """For how long some job of it ran; None if it is unknown."""
 

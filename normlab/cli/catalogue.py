@@ -41,7 +41,9 @@ def normalizers(
         return
     chosen = next((one for one in found if one.kind == kind), None)
     if chosen is None:
-        raise NotFound(f"no normalizer {kind!r}; there are {', '.join(n.kind for n in found)}")
+        raise NotFound(
+            f"there is no normalizer {kind!r}; use one of {', '.join(n.kind for n in found)}"
+        )
     if as_json:
         print_json(chosen)
         return

@@ -35,7 +35,9 @@ def asked(keys: Sequence[str], everything: bool, changes: Changes) -> List[Tuple
 
     chosen = list(load_claims().values()) if everything else [find_claim(key) for key in keys]
     if not chosen:
-        raise InvalidSpec("no claim: name some, or --all; `normlab reproduce --list` has them")
+        raise InvalidSpec(
+            "no claim was named; name some, or use --all (`normlab reproduce --list` lists them)"
+        )
     if changes.quick or changes.seeds:  # so many, and no more
         chosen = [claim.model_copy(update={"decide": None}) for claim in chosen]
     if changes.dataset and everything:

@@ -34,7 +34,7 @@ def go_on(
         False, help="Continue even if the longer schedule has other learning rates up to here."
     ),
     project: Optional[str] = typer.Option(
-        None, help="Where it belongs; default: that of the earlier job."
+        None, help="The project of the new job; default: that of the earlier job."
     ),
     wait: bool = Wait,
     as_json: bool = AsJson,

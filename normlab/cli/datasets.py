@@ -76,7 +76,9 @@ def fetch(
     mirror: Optional[str] = typer.Option(
         None, help="Fetch URL/NAME/FILE in place of the publisher's files."
     ),
-    sha256: Optional[str] = typer.Option(None, help="Of an archive that is given by its address."),
+    sha256: Optional[str] = typer.Option(
+        None, help="The SHA-256 of an archive that is given by its address."
+    ),
     as_json: bool = AsJson,
 ) -> None:
     """Download a public dataset into the data root, check it, and unpack it.
@@ -104,8 +106,8 @@ def fetch(
 def verify(
     ctx: typer.Context,
     name: str = typer.Argument(help="A dataset of files.", autocompletion=data),
-    folder: Optional[str] = typer.Option(None, help="Of pictures, below the data root."),
-    file: Optional[str] = typer.Option(None, help="Of arrays, below the data root."),
+    folder: Optional[str] = typer.Option(None, help="The folder of pictures, below the data root."),
+    file: Optional[str] = typer.Option(None, help="The file of arrays, below the data root."),
     data_root: Optional[Path] = DataRoot,
     as_json: bool = AsJson,
 ) -> int:
@@ -136,7 +138,7 @@ def _spec(name: str, folder: Optional[str], file: Optional[str]) -> DatasetSpec:
 
     facts = DATASETS.get(name)
     if facts is None:
-        raise NotFound(f"no dataset {name!r}; there are {', '.join(DATASETS)}")
+        raise NotFound(f"there is no dataset {name!r}; use one of {', '.join(DATASETS)}")
     if facts.of_pictures and folder is None:
         raise InvalidSpec(f"{name} needs the name of its folder: --folder")
     if facts.of_arrays and file is None:
@@ -182,11 +184,11 @@ def _refuse_if_not_it(name: str, publication: Publication, folder: Path, root: P
     missing = DATASETS[name].missing(root) if name in DATASETS else []
     if missing:
         raise InvalidSpec(
-            f"{folder} was there before, and lacks {', '.join(missing)}; remove it, fetch again"
+            f"{folder} already exists and lacks {', '.join(missing)}; remove it, then fetch again"
         )
     if _is_address(name) and not was_fetched(publication, root):
         raise Conflict(
-            f"{folder} was there before, and not from this archive; remove it, fetch again"
+            f"{folder} already exists and is not from this archive; remove it, then fetch again"
         )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 By = typer.Option(0.01, help="The margin: the effect that must not be missed.")
 Power = typer.Option(0.9, help="Probability that an effect of --by shows, 0.5 to 0.95.")
-AtMost = typer.Option(64, "--at-most", help="Seeds of each cell, 6 to 1000.")
+AtMost = typer.Option(64, "--at-most", help="Largest number of seeds of each cell, 6 to 1000.")
 Rarest = typer.Option(
     0.2, help="A collapse of at least this share of the seeds is seen before the first look."
 )
@@ -28,7 +28,9 @@ Metric = typer.Option(
     help="The metric that is compared; default: val/accuracy, or what the task has in its place.",
     show_default=False,
 )
-Reduction = typer.Option("last", help="Of each job: last, best, area, mean_last:K.")
+Reduction = typer.Option(
+    "last", help="How a job's metric becomes one number: last, best, area or mean_last:K."
+)
 Axis = typer.Option(None, help="The path whose values are compared.")
 Wait = typer.Option(True, help="Show progress until all is decided, or the limit is met.")
 
@@ -45,7 +47,7 @@ commands = typer.Typer()
 def compare(
     ctx: typer.Context,
     study: str = Study,
-    a: str = typer.Argument(..., help="A value, as in tables.", show_default=False),
+    a: str = typer.Argument(..., help="A value of an axis, as tables show it.", show_default=False),
     b: str = typer.Argument(..., help="Another value of the same axis.", show_default=False),
     decide: bool = typer.Option(False, "--decide", help="Add seeds until it is decided."),
     by: float = By,

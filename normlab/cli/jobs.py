@@ -98,12 +98,12 @@ def ls(
     ),
     sort: Optional[str] = typer.Option(
         None,
-        help="A column or metric; put - in front: largest first.",
+        help="A column or metric to sort by; a - in front lists the largest first.",
         autocompletion=columns,
     ),
-    limit: int = typer.Option(20, "--limit", "-n", min=1, help="Number of jobs."),
-    trash: bool = typer.Option(False, "--trash", help="Jobs in the trash instead."),
-    archived: bool = typer.Option(False, "--archived", help="Archived jobs instead."),
+    limit: int = typer.Option(20, "--limit", "-n", min=1, help="Number of jobs to show."),
+    trash: bool = typer.Option(False, "--trash", help="Show jobs in the trash instead."),
+    archived: bool = typer.Option(False, "--archived", help="Show archived jobs instead."),
     ids: bool = typer.Option(False, "--ids", help="Print only ids, one per line."),
     as_json: bool = AsJson,
 ) -> None:

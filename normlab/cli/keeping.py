@@ -82,7 +82,7 @@ def _days(name: str, value: str) -> Optional[int]:
     try:
         return None if value == "none" else int(value)
     except ValueError as e:
-        rule = f"{value!r} is no number of days; write one, such as {name}=90, or none"
+        rule = f"{value!r} is not a number of days; write one, such as {name}=90, or none"
         raise InvalidSpec.of([FieldProblem(name, rule)]) from e
 
 

@@ -27,7 +27,7 @@ commands = typer.Typer()
 )
 def rename(
     ctx: typer.Context,
-    name: str = typer.Argument(..., help="The new name; '' takes that of a job away."),
+    name: str = typer.Argument(..., help="The new name; '' removes the name of a job."),
     jobs: Optional[List[str]] = Jobs,
     study: Optional[List[str]] = Studies,
     as_json: bool = AsJson,
@@ -41,7 +41,9 @@ def rename(
 )
 def note(
     ctx: typer.Context,
-    text: str = typer.Argument(..., help="The note, instead of any earlier one; '': none."),
+    text: str = typer.Argument(
+        ..., help="The note, which replaces any earlier one; '' removes it."
+    ),
     jobs: Optional[List[str]] = Jobs,
     study: Optional[List[str]] = Studies,
     as_json: bool = AsJson,

@@ -18,8 +18,8 @@ _FIELDS = (
     "queued", "running", "devices", "device_hours_per_month", "storage_bytes", "priority",
     "requests_per_minute",
 )  # fmt: skip
-OfOwner: Optional[str] = typer.Option(None, "--owner", help="Of this owner; '*': of each.")
-OfProject: Optional[str] = typer.Option(None, "--project", help="Of this project; '*': of each.")
+OfOwner: Optional[str] = typer.Option(None, "--owner", help="The owner; '*' is each owner.")
+OfProject: Optional[str] = typer.Option(None, "--project", help="The project; '*' is each project.")
 
 
 commands = typer.Typer(
@@ -84,7 +84,7 @@ def _number(name: str, value: str, text: str) -> int:
     try:
         return read_size(value) if name == "storage_bytes" else int(value)
     except ValueError as e:
-        rule = f"{text!r} is no limit; write LIMIT=NUMBER or LIMIT=none, such as running=4"
+        rule = f"{text!r} is not a limit; write LIMIT=NUMBER or LIMIT=none, such as running=4"
         if name == "storage_bytes" and value:
             rule = str(e)
         raise InvalidSpec.of([FieldProblem(name or "limit", rule)]) from e

@@ -72,7 +72,11 @@ def diff(
 def best(
     ctx: typer.Context,
     metric: str = typer.Option(
-        "val/accuracy", "--metric", "-m", help="By its last value.", autocompletion=metric_names
+        "val/accuracy",
+        "--metric",
+        "-m",
+        help="The metric by whose last value jobs are ranked.",
+        autocompletion=metric_names,
     ),
     lowest: Optional[bool] = typer.Option(
         None,
@@ -91,7 +95,7 @@ def best(
         help="For example: batch_size <= 4 and seed = 0",
         autocompletion=conditions,
     ),
-    limit: int = typer.Option(10, "--limit", "-n", min=1, help="Number of jobs."),
+    limit: int = typer.Option(10, "--limit", "-n", min=1, help="Number of jobs to show."),
     as_json: bool = AsJson,
 ) -> None:
     """List the succeeded jobs with the best last value of a metric."""
@@ -131,7 +135,9 @@ def tail(
         help="A metric (repeatable); default: those of train/ and val/.",
         autocompletion=metric_names,
     ),
-    points: int = typer.Option(3, "--points", "-n", min=1, max=20, help="Last values to show."),
+    points: int = typer.Option(
+        3, "--points", "-n", min=1, max=20, help="Number of last values to show."
+    ),
     follow: bool = typer.Option(
         False, "--follow", "-f", help="Refresh in place until the job has ended."
     ),
@@ -195,7 +201,7 @@ def _follow(client: Client, job: str, metric: Optional[List[str]], points: int) 
 def open_page(
     ctx: typer.Context,
     job: Optional[str] = typer.Argument(None, help="A job or a study, by id; default: all jobs."),
-    only_print: bool = typer.Option(False, "--print", help="Print the address, open nothing."),
+    only_print: bool = typer.Option(False, "--print", help="Only print the address."),
     as_json: bool = AsJson,
 ) -> None:
     """Open the page of a job, a study, or all jobs in the browser."""

@@ -84,7 +84,9 @@ def add(
     name: str = Name,
     owner: str = Owner,
     role: str = typer.Option(
-        "submit", help="read, submit (add, and change one's own) or admin (all, and members)."
+        "submit",
+        help="read, submit (also add, and change one's own) or admin (also change everything, and "
+        "the members).",
     ),
     as_json: bool = AsJson,
 ) -> None:
@@ -104,7 +106,7 @@ def remove(
     with connect(ctx) as client:
         client.projects.remove(name, owner)
     told = {"project": name, "removed": owner}
-    print_told(told, as_json, f"{owner}  no member of {name} any more")
+    print_told(told, as_json, f"{owner} is no longer a member of {name}")
 
 
 commands.command(epilog=examples(*keeping.EXAMPLES))(keeping.keep)

@@ -29,7 +29,7 @@ def rerun(
     to: Optional[str] = typer.Option(None, metavar="URL", help="Another stack; default: the same."),
     to_token: Optional[str] = typer.Option(None, "--to-token", help="The token for --to."),
     project: Optional[str] = typer.Option(
-        None, help="Where the new job belongs; default, on the same stack: where the old one does."
+        None, help="The project of the new job; default, on the same stack: that of the old one."
     ),
     as_json: bool = AsJson,
 ) -> int:

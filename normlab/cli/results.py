@@ -90,7 +90,7 @@ def results(
     against: Optional[str] = typer.Option(
         None,
         metavar="AXIS:VALUE",
-        help="A reference: show and mark what differs from it, paired by seed.",
+        help="A reference; rows that differ from it, paired by seed, are marked.",
     ),
     compare: Optional[str] = typer.Option(
         None, metavar="AXIS:A:B", help="Compare two values: A minus B over their common seeds."
@@ -134,7 +134,7 @@ def _check_pairs(
     from normlab.errors import InvalidSpec
 
     if plot and (as_json or form):
-        raise InvalidSpec(f"--plot {plot}: writes its numbers beside it; leave out -o and --format")
+        raise InvalidSpec(f"--plot {plot} writes its numbers beside it; leave out -o and --format")
     if as_json and form not in (None, "json"):
         raise InvalidSpec(f"--format {form}: with -o and --json only one form can be printed")
     if against and not plot and (as_json or form):

@@ -26,7 +26,9 @@ def read_spec(source: Optional[str], overrides: Sequence[str]) -> Dict[str, Any]
         InvalidSpec: if there is nothing to read, or it is not a mapping.
     """
     if source is None and not overrides:
-        raise InvalidSpec("no job: give a file, `-` for standard input, or --set FIELD=VALUE")
+        raise InvalidSpec(
+            "no job was given; give a file, `-` for standard input, or --set FIELD=VALUE"
+        )
     spec = {} if source is None else parse(_text(source), source)
     for override in overrides:
         apply_override(spec, override)
@@ -67,7 +69,7 @@ def _text(source: str) -> str:
     except OSError as e:
         raise InvalidSpec(f"{source}: {e.strerror or e}") from e
     except UnicodeDecodeError as e:
-        raise InvalidSpec(f"{source}: not text in UTF-8 ({e.reason})") from e
+        raise InvalidSpec(f"{source} is not text in UTF-8 ({e.reason})") from e
 
 
 _SHA256_DIGITS = 64

@@ -123,7 +123,7 @@ def preview(
 def ls(
     ctx: typer.Context,
     project: Optional[str] = OfProject,
-    archived: bool = typer.Option(False, "--archived", help="Archived studies instead."),
+    archived: bool = typer.Option(False, "--archived", help="Show archived studies instead."),
     as_json: bool = AsJson,
 ) -> None:
     """List studies, newest first."""
@@ -217,7 +217,7 @@ def _say(study: StudyRecord, as_json: bool) -> None:
 
 def _counts(study: StudyRecord) -> str:
     parts = [f"{study.counts[s]} {s}" for s in STATES if study.counts.get(s)]
-    parts += [f"{study.reused} of other jobs"] if study.reused else []
+    parts += [f"{study.reused} from other jobs"] if study.reused else []
     return f"{study.cells} cells" + (f" ({', '.join(parts)})" if parts else "")
 
 
@@ -282,7 +282,7 @@ def _cost_of_deciding(found: StudyPreview) -> List[Any]:
         ("comparisons to decide", cost.comparisons),
         ("cells compared, at least", f"{cost.least_cells}: {cost.least_estimate}"),
         ("cells compared, at most", f"{cost.most_cells}: {cost.most_estimate}"),
-        ("power is promised up to an sd of", f"{cost.largest_sd:.2g}"),
+        ("largest sd for this power", f"{cost.largest_sd:.2g}"),
     ]
 
 

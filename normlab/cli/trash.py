@@ -52,7 +52,7 @@ def restore(
     jobs: Optional[List[str]] = Jobs,
     study: Optional[List[str]] = Studies,
     backup: Optional[Path] = typer.Option(
-        None, "--from", help="Instead, restore the stack of this backup, on this host."
+        None, "--from", help="Restore the stack of this backup on this host instead."
     ),
     into: Optional[Path] = typer.Option(
         None, help="With --from: the new stack's data folder; default: that of `normlab up`."

@@ -28,7 +28,9 @@ commands = typer.Typer()
 )
 def up(
     ctx: typer.Context,
-    port: Optional[int] = typer.Option(None, min=0, max=65_535, help="0: any free port."),
+    port: Optional[int] = typer.Option(
+        None, min=0, max=65_535, help="The port; 0 is any free port."
+    ),
     host: Optional[str] = typer.Option(None, help="The address to listen on."),
     data_dir: Optional[Path] = typer.Option(None, help="Folder for databases, jobs and logs."),
     slots: Optional[int] = typer.Option(
@@ -43,7 +45,9 @@ def up(
     tls_cert: Optional[Path] = typer.Option(
         None, exists=True, help="Certificate chain (PEM), for HTTPS."
     ),
-    tls_key: Optional[Path] = typer.Option(None, exists=True, help="Its private key (PEM)."),
+    tls_key: Optional[Path] = typer.Option(
+        None, exists=True, help="The private key of the certificate (PEM)."
+    ),
     plugin: List[Path] = typer.Option(
         [],
         "--with",
@@ -74,7 +78,7 @@ def up(
     )
 )
 def demo(
-    epochs: int = typer.Option(12, min=1, help="Epochs of each job."),
+    epochs: int = typer.Option(12, min=1, help="Number of epochs of each job."),
     seeds: int = typer.Option(
         2, min=1, help="Number of seeds, and thus of jobs with each normalizer."
     ),

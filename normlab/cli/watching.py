@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from normlab.client import Client
     from normlab.records import JobDetail, JobRecord
 
-AsJsonLines = typer.Option(False, "--json", help="Print JSON for programs; of one job its events.")
+AsJsonLines = typer.Option(
+    False, "--json", help="Print JSON for programs; for one job, print its events."
+)
 
 
 commands = typer.Typer()
@@ -100,8 +102,10 @@ def _of_silence(job: JobDetail) -> List[str]:
             f"nothing is printed before the job runs; it waits for {job.waiting_for or 'a slot'}"
         ]
     if job.state == "running":
-        return [f"the training has printed nothing so far; what it measures: normlab tail {job.id}"]
-    told = ["the training printed nothing; what happened:"]
+        return [
+            f"the training has printed nothing so far; to see its metrics: normlab tail {job.id}"
+        ]
+    told = ["the training printed nothing; this is what happened:"]
     for one in job.attempts:
         when = one.ended_at or one.started_at
         why = f": {one.message}" if one.message else ""

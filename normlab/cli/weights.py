@@ -48,10 +48,10 @@ def weights(
     data_root: Optional[Path] = typer.Option(
         None,
         envvar="NORMLAB_DATA_ROOT",
-        help="torch-export: the folder of datasets that are files; default: that of the stack.",
+        help="With torch-export: the folder of datasets; default: that of the stack.",
     ),
     trust_code: bool = typer.Option(
-        False, "--trust-code", help="torch-export: run the plugins that the job uses, here."
+        False, "--trust-code", help="With torch-export: run the plugins that the job uses, here."
     ),
     as_json: bool = AsJson,
 ) -> None:

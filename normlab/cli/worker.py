@@ -46,7 +46,8 @@ def worker(
         [], help="An option of sbatch (repeatable), as in partition=gpu."
     ),
     folder: Optional[Path] = typer.Option(
-        None, help="Of SLURM's logs, shared by the nodes; default: slurm in the data folder."
+        None,
+        help="Folder of SLURM's logs, which all nodes share; default: slurm in the data folder.",
     ),
     executor: Optional[str] = typer.Option(None, hidden=True),
     as_json: bool = AsJson,
@@ -62,7 +63,7 @@ def worker(
     options = [f"--{name}={value}" for name, value in asked.items() if value is not None]
     options += [f"--sbatch={option}" for option in sbatch] + (["--json"] if as_json else [])
     if options and not slurm:
-        raise InvalidSpec(f"{options[0].partition('=')[0]}: only together with --slurm")
+        raise InvalidSpec(f"{options[0].partition('=')[0]} can only be used together with --slurm")
     module = "workers.slurm" if slurm else "workers"
     given = ctx.find_root().obj.data_dir
     told = {} if given is None else {"NORMLAB_DATA_DIR": str(given)}

@@ -41,7 +41,9 @@ class Plugins(Part):
             try:
                 files[name] = content.decode()
             except UnicodeDecodeError as e:
-                raise InvalidSpec(f"{path}: {name} is no text in UTF-8; keep data elsewhere") from e
+                raise InvalidSpec(
+                    f"{path}: {name} is not text in UTF-8; keep data elsewhere"
+                ) from e
         made = PluginUpload(name=source.name, files=files, origin=origin_of(path))
         return self.send(made, project)
 

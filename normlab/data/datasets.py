@@ -138,7 +138,7 @@ def load(spec: DatasetSpec, data_root: Path) -> Data:
             the file, what was expected and what was found.
     """
     if spec.name not in DATASETS:
-        raise NotFound(f"no dataset {spec.name!r}; use one of {', '.join(DATASETS)}")
+        raise NotFound(f"there is no dataset {spec.name!r}; use one of {', '.join(DATASETS)}")
     raw: Raw = named_object(DATASETS[spec.name].loader)(spec, data_root)
     for name, y in (("train", raw.train_y), ("test", raw.test_y)):
         if (

@@ -49,7 +49,7 @@ def build(
             *normalizer*, or there is no scale to start at 0.
     """
     if model.name not in MODELS:
-        raise InvalidSpec(f"no model {model.name!r}; use one of {', '.join(MODELS)}")
+        raise InvalidSpec(f"there is no model {model.name!r}; use one of {', '.join(MODELS)}")
     facts = MODELS[model.name]
     if image_size < facts.min_image_size:
         raise InvalidSpec(

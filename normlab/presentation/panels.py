@@ -26,7 +26,7 @@ class Look:
 
     spread: str = "interval"
     reach: Optional[Ends] = None
-    """Of the axis or the colours of the metric."""
+    """The ends of the axis, or of the colours, of the metric."""
     series: Sequence[str] = ()
     """The labels that lines have in any panel, so that each keeps its colour."""
     marked: Set[str] = field(default_factory=set)

@@ -70,7 +70,9 @@ def save(
         InvalidSpec: another ending, no value to show, more than three paths, or too many panels.
     """
     if target.suffix.lower() not in FORMATS:
-        raise InvalidSpec(f"{target.name}: a plot ends in one of {', '.join(FORMATS)}")
+        raise InvalidSpec(
+            f"{target.name}: the name of a plot must end in one of {', '.join(FORMATS)}"
+        )
     check(table, spread)
     figure = draw(table, spread, against)
     figure.savefig(target, bbox_inches="tight")

@@ -28,5 +28,5 @@ def read_size(text: str) -> int:
     found = _WRITTEN.fullmatch(text.strip())
     units = {unit.lower(): factor for unit, factor in _UNITS.items()}
     if found is None or found.group(2).lower() not in units:
-        raise ValueError(f"{text!r} is no size; write bytes, or a unit such as 200GB or 200GiB")
+        raise ValueError(f"{text!r} is not a size; write bytes, or a unit such as 200GB or 200GiB")
     return round(float(found.group(1)) * units[found.group(2).lower()])

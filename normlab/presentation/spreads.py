@@ -16,7 +16,7 @@ _MARGIN = 0.06
 def check_spread(spread: str) -> None:
     """Raise InvalidSpec unless *spread* is one of SPREADS."""
     if spread not in SPREADS:
-        rule = f"one of {', '.join(SPREADS)}, not {spread!r}"
+        rule = f"{spread!r} is not one of {', '.join(SPREADS)}"
         raise InvalidSpec(f"spread: {rule}", [FieldProblem("spread", rule)])
 
 

@@ -23,7 +23,7 @@ class Comparison(NamedTuple):
     cells: Dict[int, str]
     """Seed to the key of its cell with *value*."""
     others: Dict[int, str]
-    """The same with *against*."""
+    """Each seed to the key of its cell with *against*."""
 
     @property
     def key(self) -> str:

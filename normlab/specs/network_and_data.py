@@ -15,7 +15,7 @@ from normlab.specs.models import MODELS
 from normlab.specs.options import checked_options
 
 IN_MEMORY_BYTES = 1 << 30
-"""A dataset of up to so many bytes, as decoded, is kept in memory if `mode` is auto."""
+"""A dataset of at most this many decoded bytes is kept in memory if `mode` is auto."""
 
 
 class LoadingSpec(Spec):

@@ -90,7 +90,7 @@ def _of_npz(path: Path, key: str) -> Records:
         begin = file.tell()
     if is_fortran and len(shape) > 1:
         raise DatasetUnusable(
-            f"{path} cannot be streamed: {key} lies in Fortran's order; write it with "
+            f"{path} cannot be streamed: {key} is stored in Fortran's order; write it with "
             "numpy.ascontiguousarray, or use loading.mode 'memory'"
         )
     return Records(path, begin, shape[0], shape[1:], dtype.str)

@@ -40,7 +40,7 @@ class DataCache:
         """Keep *content* at *path*, if the folder can be written."""
         part = path.with_suffix(f".{os.getpid()}.part")
         if not self._is_writable():
-            print(f"{self._folder} cannot be written: the next job will read it all again")
+            print(f"{self._folder} cannot be written, so the next job will read everything again")
             return
         try:
             part.write_bytes(content)
@@ -69,4 +69,6 @@ class DataCache:
             DatasetUnusable: it cannot be written; the message has *why* it is needed.
         """
         if not self._is_writable():
-            raise DatasetUnusable(f"{why}, and {self._folder} cannot be written; let the worker do")
+            raise DatasetUnusable(
+                f"{why}, and {self._folder} cannot be written; let the worker write there"
+            )

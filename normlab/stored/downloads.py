@@ -13,7 +13,7 @@ from normlab.errors import DatasetUnusable, ServiceUnavailable, StorageFull
 from normlab.host.disks import is_full
 
 DownloadProgress = Callable[[int, Optional[int]], None]
-"""Called with the number of bytes downloaded, and that of the whole file, if it is known."""
+"""A function that is called with the number of bytes downloaded, and of all bytes if known."""
 
 _TRIES = 5  # without a single new byte
 _PATIENCE_S = 30.0
@@ -56,13 +56,13 @@ def download(
                 if not is_full(e):
                     raise
                 raise StorageFull(
-                    f"no space for {part} ({e.strerror}); free some, fetch again"
+                    f"no space for {part} ({e.strerror}); free some, then fetch again"
                 ) from e
             except httpx.TransportError as e:
                 tries = tries + 1 if _size(part) == before else 1
                 if tries >= _TRIES:
                     raise ServiceUnavailable(
-                        f"{url}: {e}; {_size(part)} bytes are kept in {part}, fetch again to go on"
+                        f"{url}: {e}; {_size(part)} bytes are kept in {part}; fetch again"
                     ) from e
                 wait(2.0 ** (tries - 1))
     _accept(url, part, path, checksum)
@@ -100,7 +100,7 @@ def _accept(url: str, part: Path, path: Path, checksum: str) -> None:
         size = _size(part)
         part.unlink()
         raise DatasetUnusable(
-            f"{url}: {kind} {found} of {size} bytes, published is {checksum}; the file was "
+            f"{url}: {kind} {found} of {size} bytes, but {checksum} was published; the file was "
             "removed; fetch it again, or from another --mirror"
         )
     part.replace(path)

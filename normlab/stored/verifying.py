@@ -87,7 +87,7 @@ def _files(facts: DatasetFacts, data_root: Path, seen: Seen) -> Iterator[str]:
         said = damage(path, size) or _unpacking(path)
         md5 = published.get(str(path.relative_to(data_root)))
         if said is None and md5 is not None and checksum_of(path) != md5:
-            said = f"has the MD5 {checksum_of(path)}, published is {md5}"
+            said = f"has the MD5 {checksum_of(path)}, but {md5} was published"
         if said is not None:
             yield f"{path}: {said}; remove its folder, then normlab datasets fetch {facts.name}"
         seen("files", number + 1, len(facts.files))

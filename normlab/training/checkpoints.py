@@ -125,7 +125,7 @@ def _read(named: NamedCheckpoint, fingerprint: str) -> Dict[str, Any]:
         raise _Damaged(f"{named.path}: cannot be read: {e.strerror}") from e
     found = hashlib.sha256(content).hexdigest()
     if found != named.sha256:
-        raise _Damaged(f"{named.path}: SHA-256 is {found}, written was {named.sha256}")
+        raise _Damaged(f"{named.path}: SHA-256 is {found}, but written was {named.sha256}")
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "TypedStorage")  # torch 2.0's own use of it
@@ -136,11 +136,11 @@ def _read(named: NamedCheckpoint, fingerprint: str) -> Dict[str, Any]:
     if record["fingerprint"] != fingerprint:
         raise CheckpointUnusable(
             f"{named.path} was written by a job with fingerprint {record['fingerprint'][:12]}, "
-            f"this job's is {fingerprint[:12]}: its spec differs; start it without a checkpoint"
+            f"but this job has {fingerprint[:12]}, so its spec differs; start without a checkpoint"
         )
     if record["format"] != _FORMAT:
         raise CheckpointUnusable(
-            f"{named.path} has format {record['format']}, this version reads {_FORMAT}"
+            f"{named.path} has format {record['format']}, but this version reads {_FORMAT}"
         )
     state: Dict[str, Any] = record["state"]
     return state

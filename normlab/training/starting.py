@@ -93,7 +93,9 @@ def _read(path: Optional[Path], start: InitFrom) -> Tuple[Dict[str, Tensor], Dic
     try:
         tensors = safetensors.torch.load(content)
     except safetensors.SafetensorError as e:
-        raise InvalidSpec(f"init_from: {path.name} is damaged, or no safetensors file: {e}") from e
+        raise InvalidSpec(
+            f"init_from: {path.name} is damaged, or is not a safetensors file: {e}"
+        ) from e
     head = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     return tensors, head.get("__metadata__", {}), found
 

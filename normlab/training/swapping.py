@@ -72,7 +72,7 @@ def plain_weights(
         net.load_state_dict(dict(tensors))
     except RuntimeError as e:
         of = f"{spec.model.name} with {source.kind!r}"
-        raise InvalidSpec(f"init_from: the file has not the weights of {of}: {e}") from e
+        raise InvalidSpec(f"init_from: the file lacks the weights of {of}: {e}") from e
     plain = remove_weight_normalization(net).state_dict()
     return {name: value.detach() for name, value in plain.items()}
 

@@ -131,7 +131,7 @@ def reading(source: Path) -> Iterator[Archive]:
     except FileNotFoundError as e:
         raise InvalidSpec(f"there is no backup at {source}") from e
     except tarfile.TarError as e:
-        raise InvalidSpec(f"{source} is no backup, or its end is missing: {e}") from e
+        raise InvalidSpec(f"{source} is not a backup, or its end is missing: {e}") from e
 
 
 class Archive:
@@ -159,7 +159,7 @@ class Archive:
         raise NotImplementedError
 
     def _missing(self, name: str) -> InvalidSpec:
-        return InvalidSpec(f"{self.where} is no whole backup: it has no {name}")
+        return InvalidSpec(f"{self.where} is not a whole backup: it has no {name}")
 
 
 class _Folder(Archive):

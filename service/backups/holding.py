@@ -44,9 +44,9 @@ class SharedSnapshot(NamedTuple):
     connection: Connection
     snapshot: str
     files: list[NamedFile]
-    """Those that are held."""
+    """The files that are held."""
     lost: list[NamedFile]
-    """Those that were not on disk before."""
+    """The files that were already missing on disk."""
 
 
 class Holder(Protocol):

@@ -18,7 +18,7 @@ JOBS = "jobs"
 def _stays_inside(name: str) -> str:
     parts = name.split("/")
     if parts[0] not in (DUMP, JOBS, NAME) or {"", ".", ".."} & set(parts):
-        raise ValueError("is no place in a backup")
+        raise ValueError("is not a place in a backup")
     return name
 
 

@@ -26,7 +26,7 @@ _REVISION = text("select version_num from alembic_version")
 _STATES = text("select state, count(*) as jobs from job group by state order by state")
 
 BackupProgress = Callable[[int, int], None]
-"""Called with the bytes that are done, and those of all."""
+"""A function that is called with the number of bytes that are done, and with that of all bytes."""
 
 
 def write_backup(

@@ -131,5 +131,5 @@ def _refuse_unfit(subject: Subject, given: Sequence[str]) -> None:
         raise InvalidSpec.of([FieldProblem("limits", f"name at least one of {fitting}")])
     unfit = [what for what in given if what not in WHATS[subject]]
     if unfit:
-        rule = f"is no limit of a {subject}; it has {fitting}"
+        rule = f"is not a limit of a {subject}; it has {fitting}"
         raise InvalidSpec.of([FieldProblem(what, rule) for what in unfit])

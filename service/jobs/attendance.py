@@ -45,7 +45,7 @@ class Other:
     leaving: bool
     silent: bool
     failed: Failed | None
-    """Its job process failed, and this is its last word."""
+    """The failure that its job process reported last."""
 
 
 def open_meeting(database: Database, lease: Lease, endpoint: str) -> bool:

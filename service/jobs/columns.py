@@ -74,7 +74,7 @@ def column(name: str, field: str = "columns") -> Column:
         return Column(name, "number", of_one_job(metric, reduction), metric, reduction)
     if name not in known_fields():
         near = difflib.get_close_matches(name, [*FIXED, *known_fields()], n=3, cutoff=0.4)
-        rule = f"{name!r} is no column: {_nearest(near)}, or a metric such as val/accuracy:best"
+        rule = f"{name!r} is not a column: {_nearest(near)}, or a metric such as val/accuracy:best"
         raise InvalidSpec(f"{field}: {rule}", [FieldProblem(field, rule)])
     return Column(name, "field", _j.spec[tuple(name.split("."))])
 

@@ -25,7 +25,7 @@ def _returns(job: str, attempt: str) -> str:
 RETURNS = f"""
     (job.attempt > 0 and exists (select from attempt own where {_returns("job", "own")}))
 """
-"""Of a queued job: its pack was given back, and may have as many members again."""
+"""The condition that a queued job's pack was given back and may have as many members again."""
 
 _COMES_FIRST = """
     other.state = 'queued' and (other.priority > job.priority or (
@@ -42,4 +42,4 @@ WAITS = f"""
         )
     ))
 """
-"""Of a job that returns: a mate is not given back yet, or will take it along."""
+"""The condition that a mate of a returning job is not given back yet, or will take it along."""

@@ -217,7 +217,7 @@ def path_of(name: str) -> str:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         said = ", ".join(near or sorted([*COLUMNS, *JobSpec.model_fields]))
-        raise _refused(name, f"jobs have no such field; nearest: {said}")
+        raise _refused(name, f"jobs have no such field; the nearest are {said}")
     return name
 
 

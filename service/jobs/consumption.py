@@ -58,7 +58,7 @@ SPEND = f"""
     on conflict (owner, project, month, shard)
         do update set device_s = device_time.device_s + excluded.device_s
 """
-"""As a part of another statement: the attempts of *source* have ended."""
+"""A part of another statement, which counts that the attempts of *source* have ended."""
 
 _ADD = "on conflict (owner, project, shard) do update set bytes = storage.bytes + excluded.bytes"
 _RECOUNT = text(f"""

@@ -16,10 +16,10 @@ from service.store.database import Database
 
 _ALIKE = "finished jobs of this kind"
 _OTHERS = "other finished jobs, scaled by the cost of an update"
-_MODEL = "a calibration on one core of a CPU, for no job has finished here yet"
-_NOBODY = "unknown, for no job has finished on its device yet"
-_FILES = "unknown, for only the files tell how many updates it makes"
-_OWN_NETWORK = "unknown, for nobody knows the cost of a network of one's own"
+_MODEL = "a calibration on one core of a CPU, because no job has finished here yet"
+_NOBODY = "unknown, because no job has finished on its device yet"
+_FILES = "unknown, because only the files tell how many updates it makes"
+_OWN_NETWORK = "unknown, because the cost of a network of your own is not known"
 _NEAR = 0.2  # jobs whose updates differ by less than a fifth are equally similar
 _OTHER_NETWORK = math.log(2)
 _OTHER_KIND = math.log(1.5)

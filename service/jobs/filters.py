@@ -97,7 +97,7 @@ def parse(text: str) -> Filter:
             what was expected there.
     """
     if len(text) > MAX_LENGTH:
-        raise _refused(f"{len(text)} characters, at most {MAX_LENGTH} are read")
+        raise _refused(f"{len(text)} characters are too many; use at most {MAX_LENGTH}")
     try:
         return cast("Filter", _parser().parse(text))
     except UnexpectedInput as e:

@@ -65,7 +65,7 @@ def _tags(before: list[str], asked: Labels) -> list[str]:
     tags = [tag for tag in (*kept, *asked.add_tags) if tag not in asked.remove_tags]
     tags = list(dict.fromkeys(tags))
     if len(tags) > MOST_TAGS:
-        rule = f"{len(tags)} tags, and at most {MOST_TAGS} fit; remove some"
+        rule = f"{len(tags)} tags are too many; keep at most {MOST_TAGS}"
         raise InvalidSpec.of([FieldProblem("tags", rule)])
     return tags
 

@@ -14,9 +14,9 @@ from service.jobs.rare import expected, ids
 from service.store import schema
 
 FEW = 3000
-"""Up to so many jobs are looked up one by one."""
+"""Up to this number of jobs, each is looked up by itself."""
 MANY = 50_000
-"""Of more jobs, a page is filled sooner by looking at the newest ones."""
+"""If there are more jobs than this, a page is filled sooner by looking at the newest ones."""
 _SIZES = (500, 5000)  # of batches of the leading jobs
 _SIZE = "leading_jobs"
 _j = schema.job.c

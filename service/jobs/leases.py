@@ -65,17 +65,17 @@ class Lease:
     device: str
     spec: JobSpec
     resume: tuple[Checkpoint, ...]
-    """Newest first; empty if nothing was saved."""
+    """The checkpoints, newest first; empty if nothing was saved."""
     time_left_s: float | None
-    """Of the job's time limit, over all its attempts."""
+    """The remaining seconds of the job's time limit, over all its attempts."""
     hosts: tuple[HostRecord, ...] = ()
-    """By seat, the leader's first; empty if there are no others."""
+    """The hosts by seat, the leader's first; empty if there are no others."""
     mates: tuple[Lease, ...] = ()
-    """Of the jobs that this worker trains with it as one pack."""
+    """The leases of the jobs that this worker trains with it as one pack."""
     request: str | None = None
-    """That submitted the job."""
+    """The request that submitted the job."""
     trace: str | None = None
-    """The `traceparent` of what submitted the job."""
+    """The `traceparent` of the request that submitted the job."""
     wait: Wait | None = None
 
 

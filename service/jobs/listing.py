@@ -76,9 +76,9 @@ class JobFilters:
     where: str | None = None
     """A filter in the language of `service.jobs.filters`."""
     trash: bool = False
-    """Those in the trash, instead of the others."""
+    """Whether the jobs in the trash are listed instead of the others."""
     archived: bool | None = False
-    """Those in the archive, instead of the others; None: both, as when *where* names `archived`."""
+    """Whether archived jobs are listed instead; None: both, as when *where* names `archived`."""
     sight: Sight = field(default_factory=current)
     """Of the caller; it is a part of the filters, because queries are remembered by them."""
 

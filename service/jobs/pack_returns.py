@@ -36,7 +36,7 @@ class Company:
 
     jobs: Sequence[UUID]
     step: int | None
-    """Of the newest checkpoint that all of them have; None: none of them has any."""
+    """The update of the newest checkpoint that all of them have; None: they have none."""
 
     def resuming(self, lease: Lease) -> Lease:
         """Return *lease* from the common checkpoint on: who was saved later repeats a few steps."""

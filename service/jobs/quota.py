@@ -27,7 +27,7 @@ _BOTH = (
     f"select pg_advisory_xact_lock{{shared}}({_OWNER}), pg_advisory_xact_lock{{shared}}({_PROJECT})"
 )
 LOCK = _BOTH.format(shared="", owner="%(owner)s::text", project="%(project)s::text")
-"""For the driver's own cursor, with the owner and the project."""
+"""A statement for the driver's own cursor, with the owner and the project."""
 LOCK_SHARED = _BOTH.format(shared="_shared", owner="%(owner)s::text", project="%(project)s::text")
 """Like LOCK, for a single job while at least MARGIN more jobs fit."""
 MARGIN = 1000
@@ -172,7 +172,7 @@ def refusal(
     if limit is None or queued + wanted <= limit:
         whose, queued, limit = f"project {project!r}", stand.projects - more, stand.of_project
     return QuotaExceeded(
-        f"{whose} has {queued} jobs queued, and this adds {wanted}: the most that it may have are "
+        f"{whose} has {queued} jobs queued, and this adds {wanted}; it may have at most "
         f"{limit}; {_way_out(wanted, limit)}"
     )
 

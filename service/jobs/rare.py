@@ -37,7 +37,7 @@ from service.jobs.filters import All, Either, FieldComparison, Filter, Value
 from service.store import schema
 
 MOST = 5000
-"""Of more jobs, a page is filled sooner by looking at the newest ones."""
+"""If there are more jobs than this, a page is filled sooner by looking at the newest ones."""
 _MOST_STUDIES = 100
 _PIECES = (5, 3)  # letters; fewer names have the longer ones
 _ASCII = re.compile(r"[\x00-\x7f]+")  # other letters have no words

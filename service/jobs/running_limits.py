@@ -82,12 +82,12 @@ class Held(NamedTuple):
 _ADMINS = "admins change it with normlab limits set"
 _WORDS: Mapping[str, Callable[[Held], str]] = {
     "running": lambda h: (
-        f"a place: of {h.whose}, at most {h.most} jobs run at once, and {h.used:g} do now "
+        f"a free place: at most {h.most} jobs of {h.whose} run at once, and {h.used:g} do now "
         f"({_ADMINS})"
     ),
     "devices": lambda h: (
-        f"a place: of {h.whose}, at most {h.most} devices be in use at once, and {h.used:g} do now "
-        f"({_ADMINS})"
+        f"a free place: at most {h.most} devices of {h.whose} are used at once, and {h.used:g} "
+        f"are now ({_ADMINS})"
     ),
     "device_hours_per_month": lambda h: (
         f"the next month (UTC): {h.whose} may use {h.most} device hours in a month, and has used "

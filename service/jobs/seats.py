@@ -26,7 +26,7 @@ from service.store.database import Database
 from service.store.identity import new_id
 
 OFFER_S = 5.0
-"""For which an offer stands; its slot renews it at least twice in this time."""
+"""The seconds for which an offer is valid; its slot renews it at least twice in this time."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Chair:
     address: str
     units: int | None = None
     offer: UUID | None = None
-    """That it made when it last looked."""
+    """The offer that it made when it last looked."""
 
 
 @dataclass(frozen=True)

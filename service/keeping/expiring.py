@@ -34,7 +34,7 @@ class EndedJob:
     ended_days: float
     """Ago."""
     log_bytes: int
-    """Of the log in the database."""
+    """The bytes of the log in the database."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Expired:
 
 
 BestStep = Callable[[Sequence[int]], "int | None"]
-"""Of updates with checkpoints, the one with the best metric; None: it is not known."""
+"""Return which of these updates with checkpoints has the best metric; None: it is not known."""
 
 
 def expired(

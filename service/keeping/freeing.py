@@ -16,7 +16,7 @@ from service.storage.store import Store
 from service.store.database import Database
 
 GRACE_S = 300.0
-"""Longer than any request: what was accepted before a file went off the record is on record."""
+"""This is longer than any request, so what was accepted before a file left the records is known."""
 _JOBS_A_ROUND = 100
 _OLD = "freed_at is null and discarded_at <= clock_timestamp() - make_interval(secs => :grace_s)"
 _DUE = text(f"select job from discarded where {_OLD} group by job order by min(discarded_at)"

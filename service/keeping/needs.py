@@ -45,7 +45,7 @@ class Needs:
     contents: frozenset[str]
     twins: frozenset[str]
     jobs: frozenset[str]
-    """By the 32 digits of their ids, all of whose files must stay."""
+    """Jobs all of whose files must stay, by the 32 digits of their ids."""
     all_weights: bool
     """Twins are named that are not looked up, so that any job may be one."""
 

@@ -56,7 +56,9 @@ def longer(database: Database, job: str, asked: Longer) -> JobSpec:
         InvalidSpec: *asked* says nothing, or a rule of jobs is broken.
     """
     if asked.epochs is None and asked.max_steps is None:
-        raise InvalidSpec.of([FieldProblem("epochs", "give the epochs in all, such as 50")])
+        raise InvalidSpec.of(
+            [FieldProblem("epochs", "give the total number of epochs, such as 50")]
+        )
     with database.autocommit() as connection:
         row = _row(connection.execute(_JOB, {"job": parse_id(job)}).first(), job)
         last = connection.execute(_NEWEST, {"job": row.id}).first()
@@ -153,13 +155,13 @@ def _of_length(
     if per_epoch is None and before.max_steps is None and row.steps:
         per_epoch = row.steps // before.epochs  # as the job has found it
     if not per_epoch:
-        rule = f"how many updates an epoch of job {row.id} has is not known"
+        rule = f"the number of updates per epoch of job {row.id} is not known"
         return [FieldProblem(_FIELD, f"{rule}; use init_from instead")]
     short = too_short(spec, goes_on.step, per_epoch)
     if short or goes_on.schedule == "new":
         return short
     found = differences(before, spec, goes_on.step, per_epoch)
     if spec.device != row.device:
-        rule = f"{spec.device} after {row.device} would not have the same bits"
+        rule = f"continuing on {spec.device} after {row.device} would not give the same bits"
         found.append(FieldProblem("device", f"{rule}; use {row.device}"))
     return found

@@ -67,7 +67,7 @@ def _find(connection: Connection, spec: JobSpec) -> UUID:
     if source.model != spec.model or source.dataset.name != spec.dataset.name:
         theirs = f"{source.model.name} on {source.dataset.name}, width {source.model.width}"
         ours = f"{spec.model.name} on {spec.dataset.name}, width {spec.model.width}"
-        raise InvalidSpec(f"job {job} trained {theirs}, this one is {ours}; name one that matches")
+        raise InvalidSpec(f"job {job} trained {theirs}, but this one {ours}; name one that matches")
     recorded = connection.execute(_EPOCHS, {"job": job, "name": _RECORD}).scalar_one()
     if recorded == 0:
         raise InvalidSpec(
@@ -75,7 +75,8 @@ def _find(connection: Connection, spec: JobSpec) -> UUID:
         )
     if recorded < _epochs(spec):
         raise InvalidSpec(
-            f"job {job} recorded {recorded} epochs, this one has {_epochs(spec)}; train for fewer"
+            f"job {job} recorded {recorded} epochs, but this one has {_epochs(spec)}; "
+            "train for fewer"
         )
     return job
 

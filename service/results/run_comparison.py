@@ -53,7 +53,7 @@ def compare(database: Database, question: CompareQuestion) -> RunComparison:
         raise _too_many(len(jobs))
     by = column(question.metric, "metric")
     if by.metric is None:
-        rule = f"a metric such as val/accuracy or val/accuracy:best, not {by.name}"
+        rule = f"must be a metric such as val/accuracy or val/accuracy:best, not {by.name}"
         raise InvalidSpec(f"metric: {rule}", [FieldProblem("metric", rule)])
     columns = (by, *(_shown(name) for name in _SHOWN), Column("of", "text", _j.study))
     with database.autocommit() as connection:
@@ -80,8 +80,8 @@ def compare(database: Database, question: CompareQuestion) -> RunComparison:
 
 def _too_many(found: int) -> InvalidSpec:
     rule = (
-        f"{found:,} runs, and at most {MOST} are compared at once; choose fewer, or group the "
-        "table over seeds, which compares any number of runs by their means"
+        f"{found:,} runs are too many; at most {MOST} can be compared at once; choose fewer, or "
+        "group the table over seeds, which compares any number of runs by their means"
     )
     return InvalidSpec(f"jobs: {rule}", [FieldProblem("jobs", rule)])
 
@@ -109,7 +109,7 @@ def _reference(
     for i, group in enumerate(groups):
         if question.reference in {str(row.id) for row in group.rows}:
             return i
-    rule = f"one of the runs that are compared, not {question.reference!r}"
+    rule = f"must be one of the runs that are compared, not {question.reference!r}"
     raise InvalidSpec(f"reference: {rule}", [FieldProblem("reference", rule)])
 
 
@@ -213,4 +213,4 @@ def _why(
         return "no succeeded run has this number" + ("" if not found else " in the reference")
     if not pairs:
         return "no seed in common with the reference"
-    return "one seed in common: no interval, no test" if len(pairs) == 1 else ""
+    return "only one seed in common, so there is no interval and no test" if len(pairs) == 1 else ""

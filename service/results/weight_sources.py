@@ -81,7 +81,7 @@ def weights_for(
             return str(fetch(file))
         except NotFound as e:
             looked.append(str(e))
-    why = "; ".join(looked) or "no job has such"
+    why = "; ".join(looked) or "no job has weights with this content"
     raise InvalidSpec(f"init_from: the weights of {start.named} are gone: {why}")
 
 
@@ -170,6 +170,6 @@ def _sha256(path: Path, changed_ns: int, size: int) -> str:
     except ValueError as e:
         raise ValueError(f"{path.name} {e}") from e
     if max(ends, default=0) > size:
-        rule = f"{path.name} ends early: it has {size} bytes, and its head tells of {max(ends)}"
+        rule = f"{path.name} ends early: it has {size} bytes, and its head names {max(ends)}"
         raise ValueError(f"{rule}; copy it again")
     return sha256(path)

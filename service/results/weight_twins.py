@@ -41,8 +41,8 @@ def problems(database: Database, spec: JobSpec) -> list[FieldProblem]:
         if connection.execute(_DONE, values).first() is not None:
             return []
     rule = (
-        f"no job has succeeded that is this one, seed {spec.seed}, from fresh weights and with "
-        "these fields changed; run that one first"
+        f"its twin, the same job with seed {spec.seed}, fresh weights and these fields changed, "
+        "has not succeeded yet; run the twin first"
     )
     return [FieldProblem(FIELD, rule)]
 

@@ -106,7 +106,7 @@ def _connection(settings: Settings, token: str) -> Connection:
 
 
 def _told(part: Child) -> str:
-    again = f", for the {part.starts - 1}th time; its log: {part.log}" if part.starts > 4 else ""
+    again = f" ({part.starts - 1} times so far; its log: {part.log})" if part.starts > 4 else ""
     return f"the {part.name} process ended and is started again{again}"
 
 

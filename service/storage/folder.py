@@ -33,7 +33,7 @@ class FolderStore:
         path = self.root / place
         # A job's code may have made a link, and a worker writes places, but others read here.
         if not path.resolve().is_relative_to(self.root.resolve()):
-            raise NotFound(f"{place} is no place among the files of jobs")
+            raise NotFound(f"{place} is not a place among the files of jobs")
         return path
 
     def fetch(self, file: StoredFile, into: Path) -> Path:
@@ -83,4 +83,4 @@ class FolderStore:
     def check(self) -> None:
         """Raise ServiceUnavailable if something other than a folder is there."""
         if self.root.exists() and not self.root.is_dir():
-            raise ServiceUnavailable(f"{self.root} is no folder; name one with NORMLAB_STORAGE")
+            raise ServiceUnavailable(f"{self.root} is not a folder; name one with NORMLAB_STORAGE")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 PIECE_BYTES = 8 << 20
-"""Of a file that is read through the network: little memory, and little to ask for again."""
+"""The bytes of one read over the network: little memory, and little to ask for again."""
 
 
 class Damaged(Exception):

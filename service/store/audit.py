@@ -35,7 +35,7 @@ WRITE = """
     select %(by_owner)s, %(by_token)s, '{action}', {target} from {source}
     where %(by_owner)s::text is not null
 """
-"""As a part of another statement, for the driver's own cursor; with `Actor.values`."""
+"""A part of another statement, for the driver's own cursor; its values are `Actor.values`."""
 
 _WRITE = text("""
     insert into audit (owner, token, action, target, details)

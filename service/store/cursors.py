@@ -55,6 +55,6 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def _refusal(cursor: str, reason: str) -> InvalidSpec:
-    rule = "pass the next_cursor of the page before, with the same sort, or leave it out"
+    rule = "pass the next_cursor of the previous page, with the same sort, or leave it out"
     message = f"cursor {cursor[:40]!a} cannot be used: {reason}; {rule}"
     return InvalidSpec(message, [FieldProblem("cursor", rule)])

@@ -57,7 +57,7 @@ class Patience:
         """Return the error for a read whose time is over."""
         return ReadTimedOut(
             f"this takes longer than the {self._within_s:g} s that a read may take; ask for less: "
-            "narrow the filter, list fewer jobs or a smaller study, or try again when less is asked"
+            "narrow the filter, list fewer jobs or a smaller study, or try again later"
         )
 
     def stop(self) -> None:

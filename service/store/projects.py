@@ -82,7 +82,7 @@ def create(database: Database, asked: ProjectRequest, by: Actor) -> ProjectRecor
     values = {"name": asked.name, "note": asked.note, "by": by.owner}
     with database.begin() as connection:
         if connection.execute(_INSERT, values).first() is None:
-            raise Conflict(f"there is a project {asked.name!r} already; choose another name")
+            raise Conflict(f"project {asked.name!r} exists already; choose another name")
         _put(connection, asked.name, MemberRequest(owner=by.owner, role="admin"))
         audit.write(connection, by, "project.create", asked.name)
     return get(database, asked.name, {asked.name: "admin"})
@@ -125,7 +125,7 @@ def remove_member(database: Database, project: str, owner: str, by: Actor) -> No
     """Remove a member from *project*; raise NotFound if it is none."""
     with database.begin() as connection:
         if connection.execute(_REMOVE, {"project": project, "owner": owner}).rowcount == 0:
-            raise NotFound(f"{owner!r} is no member of project {project!r}")
+            raise NotFound(f"{owner!r} is not a member of project {project!r}")
         audit.write(connection, by, "project.remove", project, owner=owner)
 
 

@@ -14,4 +14,4 @@ STATE = f"""case when c.pruned and j.state = 'cancelled' then 'pruned'
     when {PLANNED} then 'planned' else coalesce(j.state, 'missing') end"""
 
 CELLS = "study_cell c join study s on s.id = c.study left join job j on j.id = c.job"
-"""What these are read from."""
+"""The tables that these conditions read."""

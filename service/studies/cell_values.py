@@ -53,7 +53,7 @@ class Question:
     def __post_init__(self) -> None:
         if not REDUCTION.fullmatch(self.reduction):
             raise InvalidSpec(
-                f"reduction={self.reduction!r} is none: {REDUCTION_RULE}",
+                f"reduction={self.reduction!r} is not {REDUCTION_RULE}",
                 [FieldProblem("reduction", REDUCTION_RULE)],
             )
 
@@ -102,7 +102,7 @@ def _refuse_unknown_metric(connection: Connection, study: UUID, metric: str) -> 
     known = [row.name for row in connection.execute(_REPORTED, {"study": study})]
     if known and metric not in known:
         near = difflib.get_close_matches(metric, known, n=3, cutoff=0.3) or known[:5]
-        rule = f"no job of this study reported {metric!r}; nearest: {', '.join(near)}"
+        rule = f"no job of this study reported {metric!r}; the nearest are {', '.join(near)}"
         raise InvalidSpec.of([FieldProblem("metric", rule)])
 
 

@@ -39,12 +39,12 @@ def compare(
 def check_labels(table: ResultTable, axis: str, names: Sequence[str]) -> None:
     """Raise InvalidSpec unless the study varies *axis*, and these are labels of its values."""
     if axis not in table.group_by:
-        rule = f"one of {', '.join(table.group_by)}, not {axis!r}"
+        rule = f"use one of {', '.join(table.group_by)}"
         raise InvalidSpec(f"the study does not vary {axis!r}: {rule}", [FieldProblem("axis", rule)])
     labels = list(dict.fromkeys(row.labels[axis] for row in table.rows))
     for name in names:
         if name not in labels:
-            rule = f"one of {', '.join(labels)}, not {name!r}"
+            rule = f"use one of {', '.join(labels)}"
             raise InvalidSpec(f"{axis} has no value {name!r}: {rule}", [FieldProblem(axis, rule)])
 
 

@@ -66,7 +66,7 @@ def _row(comparison: Comparison, taken: list[LookRecord], decide: Decide) -> Dec
 def _words(comparison: Comparison, last: LookRecord | None, decide: Decide) -> str:
     value, against = comparison.value, comparison.against
     if last is None:
-        return f"{value} and {against}: no look yet"
+        return f"{value} and {against} have not been compared yet"
     found = _found(last)
     if last.verdict == SHOWS:
         return f"{value} is better than {against}: {found}{_unseen(last)}"
@@ -75,15 +75,15 @@ def _words(comparison: Comparison, last: LookRecord | None, decide: Decide) -> s
     if last.verdict == CONTRADICTS:
         return f"{value} is not better than {against} by {decide.by:g}: {found}{_unseen(last)}"
     seen = "" if last.seen is None else f"; an effect of {last.seen:.2g} would have shown"
-    more = "" if last.more is None else f"; about {last.more} more would decide"
+    more = "" if last.more is None else f"; about {last.more} more seeds would decide"
     return f"{value} or {against} is undecided: {found}{seen}{more}"
 
 
 def _unseen(last: LookRecord) -> str:
-    """Say what is assumed: so many seeds cannot have shown what is rarer."""
+    """Say which events are too rare for these seeds to show, and are assumed not to matter."""
     if last.unseen is None:
         return ""
-    return f", if nothing counts that strikes fewer than one seed in {1 / last.unseen:.2g}"
+    return f", if events that strike fewer than one seed in {1 / last.unseen:.2g} do not matter"
 
 
 def _found(last: LookRecord) -> str:

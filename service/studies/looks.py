@@ -67,8 +67,8 @@ def refuse_if_taken(connection: Connection, study: UUID) -> None:
     """
     if connection.execute(_ANY, {"study": study}).scalar_one():
         raise Conflict(
-            f"study {study} decides, and has been looked at: its question stays as it is; ask "
-            "another one in a study of another name, which takes over the cells"
+            f"study {study} decides, and has been looked at, so its question cannot be changed; "
+            "ask another one in a study of another name, which takes over the cells"
         )
 
 

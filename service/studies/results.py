@@ -61,7 +61,7 @@ def results(
 def _known_paths(paths: Sequence[str], asked: Sequence[str], field: str) -> list[str]:
     for path in asked:
         if path not in (*paths, "seed"):
-            rule = f"one of {', '.join((*paths, 'seed'))}, not {path!r}"
+            rule = f"use one of {', '.join((*paths, 'seed'))}"
             raise InvalidSpec(
                 f"the study does not vary {path!r}: {rule}", [FieldProblem(field, rule)]
             )
@@ -75,7 +75,7 @@ def _taken(
     for path, wanted in where.items():
         names = list(dict.fromkeys(_label(cell, path) for cell in cells))
         if wanted not in names:
-            rule = f"one of {', '.join(names)}, not {wanted!r}"
+            rule = f"use one of {', '.join(names)}"
             raise InvalidSpec(f"{path} has no value {wanted!r}: {rule}",
                               [FieldProblem("where", rule)])  # fmt: skip
         cells = [cell for cell in cells if _label(cell, path) == wanted]

@@ -79,7 +79,7 @@ class Rounds:
 
     def _failed(self, study: UUID, error: Exception, pause_s: float) -> None:
         self._count_failure()
-        reason = f"a round of it failed ({type(error).__name__}: {error})"[:1000]
+        reason = f"a round of the study failed ({type(error).__name__}: {error})"[:1000]
         with self._database.begin() as connection:
             values = {"study": study, "reason": f"{reason}; it is tried again in {pause_s:g} s"}
             connection.execute(self._note, values)

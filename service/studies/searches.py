@@ -61,7 +61,7 @@ class Searcher(Rounds):
         try:
             spec = StudySpec.from_store(row.spec)
         except ValueError as e:
-            end(connection, row.id, "failed", f"its stored specification is none: {e}")
+            end(connection, row.id, "failed", f"its stored specification is not valid: {e}")
             return 0
         if spec.search is None:
             return 0
@@ -135,7 +135,10 @@ class Searcher(Rounds):
 
 def _verdict(found: _Proposals, trials: int) -> tuple[str, str]:
     if found.refusal is not None:
-        return "failed", f"{_FRUITLESS} proposals in a row cannot run; the last: {found.refusal}"
+        return (
+            "failed",
+            f"{_FRUITLESS} proposals in a row could not run; the last one: {found.refusal}",
+        )
     return "complete", f"the space has no more cells than the {trials} that were tried"
 
 

@@ -268,7 +268,7 @@ def _refuse_another(connection: Connection, row: Any, fingerprint: str) -> None:
     query = query.where(s.fingerprint == fingerprint, s.trashed_at.is_(None))
     other = connection.execute(query).scalar()
     if other is not None:
-        raise Conflict(f"study {other} asks for this grid already; complete that one instead")
+        raise Conflict(f"study {other} already has this grid; complete that one instead")
 
 
 def _same(connection: Connection, row: dict[str, Any]) -> UUID:

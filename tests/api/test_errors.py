@@ -117,7 +117,7 @@ def test_an_unknown_path_is_a_problem(client: httpx.Client) -> None:
 def test_the_error_for_a_wrong_method_names_the_right_one(client: httpx.Client) -> None:
     response = client.get("/jobs")
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
-    assert "allowed: POST" in response.json()["detail"]
+    assert "is not allowed at /jobs; use POST" in response.json()["detail"]
 
 
 def test_the_error_for_a_wrong_query_parameter_names_it(client: httpx.Client) -> None:

@@ -17,7 +17,7 @@ def option(description: str, **fields: Any) -> OptionRecord:
 @pytest.mark.parametrize(
     ("description", "words"),
     [
-        ("updates; null: by time only", "by time only"),
+        ("number of updates; null: only the time decides", "only the time decides"),
         ("samples at which *lr* holds; null leaves *lr* as it is", "leaves lr as it is"),
         ("largest norm; null does not clip", "does not clip"),
         ("a label", ""),
@@ -28,8 +28,8 @@ def test_an_empty_field_says_in_words_what_it_means(description: str, words: str
 
 
 def test_a_hint_says_what_empty_means_or_that_it_may_be_empty() -> None:
-    assert hint(option("updates; null: by time only", nullable=True)) == (
-        "updates. Empty: by time only"
+    assert hint(option("number of updates; null: only the time decides", nullable=True)) == (
+        "number of updates. Empty: only the time decides"
     )
     assert hint(option("a label", nullable=True)) == "a label; may be left empty"
 

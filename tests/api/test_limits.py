@@ -28,7 +28,7 @@ def test_limits_hold_for_jobs_and_studies_and_name_their_numbers(
     assert client.post("/v1/jobs", json=a_job(), headers=ada).status_code == 202
     study = client.post("/v1/studies", json=STUDY, headers=ada)
     assert (study.status_code, study.json()["code"]) == (429, "quota_exceeded")
-    assert "'ada' has 1 jobs queued, and this adds 6: the most that it may have are 2" in study.text
+    assert "'ada' has 1 jobs queued, and this adds 6; it may have at most 2" in study.text
     assert client.post("/v1/jobs", json=a_job(), headers=ada).status_code == 202
     refused = client.post("/v1/jobs", json=a_job(), headers=ada)
     assert "'ada' has 2 jobs queued, and this adds 1" in refused.json()["detail"]

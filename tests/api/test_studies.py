@@ -224,7 +224,7 @@ def test_tables_of_a_task_without_accuracy_show_its_own_metric(
 @pytest.mark.parametrize(
     ("params", "rule"),
     [
-        ({"metric": "val/acuracy"}, "nearest: val/accuracy"),
+        ({"metric": "val/acuracy"}, "the nearest are val/accuracy"),
         ({"reduction": "first"}, "last, best"),
         ({"group_by": "epochs"}, "normalizer, batch_size"),
         ({"confidence": 1.5}, "less than 1"),

@@ -123,7 +123,7 @@ def test_two_thousand_runs_are_not_compared(client: httpx.Client) -> None:
     asked = {"jobs": [str(i) for i in range(2000)]}
     response = ask(client, "POST", "/v1/jobs:compare", json=asked)
     assert response.status_code == 422
-    assert "at most 100 are compared at once" in response.json()["detail"]
+    assert "at most 100 can be compared at once" in response.json()["detail"]
 
 
 def test_a_view_is_saved_opened_by_others_and_changed_by_its_owner_alone(

@@ -217,7 +217,7 @@ def test_many_numbers_are_told_apart_by_a_scale_that_the_page_describes(
 
 def test_too_many_runs_are_refused_with_the_limit_and_the_way_out(page: Page) -> None:
     page.goto("/compare?" + "&".join(f"job={i}" for i in range(150)))
-    expect(page.locator("#failure")).to_contain_text("at most 100 are compared at once")
+    expect(page.locator("#failure")).to_contain_text("at most 100 can be compared at once")
     page.goto("/compare")
     expect(page.get_by_text("Choose two or more runs")).to_be_visible()
 

@@ -38,7 +38,7 @@ def test_metrics_and_hooks_are_chosen_in_the_form_with_their_options(
     page: Page, database: Database, tmp_path: Path
 ) -> None:
     page.goto("/jobs/new")
-    expect(page.get_by_text("none: a plugin can add some")).to_be_visible()
+    expect(page.get_by_text("none; a plugin can add some")).to_be_visible()
     mine = source("mine.py", MINE)
     described = load(mine.written_below(tmp_path), mine.name)
     with database.begin() as connection:

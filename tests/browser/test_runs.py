@@ -106,7 +106,7 @@ def test_the_filter_completes_fields_operators_and_values_and_names_what_is_wron
     box.fill("normalizer = layer and sed = 1")
     page.keyboard.press("Escape")
     page.keyboard.press("Enter")
-    expect(page.locator("#filter-wrong")).to_contain_text("nearest: seed")
+    expect(page.locator("#filter-wrong")).to_contain_text("the nearest are seed")
 
 
 def test_a_mean_is_over_seeds_alone_and_what_else_differs_is_told(
@@ -184,7 +184,7 @@ def test_a_view_is_saved_shared_by_its_link_and_says_if_its_metric_is_gone(
     page.goto(address)
     expect(page.locator("#count")).to_have_text("3 runs")
     expect(page.locator("#view-gone")).to_contain_text(
-        "The view “seed zero” asks for what is not there: no run has ever reported val/gone"
+        "The view “seed zero” needs what is not there: no run has ever reported val/gone"
     )
     expect(page.get_by_label("Filter", exact=True)).to_have_value("seed = 0")
     page.get_by_role("button", name="Delete view").click()
@@ -219,7 +219,7 @@ def test_a_hundred_thousand_runs_are_scrolled_with_few_rows_and_few_requests(
     assert all(question["limit"] == 200 for question in asked)
     page.get_by_role("button", name="Select the first 1,000").click()
     page.get_by_role("button", name="Compare").click()
-    expect(page.locator("#failure")).to_contain_text("at most 100 are compared at once")
+    expect(page.locator("#failure")).to_contain_text("at most 100 can be compared at once")
     assert "/runs" in page.url
 
 

@@ -34,7 +34,9 @@ def test_the_log_of_a_job_that_printed_nothing_tells_what_happened(
     job = seeding.submit(database)
     leases.finish(database, seeding.claim(database), Finished(step=400, summary={}))
     page.goto(f"/jobs/{job}")
-    expect(page.locator("#log")).to_contain_text("The training printed nothing. What happened:")
+    expect(page.locator("#log")).to_contain_text(
+        "The training printed nothing. This is what happened:"
+    )
     expect(page.locator("#log")).to_contain_text("succeeded")
     expect(page.locator("#outlook")).to_have_count(0)
 

@@ -111,7 +111,7 @@ def test_a_job_outlives_a_bucket_that_vanishes_and_says_so(
     one = hosts("one")
     with one.saving(LONG) as job:
         bucket.gate.shut()
-        until(lambda: "cannot be stored now, it is tried again" in log(database, job))
+        until(lambda: "cannot be stored now and is tried again" in log(database, job))
         before, step = one.saved_steps(job), reading.get(database, job).step
         until(lambda: reading.get(database, job).step > step)  # it trains on
         assert one.saved_steps(job) == before

@@ -193,4 +193,4 @@ def test_the_reasons_of_slurm_for_a_refusal_are_told(
 
 def test_options_of_an_allocation_need_slurm(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["worker", "--minutes=5"]) == 2
-    assert capsys.readouterr().err == "normlab: --minutes: only together with --slurm\n"
+    assert capsys.readouterr().err == "normlab: --minutes can only be used together with --slurm\n"

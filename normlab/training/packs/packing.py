@@ -45,7 +45,7 @@ class _Made(NamedTuple):
     """The packed forms of the members' parameters, so that shared parameters stay shared."""
 
     joined: Dict[int, nn.Parameter]
-    """By the identity of the first member's."""
+    """The tensors by the identity of the first member's."""
     copied: List[Dict[int, Any]]
     """For each member, the memory of `copy.deepcopy`."""
 

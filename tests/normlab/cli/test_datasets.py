@@ -42,7 +42,7 @@ def test_the_command_fetches_and_verifies_from_a_mirror(
     said = capsys.readouterr().out
     assert said.startswith(f"{path}: truncated: 5 bytes of 30730000; remove its folder")
     assert run("fetch", "cifar10", *root) == 2
-    assert "was there before, and lacks" in capsys.readouterr().err
+    assert "already exists and lacks" in capsys.readouterr().err
 
 
 def test_an_archive_of_ones_own_is_fetched_by_its_address_and_checksum(
@@ -63,7 +63,7 @@ def test_an_archive_of_ones_own_is_fetched_by_its_address_and_checksum(
         assert "-s dataset.name=image_folder -s dataset.folder=pets" in capsys.readouterr().out
         assert fetch("a", pets) == 0  # it is there
         assert fetch("b", others) == 2
-        assert "and not from this archive; remove it" in capsys.readouterr().err
+        assert "and is not from this archive; remove it" in capsys.readouterr().err
     assert (tmp_path / "pets/train/cat/1.png").read_bytes() == b"1"
 
 
@@ -79,7 +79,7 @@ def test_an_archive_of_ones_own_is_fetched_by_its_address_and_checksum(
         (("fetch", "cifar11", "--sha256", 64 * "0"), "no address of 'cifar11' is known"),
         (("fetch", "ftp://x/a.tgz", "--sha256", 64 * "0"), "and addresses with http:// or https"),
         (("fetch", "mnist", "--mirror", "ftp://x"), "--mirror ftp://x: expected an address with"),
-        (("verify", "nope"), "no dataset 'nope'; there are"),
+        (("verify", "nope"), "there is no dataset 'nope'; use one of"),
         (("verify", "image_folder"), "needs the name of its folder: --folder"),
         (("verify", "file"), "needs the name of its file: --file"),
         (("verify", "digits"), "is made in memory and has no files"),

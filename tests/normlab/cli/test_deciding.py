@@ -70,7 +70,7 @@ def test_comparisons_undecided_at_the_limit_are_reported(cli: Run, connection: C
     assert found["rows"][0]["looks"][-1]["more"] >= 1
     code, out, err = cli("study", "decide", study.id, "--by", "0.5")
     assert (code, out) == (2, "")
-    assert "its question stays as it is" in err
+    assert "its question cannot be changed" in err
 
 
 def test_bad_questions_are_one_line_and_exit_2(cli: Run, connection: Connection) -> None:

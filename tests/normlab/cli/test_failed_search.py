@@ -13,7 +13,7 @@ from normlab.cli.application import run
 from normlab.client import Client
 
 ID = "01a22b00-0000-7000-8000-00000000beef"
-REASON = "20 proposals in a row cannot run; the last: batch_size 64 of 32 samples"
+REASON = "20 proposals in a row could not run; the last one: batch_size 64 of 32 samples"
 FILE = """
 name: never
 base: {normalizer: batch, dataset: {name: digits}}

@@ -53,10 +53,10 @@ def test_a_project_is_made_gets_members_and_loses_them(
     assert (vision["note"], vision["role"], len(vision["members"])) == (
         "the vision group", "admin", 1
     )  # fmt: skip
-    assert "there is a project 'vision' already" in refused(capsys, "project", "create", "vision")
+    assert "project 'vision' exists already" in refused(capsys, "project", "create", "vision")
     assert "name: " in refused(capsys, "project", "create", "Vi sion")
     assert "there is no project 'x'" in refused(capsys, "project", "add", "x", "ada")
-    assert "'ada' is no member" in refused(capsys, "project", "remove", "vision", "ada")
+    assert "'ada' is not a member" in refused(capsys, "project", "remove", "vision", "ada")
 
 
 def test_jobs_and_studies_go_where_the_option_or_the_environment_says(
@@ -97,12 +97,12 @@ def test_limits_are_set_shown_and_taken_away(capsys: pytest.CaptureFixture[str])
         "storage_bytes": 3 << 29, "priority": -1, "requests_per_minute": None,
     }  # fmt: skip
     assert "0 is above -1, the highest that 'grace' may ask for" in refused(capsys, "submit", *JOB)
-    assert "'lots' is no size; write bytes, or a unit such as 200GB" in refused(
+    assert "'lots' is not a size; write bytes, or a unit such as 200GB" in refused(
         capsys, "limits", "set", "--owner", "grace", "storage_bytes=lots"
     )
     asked(capsys, "limits", "set", "--owner", "grace", "priority=none")
     assert run(["submit", *JOB, "-s", "seed=1"]) == 0
-    assert "'lots' is no limit; write LIMIT=NUMBER" in refused(
+    assert "'lots' is not a limit; write LIMIT=NUMBER" in refused(
         capsys, "limits", "set", "--owner", "grace", "lots"
     )
     assert "either --owner or --project" in refused(capsys, "limits", "set", "queued=1")
@@ -131,7 +131,7 @@ def test_what_a_project_keeps_is_set_and_the_collector_shows_what_would_go(
     assert asked(capsys, "gc", "--dry-run")["expired"] == []
     assert run(["project", "keep", "default"]) == 0
     assert "0 days" in capsys.readouterr().out
-    assert "'lots' is no number of days" in refused(
+    assert "'lots' is not a number of days" in refused(
         capsys, "project", "keep", "default", "logs_days=lots"
     )
     assert "the rules are checkpoints_days, weights_days, logs_days" in refused(

@@ -247,7 +247,7 @@ def test_an_override_of_a_finished_study_queues_no_computed_cell(
     jobs = {c.job for c in client.studies.get(found["id"]).grid}
     assert jobs <= {c.job for c in study.grid}
     assert len(list(client.list())) == before
-    assert f"{cells} of other jobs" in cli("study", "show", found["id"])[1]
+    assert f"{cells} from other jobs" in cli("study", "show", found["id"])[1]
 
 
 def test_computed_cells_run_again_only_with_reuse_false(

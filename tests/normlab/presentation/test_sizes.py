@@ -25,5 +25,5 @@ def test_a_size_is_read_with_and_without_a_unit(text: str, count: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "lots", "-1", "5 GXB", "1e9"])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no size"):
+    with pytest.raises(ValueError, match="is not a size"):
         read_size(text)

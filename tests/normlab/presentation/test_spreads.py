@@ -57,5 +57,5 @@ def test_one_value_alone_has_an_axis_and_none_has_not() -> None:
 
 
 def test_an_unknown_spread_is_refused_with_those_there_are() -> None:
-    with pytest.raises(InvalidSpec, match="one of interval, sd, range, none, not 'sem'"):
+    with pytest.raises(InvalidSpec, match="'sem' is not one of interval, sd, range, none"):
         check_spread("sem")

@@ -64,7 +64,7 @@ def test_a_server_without_ranges_sends_all_of_it_again(tmp_path: Path) -> None:
 def test_a_server_that_gives_nothing_new_is_left_and_the_beginning_kept(tmp_path: Path) -> None:
     waited: list[float] = []
     (tmp_path / "f.part").write_bytes(CONTENT[:7])
-    with pytest.raises(ServiceUnavailable, match=r"7 bytes are kept in .*f\.part, fetch again"):
+    with pytest.raises(ServiceUnavailable, match=r"7 bytes are kept in .*f\.part; fetch again"):
         download("http://127.0.0.1:9/f", tmp_path / "f", MD5, wait=waited.append)
     assert waited == [1, 2, 4, 8]
     assert not (tmp_path / "f").exists()
@@ -81,7 +81,7 @@ def test_a_full_disk_is_named_and_the_beginning_kept(tmp_path: Path) -> None:
 
 
 def test_a_file_with_another_checksum_is_removed_and_both_are_named(tmp_path: Path) -> None:
-    said = f"of 256001 bytes, published is {MD5}"
+    said = f"of 256001 bytes, but {MD5} was published"
     with serving(Publisher({"/f": CONTENT + b"!"})) as server, pytest.raises(
         DatasetUnusable, match=said
     ):

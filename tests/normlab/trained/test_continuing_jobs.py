@@ -59,7 +59,7 @@ def test_a_cosine_is_refused_with_the_reason_unless_it_is_asked_for(
 def test_what_cannot_be_continued_is_refused(client: Client, short: JobDetail) -> None:
     with pytest.raises(InvalidSpec, match="epochs: 12 updates in all were asked for, and 12 are"):
         client.go_on(short.id, epochs=1)
-    with pytest.raises(InvalidSpec, match="epochs: give the epochs in all"):
+    with pytest.raises(InvalidSpec, match="epochs: give the total number of epochs"):
         client.go_on(short.id)
     waiting = client.submit({**SMALL, **FIELDS, "device": "cuda"}).id
     with pytest.raises(Conflict, match="is queued; it can be continued once it has ended"):
@@ -77,5 +77,7 @@ def test_only_the_length_may_differ(client: Client, short: JobDetail) -> None:
         client.submit({**spec, "seed": 5})
     with pytest.raises(InvalidSpec, match="keeps no checkpoint of update 12 with the SHA-256 00"):
         client.submit({**spec, "continues": {**spec["continues"], "sha256": "0" * 64}})
-    with pytest.raises(InvalidSpec, match="device: auto after cpu would not have the same bits"):
+    with pytest.raises(
+        InvalidSpec, match="device: continuing on auto after cpu would not give the same bits"
+    ):
         client.submit({**spec, "device": "auto"})

@@ -228,7 +228,7 @@ def _error(call: Callable[[], object]) -> Exception:
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [(b"", "is no backup"), (b"x" * 2000, "is no backup"), (None, "there is no backup")],
+    [(b"", "is not a backup"), (b"x" * 2000, "is not a backup"), (None, "there is no backup")],
 )
 def test_what_is_no_backup_is_refused(
     tmp_path: Path, empty: Settings, content: bytes | None, problem: str
@@ -245,7 +245,7 @@ def test_a_manifest_cannot_name_places_elsewhere(tmp_path: Path, empty: Settings
     about = {"version": "1", "revision": "0001", "created_at": "2026-01-01T00:00:00Z", "jobs": {}}
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "manifest.json").write_text(json.dumps({**about, "files": [file]}))
-    with pytest.raises(InvalidSpec, match=r"files\.0\.name: .* is no place in a backup"):
+    with pytest.raises(InvalidSpec, match=r"files\.0\.name: .* is not a place in a backup"):
         restore(tmp_path / "b", empty)
 
 

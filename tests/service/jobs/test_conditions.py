@@ -123,13 +123,13 @@ def test_a_study_is_found_by_its_id_and_by_its_name(of_a_study: Database) -> Non
 @pytest.mark.parametrize(
     ("where", "rule"),
     [
-        ("batchsize = 2", "nearest: batch_size"),
+        ("batchsize = 2", "the nearest are batch_size"),
         ("batch_size = two", "takes a number, found 'two'"),
         ("proxy = 1", "true or false"),
         ("normalizer = 4", "takes a text"),
         ("batch_size ~ 2", "part of a text"),
         ("idempotency_key = x", "no such field"),
-        ("optimizer.rate > 0.1", "nearest: .*optimizer.lr"),
+        ("optimizer.rate > 0.1", "the nearest are .*optimizer.lr"),
     ],
 )
 def test_a_condition_that_no_job_can_meet_is_refused(

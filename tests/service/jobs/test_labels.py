@@ -118,7 +118,7 @@ def test_labels_are_in_the_audit_trail_and_an_unchanged_one_is_not(database: Dat
 def test_labels_that_do_not_fit_are_refused_by_name(database: Database) -> None:
     job = submit(database).id
     label(database, job, tags=[f"t{i}" for i in range(20)])
-    with pytest.raises(InvalidSpec, match="tags: 21 tags, and at most 20 fit"):
+    with pytest.raises(InvalidSpec, match="tags: 21 tags are too many; keep at most 20"):
         label(database, job, add_tags=["one more"])
     with pytest.raises(InvalidSpec, match="name at least one of name, note"):
         label(database, job)

@@ -70,7 +70,7 @@ def test_a_job_that_waits_for_a_limit_says_so_with_the_numbers(database: Databas
     waiting = submit(database, "ada").id
     claim(database)
     assert reading.get(database, waiting).waiting_for == (
-        "a place: of owner 'ada', at most 1 jobs run at once, and 1 do now "
+        "a free place: at most 1 jobs of owner 'ada' run at once, and 1 do now "
         "(admins change it with normlab limits set)"
     )
     found = {r.what: (r.most, r.used) for r in allowances.read(database, "owner", "ada", 9)}
@@ -84,7 +84,7 @@ def test_a_limit_is_taken_away_again_and_must_fit_its_subject(database: Database
     assert leases.claim(database, "cpu", "w", 30) is None
     allow(database, "project", "default", running=None)
     assert claim(database)
-    with pytest.raises(InvalidSpec, match="requests_per_minute: is no limit of a project"):
+    with pytest.raises(InvalidSpec, match="requests_per_minute: is not a limit of a project"):
         allow(database, "project", "default", requests_per_minute=1)
     with pytest.raises(InvalidSpec, match="name at least one of queued, running, devices"):
         allow(database, "project", "default")

@@ -65,7 +65,7 @@ def test_a_job_that_has_not_succeeded_is_refused(database: Database) -> None:
     [
         ({}, {"model": {"name": "convnet"}}, "name one that matches"),
         ({}, {"model": {"width": 4}}, "name one that matches"),
-        ({}, {"epochs": 3}, "recorded 2 epochs, this one has 3"),
+        ({}, {"epochs": 3}, "recorded 2 epochs, but this one has 3"),
     ],
 )
 def test_a_job_that_does_not_fit_is_refused(

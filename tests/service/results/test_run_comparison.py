@@ -37,7 +37,7 @@ def test_why_there_is_no_test_is_said(database: Database) -> None:
     found = run_comparison.compare(database, CompareQuestion(jobs=jobs))
     assert [group.why for group in found.groups] == [
         "the reference",
-        "one seed in common: no interval, no test",
+        "only one seed in common, so there is no interval and no test",
         "no seed in common with the reference",
         "no succeeded run has this number",
     ]
@@ -46,7 +46,7 @@ def test_why_there_is_no_test_is_said(database: Database) -> None:
 
 def test_two_thousand_runs_are_refused_with_the_limit_and_the_way_out(database: Database) -> None:
     question = CompareQuestion(jobs=[f"{i}" for i in range(2000)])
-    with pytest.raises(InvalidSpec, match=r"2,000 runs, and at most 100.*group the table"):
+    with pytest.raises(InvalidSpec, match=r"2,000 runs are too many; at most 100.*group the table"):
         run_comparison.compare(database, question)
 
 

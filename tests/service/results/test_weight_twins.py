@@ -61,14 +61,14 @@ def test_a_twin_that_has_not_succeeded_is_refused_at_the_field(
     submit(database, epochs=1, seed=1)
     (problem,) = problems(database, swapped(seed=1))
     assert problem.field == "init_from.twin"
-    assert "seed 1, from fresh weights" in problem.rule
-    assert "run that one first" in problem.rule
+    assert "seed 1, fresh weights and these fields changed" in problem.rule
+    assert "run the twin first" in problem.rule
 
 
 def test_a_twin_in_the_trash_is_none(database: Database, tmp_path: Path) -> None:
     trash.trash(database, trained(database, tmp_path))
     assert problems(database, swapped()) != []
-    with pytest.raises(InvalidSpec, match="no job has such"):
+    with pytest.raises(InvalidSpec, match="no job has weights with this content"):
         weights_for(database, swapped(), tmp_path, FETCH)
 
 

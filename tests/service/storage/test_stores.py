@@ -82,7 +82,7 @@ def test_nothing_outside_the_folder_is_read_or_removed(place: str, tmp_path: Pat
         lambda: store.remove([place]),
         lambda: store.remove_folder(place),
     ):
-        with pytest.raises(NotFound, match="is no place among the files of jobs"):
+        with pytest.raises(NotFound, match="is not a place among the files of jobs"):
             use()
     assert (tmp_path / "token").exists()
 

@@ -69,7 +69,7 @@ def test_a_project_is_made_once_and_has_only_members_that_were_added(database: D
     projects.create(database, ProjectRequest(name="vision"), ADA)
     with pytest.raises(Conflict, match="choose another name"):
         projects.create(database, ProjectRequest(name="vision"), ADA)
-    with pytest.raises(NotFound, match="'bob' is no member of project 'vision'"):
+    with pytest.raises(NotFound, match="'bob' is not a member of project 'vision'"):
         projects.remove_member(database, "vision", "bob", ADA)
     with pytest.raises(NotFound, match="there is no project 'x'"):
         projects.put_member(database, "x", MemberRequest(owner="bob"), ADA)

@@ -120,7 +120,7 @@ def test_comparisons_undecided_at_the_limit_name_the_effect_that_would_have_show
     assert last.seen is not None
     assert last.seen > 0.01
     assert last.more is not None
-    assert "more would decide" in found.rows[0].words
+    assert "more seeds would decide" in found.rows[0].words
     assert studies.get(database, study.id).state == "complete"
     assert [look.seeds for look in found.rows[0].looks] == [6, 9, 12]
 
@@ -177,7 +177,7 @@ def test_a_metric_that_nobody_reports_fails_the_study_with_the_reason(database: 
     run(database, better(0.3))
     found = studies.get(database, study.id)
     assert found.state == "failed"
-    assert "nearest: val/accuracy" in str(found.reason)
+    assert "the nearest are val/accuracy" in str(found.reason)
 
 
 def test_rounds_wait_for_room_in_the_queue(database: Database) -> None:

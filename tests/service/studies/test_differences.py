@@ -100,7 +100,9 @@ def test_one_seed_in_common_has_a_difference_but_no_test(database: Database) -> 
 def test_a_reference_that_the_study_does_not_have_is_refused(database: Database) -> None:
     study = made(database, GRID)
     finish(database)
-    with pytest.raises(InvalidSpec, match="normalizer has no value 'online': one of batch, layer"):
+    with pytest.raises(
+        InvalidSpec, match="normalizer has no value 'online': use one of batch, layer"
+    ):
         differences(database, study, Question(), "normalizer", "online")
     with pytest.raises(InvalidSpec, match="does not vary 'epochs'"):
         differences(database, study, Question(), "epochs", "1")

@@ -120,7 +120,9 @@ def test_without_any_job_a_cpu_is_estimated_by_calibration_and_others_not_at_all
     assert "calibration on one core" in on_cpu.estimate
     on_cuda = preview(database, axes=ONE, device="cuda")
     assert on_cuda.estimated_s is None
-    assert on_cuda.estimate.startswith("no estimate of the time: unknown, for no job has finished")
+    assert on_cuda.estimate.startswith(
+        "no estimate of the time: unknown, because no job has finished"
+    )
 
 
 def test_unknown_times_are_left_out_and_named(database: Database) -> None:
@@ -207,4 +209,4 @@ def test_a_network_of_ones_own_has_no_estimate_and_says_why(
         found = preview(database, axes=ONE, base={"model": {"name": "tower_of_mine"}})
     finally:
         registries.put_in_force([])
-    assert "nobody knows the cost of a network of one's own" in found.estimate
+    assert "the cost of a network of your own is not known" in found.estimate

@@ -128,7 +128,7 @@ def test_a_paired_comparison_removes_the_seeds(database: Database, study: str) -
 
 def test_the_error_for_an_unknown_metric_names_the_nearest(database: Database, study: str) -> None:
     finish_all(database)
-    with pytest.raises(InvalidSpec, match="nearest: val/accuracy"):
+    with pytest.raises(InvalidSpec, match="the nearest are val/accuracy"):
         results.results(database, study, Question(metric="val/acuracy"))
 
 

@@ -237,7 +237,7 @@ def test_a_round_that_fails_stops_no_other_study_and_is_tried_again(database: Da
     slicer(database, broken).round()
     first = studies.get(database, bad.id)
     assert first.counts == {"queued": SLICE, "planned": MANY - SLICE}
-    assert "a round of it failed (RuntimeError: a defect)" in str(first.reason)
+    assert "a round of the study failed (RuntimeError: a defect)" in str(first.reason)
     assert studies.get(database, good.id).counts == {"queued": MANY}
     slicer(database).round()
     later = studies.get(database, bad.id)
