@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from heapq import heapreplace
-from typing import Literal, Optional, Sequence, Union
+from typing import Literal, Optional, Union
 
 from normlab.errors import FieldProblem
 from normlab.specs.costs import cost, lean_call_s, least_memory_bytes, parallel_share
@@ -60,34 +59,15 @@ def room_for(spec: JobSpec, memory_bytes: Optional[int]) -> int:
     return MOST if memory_bytes is None or least == 0 else max(1, memory_bytes // least)
 
 
-def pack_s(spec: JobSpec, members: int, alone_s: float) -> float:
-    """Return the seconds of a pack of *members* such runs, each of which takes *alone_s* alone."""
-    gain = None if members == 1 else expected_gain(spec, members)
-    return members * alone_s / (gain or 1.0)
+def members_now(spec: JobSpec, most: int, waiting: int, slots: int) -> int:
+    """Return the size of the next pack of *waiting* such runs, so that *slots* end all soonest."""
 
+    def rounds(members: int) -> float:
+        packs = -(-waiting // members)
+        gain = None if members == 1 else expected_gain(spec, members)
+        return -(-packs // slots) * members / (gain or 1.0)
 
-def members_now(
-    spec: JobSpec, most: int, waiting: int, free_in_s: Sequence[float], alone_s: float
-) -> int:
-    """
-    Return the size of the next pack of *waiting* such runs, so that all of them end soonest.
-
-    Args:
-        free_in_s: when each slot that may take some of them is free.
-        alone_s: the time of such a run alone, by the same clock.
-    """
-
-    def end_s(members: int) -> float:
-        whole, rest = divmod(waiting, members)
-        free = sorted(free_in_s)  # as a heap
-        ends = 0.0
-        for size in [members] * whole + [rest] * (rest > 0):
-            end = free[0] + pack_s(spec, size, alone_s)
-            heapreplace(free, end)
-            ends = max(ends, end)
-        return ends
-
-    return min(range(1, min(most, waiting) + 1), key=end_s)
+    return min(range(1, min(most, waiting) + 1), key=rounds)
 
 
 def _most_by_itself(spec: JobSpec) -> int:

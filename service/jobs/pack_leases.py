@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -27,12 +28,10 @@ from service.jobs.leases import Lease
 from service.jobs.pack_measures import has_model_of_gains, measured_gains
 from service.jobs.pack_returns import company_of, name_pack
 from service.jobs.running_limits import refusal
-from service.jobs.slots_ahead import busy_for_s, rest_s
 from service.jobs.turns import CLAIMABLE
 from service.store.database import Database
 
 _CANDIDATES = 4  # looked at for each member that is wanted
-_LOOKED_AT = 64  # busy slots
 _ENOUGH = 2048  # queued jobs, to keep the slots busy: more are not counted
 # the newest checkpoint: members train the same updates
 _STEP = """
@@ -163,20 +162,11 @@ def _fitting(connection: Connection, head: Lease, asked: Any, members: int) -> l
     same = [r for r in rows if r.step == asked.step]
     found = [r.id for r in same if _group(r.spec, by_itself, head.device) == group]
     if by_itself:
-        members = _shared(connection, head, asked, members, 1 + len(found))
+        # slots that other jobs keep busy do not wait for these
+        free = max(1, asked.slots - asked.busy - max(0, asked.queued - len(found)))
+        of_slot = partial(members_now, spec) if has_model_of_gains(head.device) else evenly
+        members = of_slot(members, 1 + len(found), free)
     return found[: members - 1]
-
-
-def _shared(connection: Connection, head: Lease, asked: Any, most: int, waiting: int) -> int:
-    """Return the members of the next pack, so that other slots have their share of *waiting*."""
-    others = max(0, asked.queued + 1 - waiting)  # whatever slots are free or become free, take them
-    if not has_model_of_gains(head.device):
-        return evenly(most, waiting, max(1, asked.slots - asked.busy - others))
-    free = [0.0] * (asked.slots - asked.busy - 1)
-    alone_s = rest_s(head.spec, max(0, asked.step))
-    if alone_s is not None and asked.busy and waiting > 1 and others < asked.slots - 1:
-        free += busy_for_s(connection, head.device, head.job, _LOOKED_AT)
-    return members_now(head.spec, most, waiting, [0.0, *free[others:]], alone_s or 1.0)
 
 
 def _group(stored: Any, by_itself: bool, device: str) -> str | None:

@@ -22,7 +22,6 @@ SEEDS: dict[str, Any] = {
     "base": {"normalizer": "batch", "batch_size": 2, "dataset": "digits"},
     "seeds": 6,
 }
-HOST: dict[str, Any] = {"hostname": "h", "description": "", "memory_bytes": None}
 
 
 def queue(database: Database, **fields: Any) -> None:
@@ -117,7 +116,8 @@ def test_a_pack_is_as_large_as_the_memory_of_a_process_allows(database: Database
 
 
 def test_a_claim_of_auto_leaves_nothing_to_slots_that_train_already(database: Database) -> None:
-    workers.beat(database, worker="w", device="cpu", slots=2, busy=0, versions={}, **HOST)
+    host: dict[str, Any] = {"hostname": "h", "description": "", "memory_bytes": None}
+    workers.beat(database, worker="w", device="cpu", slots=2, busy=0, versions={}, **host)
     queue(database, seeds=16, pack="auto", name="first")
     assert len(claim(database)) == 8  # the other eight for the other slot
     assert len(claim(database)) == 8
@@ -125,54 +125,28 @@ def test_a_claim_of_auto_leaves_nothing_to_slots_that_train_already(database: Da
     assert len(claim(database)) == 4
 
 
+def test_a_claim_of_auto_makes_no_pack_of_two_that_gains_nothing(database: Database) -> None:
+    host: dict[str, Any] = {"hostname": "h", "description": "", "memory_bytes": None}
+    workers.beat(database, worker="w", device="cpu", slots=2, busy=0, versions={}, **host)
+    queue(database, seeds=4, pack="auto")
+    assert len(claim(database)) == 1
+
+
 @pytest.mark.parametrize(("slots", "size"), [(1, 16), (2, 8), (4, 4)])
 def test_a_claim_of_auto_leaves_cells_to_the_other_slots(
     database: Database, slots: int, size: int
 ) -> None:
-    workers.beat(database, worker="w", device="cpu", slots=slots, busy=0, versions={}, **HOST)
+    host: dict[str, Any] = {"hostname": "h", "description": "", "memory_bytes": None}
+    workers.beat(database, worker="w", device="cpu", slots=slots, busy=0, versions={}, **host)
     queue(database, seeds=16, pack="auto")
     assert len(claim(database)) == size
 
 
 def test_a_claim_of_auto_takes_all_where_others_keep_the_slots_busy(database: Database) -> None:
-    workers.beat(database, worker="w", device="cpu", slots=4, busy=0, versions={}, **HOST)
+    host: dict[str, Any] = {"hostname": "h", "description": "", "memory_bytes": None}
+    workers.beat(database, worker="w", device="cpu", slots=4, busy=0, versions={}, **host)
     queue(database, seeds=16, axes=[{"normalizer": ["batch", "group"]}], pack="auto")
     assert len(claim(database)) == 16
-
-
-@pytest.mark.parametrize(
-    ("cells", "busy", "size"),
-    [
-        (4, "step = 1e6", 1),  # near its end; two of these are not faster as a pack
-        (4, "spec = '{}'", 4),
-        (16, "step = 1e6", 8),
-        (16, "step = 0", 14),
-        (16, "spec = '{}'", 16),
-    ],
-)
-def test_a_claim_of_auto_leaves_cells_to_a_slot_that_is_free_soon(
-    database: Database, cells: int, busy: str, size: int
-) -> None:
-    workers.beat(database, worker="w", device="cpu", slots=2, busy=0, versions={}, **HOST)
-    queue(database, seeds=[99], pack="auto", name="first")
-    (first,) = claim(database)
-    with database.begin() as connection:
-        connection.execute(text(f"update job set {busy} where id = :job"), {"job": first.job})
-    queue(database, seeds=cells, pack="auto", name="second")
-    assert len(claim(database)) == size
-
-
-def test_a_claim_of_auto_leaves_nothing_to_a_slot_that_another_job_takes(
-    database: Database,
-) -> None:
-    workers.beat(database, worker="w", device="cpu", slots=2, busy=0, versions={}, **HOST)
-    queue(database, seeds=[99], pack="auto", name="first")
-    (first,) = claim(database)
-    with database.begin() as connection:
-        connection.execute(text("update job set step = 1e6 where id = :job"), {"job": first.job})
-    queue(database, seeds=4, pack="auto", name="second")
-    queue(database, seeds=[98], pack="auto", name="third")
-    assert len(claim(database)) == 4
 
 
 @pytest.mark.parametrize(
