@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, List, Optional, Union
+from itertools import chain
+from typing import TYPE_CHECKING, Callable, Iterator, List, Optional, Union
 
 import typer
 
@@ -32,9 +33,9 @@ def change_each(
     studies: Optional[List[str]],
     change_job: Callable[[str], JobDetail],
     change_study: Callable[[str], StudyRecord],
-) -> List[Changed]:
-    """Change *jobs* and *studies* one after the other, and return what they are then."""
-    return [*map(change_job, jobs or ()), *map(change_study, studies or ())]
+) -> Iterator[Changed]:
+    """Change *jobs* and *studies* one after the other, and yield what each is then."""
+    return chain(map(change_job, jobs or ()), map(change_study, studies or ()))
 
 
 def refuse_nothing(jobs: Optional[List[str]], studies: Optional[List[str]]) -> None:

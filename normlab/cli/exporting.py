@@ -14,7 +14,7 @@ import typer
 from normlab.cli.completion import job_ids, metric_names, study_names
 from normlab.cli.connecting import connect
 from normlab.cli.forms import Form, choose, chosen, text_of
-from normlab.cli.output import examples, print_json
+from normlab.cli.output import examples, print_each
 
 if TYPE_CHECKING:
     from normlab.exports.run import Run
@@ -81,14 +81,16 @@ def export(
     with connect(ctx) as client:
         runs = _runs(client, job, study, metric)
         if tensorboard is not None:
-            _say(_to_tensorboard(runs, tensorboard), as_json)
+            written = _to_tensorboard(runs, tensorboard)
         elif mlflow is not None:
             name = experiment or (client.studies.summary(study).name if study else "normlab")
-            _say(_to_mlflow(client, runs, mlflow, name, artifacts), as_json)
+            written = _to_mlflow(client, runs, mlflow, name, artifacts)
         elif to is None:
             _write(runs, sys.stdout, as_json, by_job=study is not None)
+            return
         else:
-            _say(_to_folders(client, runs, to, artifacts, as_json, nested=bool(study)), as_json)
+            written = _to_folders(client, runs, to, artifacts, as_json, nested=bool(study))
+        print_each(written, as_json, str)
 
 
 def _runs(
@@ -101,39 +103,38 @@ def _runs(
     return iter([read(client, str(job), metric)])
 
 
-def _to_tensorboard(runs: Iterator[Run], folder: Path) -> List[str]:
+def _to_tensorboard(runs: Iterator[Run], folder: Path) -> Iterator[str]:
     from normlab.exports.tensorboard import write
 
-    return [str(write(run, folder)) for run in runs]
+    for run in runs:
+        yield str(write(run, folder))
 
 
 def _to_mlflow(
     client: Any, runs: Iterator[Run], url: str, experiment: str, artifacts: bool
-) -> List[str]:
+) -> Iterator[str]:
     from normlab.exports.mlflow import MlflowServer
 
-    made = []
     with MlflowServer(url) as server:
         for run in runs:
             with tempfile.TemporaryDirectory(prefix="normlab-export-") as folder:
                 files = _download(client, run, Path(folder)) if artifacts else []
-                made.append(server.write(run, experiment, files))
-    return made
+                made = server.write(run, experiment, files)
+            yield made
 
 
 def _to_folders(
     client: Any, runs: Iterator[Run], to: Path, artifacts: bool, as_json: bool, nested: bool
-) -> List[str]:
-    written = []
+) -> Iterator[str]:
     for run in runs:
         folder = to / run.job.id if nested else to
         folder.mkdir(parents=True, exist_ok=True)
-        written.append(folder / f"metrics.{chosen().value}")
-        with written[-1].open("w", newline="") as file:
+        points = folder / f"metrics.{chosen().value}"
+        with points.open("w", newline="") as file:
             _write(iter([run]), file, as_json)
+        yield str(points)
         if artifacts:
-            written += _download(client, run, folder)
-    return [str(path) for path in written]
+            yield from map(str, _download(client, run, folder))
 
 
 def _download(client: Any, run: Run, folder: Path) -> List[Path]:
@@ -142,13 +143,6 @@ def _download(client: Any, run: Run, folder: Path) -> List[Path]:
         client.download(run.job.id, artifact.name, folder / Path(artifact.name).name)
         for artifact in client.artifacts(run.job.id)
     ]
-
-
-def _say(written: List[str], as_json: bool) -> None:
-    if as_json:
-        print_json(written)
-    else:
-        print(*written, sep="\n")
 
 
 def _write(runs: Iterator[Run], file: TextIO, as_json: bool, by_job: bool = False) -> None:

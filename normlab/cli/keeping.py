@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional
 
 import typer
 
@@ -39,16 +39,14 @@ def keep(
     print_rows(kept, as_json, ["of ended jobs", "kept for"], _rows(kept))
 
 
-def collect(client: Client, *, dry_run: bool) -> List[ExpiredRecord]:
-    """Remove what the projects no longer keep that the caller administers; return what it is."""
-    found: List[ExpiredRecord] = []
+def collect(client: Client, *, dry_run: bool) -> Iterator[ExpiredRecord]:
+    """Remove what the projects no longer keep that the caller administers; yield what it is."""
     for project in client.projects.list():
         rules = client.keeping.rules(project.name)
         if project.role != "admin" or all(getattr(rules, days) is None for days in _DAYS):
             continue
         of = client.keeping.expired if dry_run else client.keeping.remove_expired
-        found += of(project.name)
-    return found
+        yield from of(project.name)
 
 
 def print_expired(found: List[ExpiredRecord], *, dry_run: bool) -> None:

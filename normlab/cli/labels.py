@@ -101,8 +101,8 @@ def _change(
     refuse_nothing(jobs, studies)
     with connect(ctx) as client:
         of_job = partial(client.labels.change_job, **labels)
-        changed = change_each(jobs, studies, of_job, partial(client.labels.change_study, **labels))
-    print_each(changed, as_json, _told)
+        of_study = partial(client.labels.change_study, **labels)
+        print_each(change_each(jobs, studies, of_job, of_study), as_json, _told)
 
 
 def _told(one: Changed) -> str:

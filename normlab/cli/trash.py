@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List, Optional
+from typing import TYPE_CHECKING, List, Optional
 
 import typer
 
@@ -13,6 +13,9 @@ from normlab.cli.chosen import Jobs, Studies, change_each, refuse_nothing
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, ago, examples, print_each, print_json, print_rows, size
 from normlab.errors import InvalidSpec
+
+if TYPE_CHECKING:
+    from normlab.records.keeping import ExpiredRecord, TrashRecord
 
 commands = typer.Typer()
 
@@ -33,10 +36,10 @@ def rm(
     """Move ended jobs, or studies with their jobs, into the trash."""
     refuse_nothing(jobs, study)
     with connect(ctx) as client:
-        gone = change_each(jobs, study, client.trash.delete_job, client.trash.delete_study)
         days = client.trash.summary().days
-    told = f"in the trash; purged after {days} days, or by normlab gc"
-    print_each(gone, as_json, lambda one: f"{one.id}  {told}")
+        told = f"in the trash; purged after {days} days, or by normlab gc"
+        gone = change_each(jobs, study, client.trash.delete_job, client.trash.delete_study)
+        print_each(gone, as_json, lambda one: f"{one.id}  {told}")
 
 
 @commands.command(
@@ -67,7 +70,7 @@ def restore(
     refuse_nothing(jobs, study)
     with connect(ctx) as client:
         back = change_each(jobs, study, client.trash.restore_job, client.trash.restore_study)
-    print_each(back, as_json, lambda one: f"{one.id}  {one.state}")
+        print_each(back, as_json, lambda one: f"{one.id}  {one.state}")
 
 
 @commands.command(epilog=examples("normlab gc --dry-run", "normlab gc"))
@@ -85,7 +88,16 @@ def gc(
         found = client.trash.summary()
         if not dry_run:
             client.trash.empty()
-        expired = keeping.collect(client, dry_run=dry_run)
+        expired: List[ExpiredRecord] = []
+        try:
+            expired.extend(keeping.collect(client, dry_run=dry_run))
+        finally:  # what was removed before an error, too
+            _tell(found, expired, as_json, dry_run=dry_run)
+
+
+def _tell(
+    found: TrashRecord, expired: List[ExpiredRecord], as_json: bool, *, dry_run: bool
+) -> None:
     if as_json:
         plain = [one.model_dump(mode="json") for one in expired]
         print_json({**found.model_dump(mode="json"), "expired": plain})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Iterator
 
@@ -44,6 +45,36 @@ def test_jobs_are_renamed_noted_tagged_and_archived(
     assert [one["id"] for one in asked(capsys, "study", "ls", "--archived")] == [study]
     asked(capsys, "archive", "--undo", job[-8:])
     assert [one["id"] for one in asked(capsys, "ls")] == [job]
+
+
+def test_what_was_done_before_an_error_is_printed_by_each_command_for_several_jobs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    job = asked(capsys, "submit", *JOB)["id"]
+    for words in (
+        ["cancel"],
+        ["rename", "second"],
+        ["note", "a note"],
+        ["tag", "--add", "paper"],
+        ["archive"],
+        ["rm"],
+        ["restore"],
+    ):
+        assert run([*words, job, "nosuch"]) == 2, words
+        said = capsys.readouterr()
+        assert said.out.startswith(f"{job}  "), words
+        assert "nosuch" in said.err
+
+
+@pytest.mark.parametrize("words", [["cancel"], ["note", "a note"]])
+def test_json_of_what_was_done_before_an_error_is_one_document(
+    capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    job = asked(capsys, "submit", *JOB)["id"]
+    assert run([*words, job, "nosuch", "--json"]) == 2
+    said = capsys.readouterr()
+    assert [one["id"] for one in json.loads(said.out)] == [job]
+    assert said.err.startswith("normlab: ")
 
 
 @pytest.mark.parametrize(
