@@ -74,11 +74,13 @@ def _api(address: Address) -> Iterator[Check]:
 
 def _readiness(connection: Connection, answer: httpx.Response) -> Iterator[Check]:
     parts = _mapping(answer)
-    if answer.status_code == 200:
+    if parts.get("status") == "ready":
         yield Check("API", "ok", f"ready at {connection.url}")
+    elif "status" in parts:
+        yield Check("API", "bad", f"{connection.url} is not ready", "see the parts below")
     else:
-        found = f"{connection.url} answers {answer.status_code}"
-        yield Check("API", "bad", found, "see the parts below")
+        found = f"{connection.url} does not answer as normlab does"
+        yield Check("API", "bad", found, "correct --url, or ask who runs what is there")
     for part, (verdict, mend) in _PARTS.items():
         text = str(parts.get(part, "ok"))
         if text not in ("ok", "unknown"):  # unknown: the failure comes before the token is checked

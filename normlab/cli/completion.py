@@ -59,12 +59,27 @@ def data(ctx: typer.Context, incomplete: str) -> List[str]:
 
 
 def fields(ctx: typer.Context, incomplete: str) -> List[str]:
-    """Complete the fields of a job, as `--set` takes them."""
+    """Complete the fields of a job, as `--set` takes them, and values that are one of a few."""
     from normlab.specs.jobs import JobSpec
     from normlab.specs.problems import field_names
 
+    name, equals, begun = incomplete.partition("=")
+    if equals:
+        return [f"{name}={value}" for value in _values(ctx, name, begun)]
     known = dict.fromkeys([*JobSpec.model_fields, *field_names(JobSpec)])
     return [f"{name}=" for name in known if name.startswith(incomplete)]
+
+
+def _values(ctx: typer.Context, field: str, incomplete: str) -> List[str]:
+    from normlab.specs.jobs import JobSpec
+    from normlab.specs.problems import field_words
+
+    asked = {"normalizer": kinds, "normalizer.kind": kinds, "model.name": networks}
+    complete = {**asked, "dataset.name": data}.get(field)
+    if complete is not None:
+        return complete(ctx, incomplete)
+    known = dict.fromkeys(field_words(JobSpec, field))
+    return [word for word in known if word.startswith(incomplete)]
 
 
 def metric_names(ctx: typer.Context, incomplete: str) -> List[str]:
@@ -100,6 +115,22 @@ def conditions(ctx: typer.Context, incomplete: str) -> List[str]:
     """Complete the last word of a filter: a column, a field, or a metric."""
     words = incomplete.rpartition(" ")
     return [f"{words[0]}{words[1]}{name}" for name, _ in _names(ctx) if name.startswith(words[2])]
+
+
+def groupings(ctx: typer.Context, incomplete: str) -> List[str]:
+    """Complete the paths that vary in the study of the command line, and seed."""
+    study = ctx.params.get("study")
+    found = _asked(ctx, lambda client: client.studies.summary(study).paths) if study else None
+    return [path for path in [*(found or []), "seed"] if path.startswith(incomplete)]
+
+
+def one_of(*words: str) -> Callable[[str], List[str]]:
+    """Return what completes one of *words*."""
+
+    def complete(incomplete: str) -> List[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
 
 
 def states(incomplete: str) -> List[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
@@ -18,6 +17,7 @@ from normlab.cli.completion import (
     study_names,
 )
 from normlab.cli.connecting import connect
+from normlab.cli.empty_lists import refuse_unknown, why_none
 from normlab.cli.output import (
     AsJson,
     ago,
@@ -37,7 +37,6 @@ from normlab.presentation.headlines import in_accuracys_place
 from normlab.specs.devices import NAMES
 
 if TYPE_CHECKING:
-    from normlab.client import Client
     from normlab.records import AttemptRecord, JobDetail, JobRecord
     from normlab.specs.jobs import JobSpec
 
@@ -52,11 +51,6 @@ COLUMNS = ["job", "name", "state", "normalizer", "model", "dataset", "batch", "s
 
 # of a list in a narrow terminal; `--json` shows all
 SPARE = ["device", "dataset", "seed", "model", "epoch", "batch", "name", "age"]
-
-
-_METRIC = re.compile(r"[a-z]\w*/[\w./-]+")
-_NONE = "no jobs found; queue one: normlab submit job.yaml"
-_NONE_FITS = "no job fits; `normlab ls` alone lists the newest of all"
 
 
 commands = typer.Typer()
@@ -115,7 +109,9 @@ def ls(
     filters["archived"] = "only" if archived else None
     with connect(ctx) as client:
         jobs = list(client.list(limit=limit, sort=sort, trash=trash or None, **filters))
-        why = "" if jobs else _why_none(client, where, sort)
+        if not jobs:
+            refuse_unknown(client, device=device, normalizer=kind, project=project)
+        why = "" if jobs else why_none(client, where, sort, trash=trash, archived=archived)
     if as_json:
         print_json(jobs, columns=JobRecord.model_fields)
     elif ids:
@@ -125,17 +121,6 @@ def ls(
         print_table([*COLUMNS, "epoch", "val/accuracy", "age"], rows, spare=SPARE)
     if why:
         print(why, file=sys.stderr)
-
-
-def _why_none(client: Client, *asked: Optional[str]) -> str:
-    """Say why no job is listed: a metric that nobody has reported, the filters, or no job."""
-    from normlab.client.tables import unknown_metric
-
-    for name in _METRIC.findall(" ".join(filter(None, asked))):
-        unknown = unknown_metric(client.transport, name)
-        if unknown is not None:
-            return unknown
-    return _NONE_FITS if list(client.list(limit=1)) else _NONE
 
 
 def _row(short: str, j: JobRecord) -> List[Any]:

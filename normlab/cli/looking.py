@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
 
 import typer
 
 from normlab.cli.completion import JobArgument, JobsArgument, conditions, metric_names, study_names
 from normlab.cli.connecting import connect
+from normlab.cli.empty_lists import refuse_unknown, why_none_is_best
 from normlab.cli.output import (
     AsJson,
     console,
@@ -107,18 +109,18 @@ def best(
     sort = metric if rising else f"-{metric}"
     with connect(ctx) as client:
         study_id = None if study is None else client.studies.study_id(study)
-        filters: Dict[str, Any] = {"state": "succeeded", "study": study_id, "filter": where}
-        filters["project"] = project
-        listed = client.list(limit=limit, sort=sort, **filters)
+        filters: Dict[str, Any] = {"study": study_id, "project": project}
+        listed = client.list(limit=limit, sort=sort, state="succeeded", filter=where, **filters)
         found = [job for job in listed if last(job, metric) is not None]
-        why = None if found else unknown_metric(client.transport, metric)
-    if why is not None:
-        raise NotFound(why)
+        if not found:
+            refuse_unknown(client, project=project)
+            unknown = unknown_metric(client.transport, metric)
+            if unknown is not None:
+                raise NotFound(unknown)
+            print(why_none_is_best(client, metric, where, **filters), file=sys.stderr)
     if as_json:
         print_json(found, columns=JobRecord.model_fields)
-    elif not found:
-        print(f"no job has succeeded with a value of {metric}")
-    else:
+    elif found:
         _print_best(found, metric)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence
 
 import typer
 
-from normlab.cli.completion import metric_names, study_names
+from normlab.cli.completion import groupings, metric_names, one_of, study_names
 from normlab.cli.connecting import connect
 from normlab.cli.forms import Form, choose
 from normlab.cli.output import AsJson, examples, print_json, print_table
@@ -55,24 +55,32 @@ def results(
         show_default=False,
         autocompletion=metric_names,
     ),
-    reduction: str = typer.Option("last", help="last, best, area (under the curve), mean_last:K."),
+    reduction: str = typer.Option(
+        "last",
+        help="last, best, area (under the curve), mean_last:K.",
+        autocompletion=one_of("last", "best", "area", "mean_last:"),
+    ),
     group_by: Optional[List[str]] = typer.Option(
         None,
         "--group-by",
         "-g",
         help="Paths that form the rows (repeatable); with seed: one row per job. Omitted "
         "paths may not vary within a row.",
+        autocompletion=groupings,
     ),
     where: Optional[List[str]] = typer.Option(
         None, "--where", "-w", metavar="PATH=VALUE", help="Only cells with this value (repeatable)."
     ),
-    interval: str = typer.Option("t", help="t or bootstrap."),
+    interval: str = typer.Option(
+        "t", help="t or bootstrap.", autocompletion=one_of("t", "bootstrap")
+    ),
     confidence: float = typer.Option(0.95, help="Coverage of the interval."),
     form: Optional[str] = typer.Option(
         None,
         "--format",
         "-f",
         help="markdown, latex, means (CSV), csv or parquet (one row per job), json.",
+        autocompletion=one_of("markdown", "latex", "means", "csv", "parquet", "json"),
     ),
     output: Optional[str] = typer.Option(
         None,
@@ -85,7 +93,9 @@ def results(
         None, help="Draw a plot into this .png, .svg or .pdf file, with its numbers beside it."
     ),
     spread: str = typer.Option(
-        "interval", help="What a plot has around a mean: interval, sd, range (of seeds), none."
+        "interval",
+        help="What a plot has around a mean: interval, sd, range (of seeds), none.",
+        autocompletion=one_of("interval", "sd", "range", "none"),
     ),
     against: Optional[str] = typer.Option(
         None,

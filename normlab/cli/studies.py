@@ -9,6 +9,7 @@ import typer
 
 from normlab.cli.completion import study_names
 from normlab.cli.connecting import connect
+from normlab.cli.empty_lists import refuse_unknown
 from normlab.cli.output import (
     AsJson,
     ago,
@@ -131,6 +132,8 @@ def ls(
 
     with connect(ctx) as client:
         found = list(client.studies.list(project, "only" if archived else None))
+        if not found:
+            refuse_unknown(client, project=project)
     shorts = short_ids([study.id for study in found])
     rows = [[short, s.name, s.state, _counts(s), ", ".join(s.paths), ago(s.created_at)]
             for short, s in zip(shorts, found)]  # fmt: skip

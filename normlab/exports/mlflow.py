@@ -148,6 +148,9 @@ def _good(answer: httpx.Response) -> httpx.Response:
     try:
         said = answer.json().get("message", "")
     except ValueError:
-        said = answer.text
-    text = f"the MLflow server answered {answer.status_code}: {' '.join(str(said).split())[:300]}"
-    raise ServiceUnavailable(text) if answer.status_code >= 500 else InvalidSpec(text)
+        said = "" if "html" in answer.headers.get("Content-Type", "") else answer.text
+    failed = answer.status_code >= 500
+    # the number is all that its operator can look for if it says nothing
+    reason = " ".join(str(said).split())[:300] or f"no reason given, HTTP {answer.status_code}"
+    text = f"the MLflow server {'failed' if failed else 'refused'}: {reason}"
+    raise ServiceUnavailable(text) if failed else InvalidSpec(text)

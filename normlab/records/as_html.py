@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _HEAD = ("run", "name", "state", "normalizer", "batch", "seed", "progress", "metrics")
 _MOST_METRICS = 3
+_IN_ONE_LINE = 'style="white-space: nowrap"'  # for each cell: Jupyter's own rule is for cells
 _TOLD = ("val/accuracy", "val/loss", "train/loss")
 
 
@@ -23,11 +24,12 @@ def cell(value: Any) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
     """Return a table; *rows* are HTML already, *head* and *caption* are text."""
-    top = "".join(f"<th>{cell(name)}</th>" for name in head)
-    body = "".join(f"<tr>{''.join(f'<td>{one}</td>' for one in row)}</tr>" for row in rows)
+    top = "".join(f"<th {_IN_ONE_LINE}>{cell(name)}</th>" for name in head)
+    lines = ("".join(f"<td {_IN_ONE_LINE}>{one}</td>" for one in row) for row in rows)
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
     said = f"<caption>{cell(caption)}</caption>" if caption else ""
-    rows_ = f"{said}<thead><tr>{top}</tr></thead><tbody>{body}</tbody>"
-    return f'<div style="overflow-x: auto"><table style="white-space: nowrap">{rows_}</table></div>'
+    whole = f"{said}<thead><tr>{top}</tr></thead><tbody>{body}</tbody>"
+    return f'<div style="overflow-x: auto"><table>{whole}</table></div>'
 
 
 def progress(done: int, of: int) -> str:

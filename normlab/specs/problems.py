@@ -109,6 +109,28 @@ def field_names(model: Type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from field_names(inner, f"{prefix}{name}.")
 
 
+def field_words(model: Type[BaseModel], dotted: str) -> Iterator[str]:
+    """List what the field *dotted* of a spec may be, where that is one of a few words."""
+    name, dot, rest = dotted.partition(".")
+    for inner in _models_of(model, name):
+        if dot:
+            yield from field_words(inner, rest)
+        else:
+            yield from (tag for tag in _tags_of(inner) if isinstance(tag, str))
+    if not dot and name in model.model_fields:
+        yield from _words_of(model.model_fields[name].annotation)
+
+
+def _words_of(annotation: Any) -> Iterator[str]:
+    if annotation is bool:
+        yield from ("true", "false")
+    for argument in get_args(annotation):
+        if isinstance(argument, str):
+            yield argument
+        else:
+            yield from _words_of(argument)
+
+
 def _walk(
     loc: Tuple[Any, ...], value: Any, model: Optional[Type[BaseModel]]
 ) -> Tuple[List[Any], Optional[Type[BaseModel]]]:
@@ -119,6 +141,8 @@ def _walk(
         if _is_tag(part, value, candidates, last=i == len(loc) - 1):
             candidates = [c for c in candidates if part in _tags_of(c)]
             continue
+        if isinstance(part, int) and isinstance(value, Mapping):
+            continue  # an object that is short for a list, in which people write no place
         path.append(part)
         if i < len(loc) - 1:
             value = _child(value, part)

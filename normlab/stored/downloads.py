@@ -19,6 +19,14 @@ _TRIES = 5  # without a single new byte
 _PATIENCE_S = 30.0
 _PARTIAL = 206
 _PAST_THE_END = 416
+_WHY = {
+    401: "gives this file only to those who log in",
+    403: "does not give this file to everybody",
+    404: "has no such file",
+    410: "has this file no more",
+    429: "is asked too often; wait a little",
+}
+_FAILED = 500
 _KINDS = {32: "MD5", 64: "SHA-256"}  # of checksums, by their digits
 
 
@@ -78,10 +86,7 @@ def _go_on(client: httpx.Client, url: str, part: Path, progress: DownloadProgres
         if answer.status_code == _PAST_THE_END and here:
             return  # all of it is here already
         if answer.status_code not in (200, _PARTIAL):
-            raise ServiceUnavailable(
-                f"{url}: the server answers {answer.status_code} {answer.reason_phrase}; "
-                "name another with --mirror"
-            )
+            raise ServiceUnavailable(f"{url}: {_why_not(answer)}; name another with --mirror")
         resumes = answer.status_code == _PARTIAL
         here = here if resumes else 0
         length = answer.headers.get("Content-Length")
@@ -91,6 +96,13 @@ def _go_on(client: httpx.Client, url: str, part: Path, progress: DownloadProgres
                 file.write(chunk)
                 here += len(chunk)
                 progress(here, whole)
+
+
+def _why_not(answer: httpx.Response) -> str:
+    if answer.status_code >= _FAILED:
+        return "the server fails at present"
+    said = answer.reason_phrase or f"HTTP {answer.status_code}"
+    return f"the server {_WHY.get(answer.status_code, f'does not give this file: {said}')}"
 
 
 def _accept(url: str, part: Path, path: Path, checksum: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy import func, update
 
 from normlab.cli import completion
 from normlab.cli.application import run
@@ -18,6 +19,8 @@ from normlab.stacks.addresses import Address
 from service.jobs import leases
 from service.results import reports
 from service.store.database import Database
+from service.store.schema import job as job_table
+from service.store.schema import job_index
 from tests.api.conftest import OPERATORS_TOKEN
 from tests.service.finishing import made
 from tests.service.work import claim, series, submit
@@ -102,6 +105,22 @@ def test_jobs_are_completed_by_the_end_that_tables_show_and_by_the_whole_id(
     assert completion.job_ids(context, "nothing") == []
 
 
+def test_values_of_fields_that_are_one_of_a_few_are_completed(context: Any) -> None:
+    assert completion.fields(context, "device=c") == ["device=cpu", "device=cuda"]
+    assert completion.fields(context, "optimizer.name=adamw") == ["optimizer.name=adamw"]
+    assert completion.fields(context, "normalizer=grou") == ["normalizer=group"]
+    assert completion.fields(context, "dataset.name=dig") == ["dataset.name=digits"]
+    assert completion.fields(context, "deterministic=t") == ["deterministic=true"]
+    assert completion.fields(context, "batch_size=") == []
+
+
+def test_what_results_take_is_completed(context: Any, database: Database) -> None:
+    cells = {"base": {"normalizer": "batch"}, "axes": {"batch_size": [2]}}
+    context.params = {"study": made(database, {"name": "kinds", **cells, "seeds": 2})}
+    assert completion.groupings(context, "") == ["batch_size", "seed"]
+    assert completion.one_of("last", "best", "area")("b") == ["best"]
+
+
 def test_filters_orders_and_states_are_completed(context: Any, job: str) -> None:
     assert completion.conditions(context, "seed = 0 and val/a") == ["seed = 0 and val/accuracy"]
     assert completion.conditions(context, "optimizer.layer_d") == ["optimizer.layer_decay"]
@@ -150,6 +169,81 @@ def test_a_list_of_nothing_says_why(
         assert why in said.err
 
 
+@pytest.fixture
+def refused(url: str, capsys: pytest.CaptureFixture[str]) -> Say:
+    """Run a command that is bad input and prints no answer, and return what it says."""
+
+    def command(*arguments: str) -> str:
+        assert run(["--url", url, "--token", OPERATORS_TOKEN, *arguments]) == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        return said.err
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["ls", "--device", "tpu"], "there is no device 'tpu'; use one of cpu,"),
+        (["ls", "--normalizer", "grup", "--json"], "no normalizer 'grup'; the nearest are group"),
+        (["ls", "--project", "nope"], "there is no project 'nope'; use one of default"),
+        (["best", "--project", "nope"], "there is no project 'nope'"),
+        (["study", "ls", "--project", "nope"], "there is no project 'nope'"),
+    ],
+)
+def test_a_list_of_what_nobody_knows_is_refused_with_what_is_known(
+    refused: Say, job: str, line: list[str], said: str
+) -> None:
+    assert said in refused(*line)
+
+
+def test_a_kind_that_is_known_no_more_is_one_as_long_as_a_job_has_it(
+    say: Say, refused: Say, job: str, database: Database
+) -> None:
+    assert say("ls", "--normalizer", "online") == ""  # known, without a job
+    with database.begin() as connection:
+        connection.execute(update(job_table).values(normalizer="of_old"))
+        known = func.array_append(job_index.c.words, func.job_word("job.normalizer", "of_old"))
+        connection.execute(update(job_index).values(words=known))
+    assert job[-8:] in say("ls", "--normalizer", "of_old")
+    assert say("ls", "--normalizer", "of_old", "--state", "failed") == ""
+    say("rm", job)
+    assert say("ls", "--normalizer", "of_old") == ""
+    assert "there is no normalizer 'of_new'" in refused("ls", "--normalizer", "of_new")
+
+
+def test_an_empty_trash_and_archive_say_so_and_others_that_nothing_fits(
+    url: str, say: Say, job: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(*line: str) -> str:
+        assert run(["--url", url, "--token", OPERATORS_TOKEN, "ls", *line]) == 0
+        return capsys.readouterr().err
+
+    assert told("--trash") == "the trash is empty\n"
+    assert told("--archived") == "no job is archived\n"
+    say("archive", job)
+    assert told("--archived", "-f", "seed = 99") == "no archived job fits\n"
+    say("rm", job)
+    assert told("--trash", "-f", "seed = 99") == "no job in the trash fits\n"
+
+
+def test_best_says_whether_no_job_fits_or_none_of_those_has_a_value(
+    url: str, job: str, database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submit(database, batch_size=2)
+
+    def told(where: str, *line: str) -> str:
+        assert run(["--url", url, "--token", OPERATORS_TOKEN, "best", "-f", where, *line]) == 0
+        return capsys.readouterr().err
+
+    assert told("seed = 99").startswith("no job fits")
+    assert told("val/acuracy > 0").startswith("no job has reported a metric 'val/acuracy'")
+    assert told("batch_size = 2", "--json") == (
+        "no job among those that fit has succeeded with a value of val/accuracy\n"
+    )
+
+
 def test_open_refuses_what_is_neither_a_job_nor_a_study(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,7 +258,6 @@ def test_the_best_by_an_unknown_metric_names_the_nearest(
     assert run([*command, "val/acuracy"]) == 2
     said = "no job has reported a metric 'val/acuracy'; the nearest are val/accuracy"
     assert said in capsys.readouterr().err
-    assert say("best", "-m", "val/accuracy", "-f", "batch_size = 999").startswith("no job has")
 
 
 @pytest.mark.parametrize("asked", [["show", "0" * 8 + "-0000-7000-8000-" + "0" * 12],

@@ -27,6 +27,7 @@ from normlab.stacks.addresses import Address
 from service.jobs.doorbell import SilentDoorbell
 from service.settings import Settings
 from service.store.database import Database
+from tests.answering import Answers, answering
 from tests.api.conftest import OPERATORS_TOKEN, a_job
 from tests.api.serving import client_of
 
@@ -242,6 +243,22 @@ def test_unhandled_errors_are_counted_before_and_during_a_response(
     assert ("/broken/{name}", "500") in counted
 
 
+def test_the_doctor_tells_something_else_at_the_address_from_a_stack_that_is_not_ready(
+    tmp_path: Path,
+) -> None:
+    class SomethingElse(Answers):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"hello")
+
+    with answering(SomethingElse) as port:
+        address = Address(f"http://127.0.0.1:{port}", OPERATORS_TOKEN, tmp_path)
+        found = next(finding for finding in checkup._api(address))
+    assert (found.check, found.verdict) == ("API", "bad")
+    assert found.found == f"http://127.0.0.1:{port} does not answer as normlab does"
+
+
 def test_the_doctor_reports_an_unreachable_database_and_not_the_token(
     settings: Settings, tmp_path: Path
 ) -> None:
@@ -251,4 +268,5 @@ def test_the_doctor_reports_an_unreachable_database_and_not_the_token(
         found = {f.check: f for f in checkup._api(address)}
     bad = {check for check, finding in found.items() if finding.verdict == "bad"}
     assert bad == {"API", "API's database"}
+    assert found["API"].found.endswith("is not ready")
     assert found["token"].found.startswith("not tried")

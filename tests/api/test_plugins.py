@@ -9,12 +9,13 @@ import pytest
 from fastapi import FastAPI
 
 from api.main import create_app
+from normlab.cli.application import run
 from normlab.plugins.loading import load
 from service.jobs.doorbell import SilentDoorbell
 from service.plugins import store
 from service.settings import Settings
 from service.store.database import Database
-from tests.api.conftest import a_job
+from tests.api.conftest import OPERATORS_TOKEN, a_job
 from tests.api.serving import serve
 from tests.normlab.plugins.authors import BROKEN, MY_NORMS, mine, source, written
 from tests.normlab.plugins.own_networks import JOB as NETS, my_nets
@@ -64,6 +65,16 @@ def test_a_job_uses_what_it_names_and_no_other_job_does(
     seen = client.get(f"/v1/jobs/{created.json()['id']}").json()
     assert seen["spec"]["normalizer"] == MINE
     assert seen["spec"]["code"] == [uploaded]
+
+
+def test_a_kind_of_ones_own_is_known_to_a_list_before_it_has_a_job(
+    url: str, uploaded: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--url", url, "--token", OPERATORS_TOKEN, "ls", "--normalizer"]
+    assert run([*asked, "dyt_of_mine"]) == 0
+    assert "no jobs found" in capsys.readouterr().err
+    assert run([*asked, "dyt_of_yours"]) == 2
+    assert "the nearest are dyt_of_mine" in capsys.readouterr().err
 
 
 def test_options_of_an_upload_are_checked_at_the_door(client: httpx.Client, uploaded: str) -> None:

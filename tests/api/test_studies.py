@@ -140,6 +140,8 @@ def test_the_client_creates_changes_and_reads_studies(url: str, database: Databa
     ("change", "field", "rule"),
     [
         ({"axes": {"normaliser": ["batch"]}}, "axes.normaliser", "did you mean 'normalizer'?"),
+        ({"axes": {"normalizer": "batch"}}, "axes.normalizer", "must be a list, not 'batch'"),
+        ({"axes": [{"epochs": 5}]}, "axes.0.epochs", "must be a list, not 5"),
         ({"axes": {"batch_size": []}}, "", "at least one value"),
         ({"axes": {"seed": [1]}}, "", "give each path once, and seeds in `seeds`"),
         ({"seeds": 100_000}, "seeds", "1 to 20000 seeds"),

@@ -10,9 +10,13 @@ import pytest
 
 pytest.importorskip("nbclient", reason="Jupyter is not installed; see `make test-jupyter`")
 
+import nbformat
 from playwright.sync_api import Page, expect
 
 import normlab
+from normlab.records import JobRecord
+from normlab.records.as_html import jobs_table
+from normlab.records.findings import LastValue
 from tests.browser.conftest import browser
 from tests.jupyter.executing import as_html, executed
 
@@ -50,6 +54,29 @@ def test_jupyter_shows_tables_progress_in_place_and_the_figure(notebook: Any) ->
     assert any("image/png" in kinds for _, kinds in outputs_of(cells[5]))
     assert (notebook[1] / "figure.pdf").read_bytes().startswith(b"%PDF")
     assert "toprule" in (notebook[1] / "figure.table.tex").read_text()
+
+
+def test_a_run_is_one_line_on_a_telephone_and_its_columns_scroll(
+    browser: Any, tmp_path: Path
+) -> None:
+    last = LastValue(step=8, value=0.5, min=0.5, max=0.5)
+    job = JobRecord.model_construct(
+        id="5f0c9a41", name="a name of several words", state="succeeded", normalizer="group",
+        proxy=True, batch_size=8, seed=0, step=8, steps=8,
+        last={"val/accuracy": last, "val/loss": last, "train/loss": last},
+    )  # fmt: skip
+    shown = nbformat.v4.new_output("display_data", {"text/html": jobs_table([job] * 2, 2)})
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=[shown])])
+    (tmp_path / "table.html").write_text(as_html(notebook))
+    page: Page = browser.new_page(viewport={"width": 390, "height": SIZES[390]})
+    page.goto(f"file://{tmp_path}/table.html")
+    in_ems = "row => row.offsetHeight / parseFloat(getComputedStyle(row).fontSize)"
+    heights = page.locator("tr").evaluate_all(f"rows => rows.map({in_ems})")
+    assert max(heights) < 3  # one line and its padding; two lines need more
+    table = page.locator("div:has(> table)")
+    assert table.evaluate("box => box.scrollWidth > box.clientWidth")
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    page.close()
 
 
 def test_a_person_reads_the_notebook_from_top_to_bottom_at_every_size(

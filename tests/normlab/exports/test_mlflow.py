@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple, Type
 
 import httpx
 import pytest
@@ -100,6 +100,21 @@ def test_a_server_that_does_not_serve_its_files_is_refused_with_advice(tmp_path:
         InvalidSpec, match="--serve-artifacts"
     ):
         server.write(a_run(), "study", [tmp_path / "w"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "said"),
+    [
+        (httpx.Response(400, json={"message": "a bad name"}), InvalidSpec, "refused: a bad name$"),
+        (httpx.Response(503, html="<p>busy"), ServiceUnavailable, "no reason given, HTTP 503$"),
+    ],
+)
+def test_what_the_server_says_is_told_and_its_number_only_if_it_says_nothing(
+    answer: httpx.Response, error: Type[Exception], said: str
+) -> None:
+    always = httpx.MockTransport(lambda request: answer)
+    with MlflowServer("http://mlflow", always) as server, pytest.raises(error, match=said):
+        server.write(a_run(), "study")
 
 
 def test_an_unreachable_mlflow_server_is_reported() -> None:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from normlab.specs.jobs import JobSpec
 from normlab.specs.problems import explain
+from normlab.specs.studies import StudySpec
 
 
 def problem(**fields: Any) -> tuple[str, str]:
@@ -44,6 +45,18 @@ def test_the_tag_of_a_union_is_not_part_of_the_path() -> None:
     assert (
         problem(schedule={"name": "step", "milestones": [0.5, "x"]})[0] == "schedule.milestones.1"
     )
+
+
+def test_an_axis_is_named_as_it_was_written() -> None:
+    for axes, field in (
+        ({"epochs": [1], "normalizer": "batch"}, "axes.normalizer"),
+        ([{"epochs": [1]}, {"normalizer": "batch"}], "axes.1.normalizer"),
+    ):
+        body = {"name": "s", "axes": axes}
+        with pytest.raises(ValidationError) as caught:
+            StudySpec.model_validate(body)
+        (found,) = explain(caught.value.errors(), body, StudySpec)
+        assert found.field == field
 
 
 def test_a_limit_is_reported_with_the_value_that_broke_it() -> None:

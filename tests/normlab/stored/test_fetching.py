@@ -90,7 +90,7 @@ def test_a_file_with_another_checksum_is_removed_and_both_are_named(tmp_path: Pa
 
 
 def test_a_file_that_is_not_there_is_named_with_the_way_out(tmp_path: Path) -> None:
-    said = "404 Not Found; name another with --mirror"
+    said = "the server has no such file; name another with --mirror"
     with serving(Publisher({})) as server, pytest.raises(ServiceUnavailable, match=said):
         download(f"{server.url}/f", tmp_path / "f", MD5)
 

@@ -1,0 +1,102 @@
+"""Why a list of jobs is empty: an unknown name, a filter that no job fits, or no job at all."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
+
+from normlab.errors import InvalidSpec
+
+if TYPE_CHECKING:
+    from normlab.client import Client
+
+_METRIC = re.compile(r"[a-z]\w*/[\w./-]+")
+_NONE = "no jobs found; queue one: normlab submit job.yaml"
+_NONE_FITS = "no job fits; `normlab ls` alone lists the newest of all"
+_FEW = 5  # names, all of which are told
+
+
+def _kinds(client: Client) -> List[str]:
+    everywhere = [one.kind for one in client.normalizers()]
+    added = [entry for plugin in client.plugins.list().plugins for entry in plugin.entries]
+    return [*everywhere, *(entry.name for entry in added if entry.part == "normalizer")]
+
+
+_KNOWN: Dict[str, Callable[[Client], List[str]]] = {
+    "device": lambda client: [one.kind for one in client.devices()],
+    "normalizer": _kinds,
+    "project": lambda client: [one.name for one in client.projects.list()],
+}
+"""What the stack knows, uploaded plugins included, by the option that asks for it."""
+
+
+def refuse_unknown(client: Client, **asked: Optional[str]) -> None:
+    """
+    Raise InvalidSpec if an option asks for what neither the stack knows nor any job has.
+
+    Args:
+        asked: a name by `device`, `normalizer` or `project`; None: not asked for.
+    """
+    for option, name in asked.items():
+        known = [] if name is None else _KNOWN[option](client)
+        if name is None or name in known or _has_jobs(client, **{option: name}):
+            continue
+        raise InvalidSpec(f"there is no {option} {name!r}{_instead(name, known)}")
+
+
+def why_none(
+    client: Client, *texts: Optional[str], trash: bool = False, archived: bool = False
+) -> str:
+    """
+    Say why no job is listed.
+
+    Args:
+        texts: the filter and the order, which may name a metric that nobody has reported.
+        trash: those in the trash were asked for.
+        archived: those in the archive were.
+    """
+    unknown = _unknown_metric(client, *texts)
+    if unknown is not None:
+        return unknown
+    if trash:
+        some = list(client.list(limit=1, trash=True))
+        return "no job in the trash fits" if some else "the trash is empty"
+    if archived:
+        some = list(client.list(limit=1, archived="only"))
+        return "no archived job fits" if some else "no job is archived"
+    return _NONE_FITS if list(client.list(limit=1)) else _NONE
+
+
+def why_none_is_best(client: Client, metric: str, where: Optional[str], **filters: Any) -> str:
+    """Say why no job that *where* and the other *filters* find is the best by *metric*."""
+    narrowed = {name: value for name, value in filters.items() if value is not None}
+    if where is not None:
+        narrowed["filter"] = where
+    if narrowed and not list(client.list(limit=1, **narrowed)):
+        return why_none(client, where)
+    among = " among those that fit" if narrowed else ""
+    return f"no job{among} has succeeded with a value of {metric}"
+
+
+def _unknown_metric(client: Client, *texts: Optional[str]) -> Optional[str]:
+    from normlab.client.tables import unknown_metric
+
+    for name in _METRIC.findall(" ".join(filter(None, texts))):
+        unknown = unknown_metric(client.transport, name)
+        if unknown is not None:
+            return unknown
+    return None
+
+
+def _has_jobs(client: Client, **filters: str) -> bool:
+    """Return whether a job has it: a kind that is known no more may have old ones."""
+    places: List[Dict[str, Any]] = [{"archived": "show"}, {"trash": True}]
+    return any(list(client.list(limit=1, **place, **filters)) for place in places)
+
+
+def _instead(name: str, known: List[str]) -> str:
+    if len(known) <= _FEW:
+        return f"; use one of {', '.join(known)}" if known else ""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known[:3]
+    return f"; the nearest are {', '.join(near)}"
