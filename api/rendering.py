@@ -18,7 +18,7 @@ from api.callers import CALLER, Caller
 from api.hints import hint, meaning, when_empty
 from api.root_path import inner_path, root_of
 from api.template_addresses import Addresses
-from normlab.plain_text import shown
+from normlab.plain_text import NOT_FINITE, shown
 from normlab.presentation.headlines import in_accuracys_place
 from normlab.specs.devices import KINDS
 
@@ -39,7 +39,7 @@ _templates = Jinja2Templates(
 )
 _templates.env.globals["device_kinds"] = KINDS
 _templates.env.globals |= {"hint": hint, "meaning": meaning, "when_empty": when_empty}
-_templates.env.globals["in_accuracys_place"] = in_accuracys_place
+_templates.env.globals |= {"in_accuracys_place": in_accuracys_place, "not_finite": NOT_FINITE}
 
 
 def render(

@@ -180,7 +180,8 @@ function latest(metric, { last }) {
 /** The value for the legend; for a bucket of several updates, its mean and its range. */
 function pointed(metric, series) {
   return (u, v, at, i) => {
-    if (i === null || i === undefined || v === null || v === undefined) return "–";
+    if (i === null || i === undefined || v === undefined) return "–";
+    if (v === null) return "not finite";
     const [low, high] = [u.data[at + 1][i], u.data[at + 2][i]];
     const [mean, least, most] = [v, low, high].map((value) => measured(metric, value));
     return series.min ? `mean ${mean} of ${least} to ${most}` : mean;

@@ -15,6 +15,7 @@ from normlab.cli.completion import job_ids, metric_names, study_names
 from normlab.cli.connecting import connect
 from normlab.cli.forms import Form, choose, chosen, text_of
 from normlab.cli.output import examples, print_each
+from normlab.plain_text import NAN
 
 if TYPE_CHECKING:
     from normlab.exports.run import Run
@@ -69,7 +70,10 @@ def export(
     ),
     as_json: bool = typer.Option(False, "--json", help="The same as --output json."),
 ) -> None:
-    """Export every point of the metrics of jobs: CSV, JSON, TensorBoard files, MLflow runs."""
+    """Export every point of the metrics of jobs: CSV, JSON, TensorBoard files, MLflow runs.
+
+    A value that is NaN or infinite is NaN in CSV, and null in JSON.
+    """
     if (job is None) == (study is None):
         raise typer.BadParameter("name one job, or one study with --study")
     if artifacts and to is None and mlflow is None:
@@ -167,4 +171,5 @@ def _rows(run: Run) -> Iterator[Row]:
 
     for series in run.series.values():
         for step, value, moment in zip(series.steps, series.values, series.times):
-            yield [run.job.id, plain_cell(series.name), step, value, moment]
+            number = NAN if value is None else value
+            yield [run.job.id, plain_cell(series.name), step, number, moment]

@@ -24,11 +24,11 @@ from normlab.cli.output import (
     console,
     device_of,
     examples,
-    last,
     normalizer,
     print_each,
     print_json,
     print_table,
+    reported,
     short_ids,
     state,
 )
@@ -124,7 +124,8 @@ def ls(
 
 
 def _row(short: str, j: JobRecord) -> List[Any]:
-    reached = in_accuracys_place(j) or last(j, "val/accuracy")
+    accuracy = j.last.get("val/accuracy")
+    reached = in_accuracys_place(j) or (accuracy and reported(accuracy.value))
     what = [short, j.name, state(j), normalizer(j), j.model, j.dataset, j.batch_size, j.seed]
     return [*what, device_of(j), f"{j.epoch}/{j.epochs}", reached, ago(j.created_at)]
 
@@ -148,7 +149,10 @@ def _show(job: JobDetail) -> None:
     print_table(["what", "value"], [fact for fact in _facts(job) if fact[1] is not None])
     if job.last:
         print()
-        values = [(name, v.step, v.value, v.min, v.max) for name, v in sorted(job.last.items())]
+        values = [
+            (name, v.step, *map(reported, (v.value, v.min, v.max)))
+            for name, v in sorted(job.last.items())
+        ]
         print_table(["metric", "step", "last", "min", "max"], values)
     if job.attempts:
         print()

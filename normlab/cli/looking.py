@@ -18,6 +18,7 @@ from normlab.cli.output import (
     normalizer,
     print_json,
     print_table,
+    reported,
     short_ids,
     state,
     table_of,
@@ -25,6 +26,7 @@ from normlab.cli.output import (
 from normlab.cli.projects import OfProject
 from normlab.cli.results import sparkline
 from normlab.errors import InvalidSpec, NotFound
+from normlab.plain_text import NAN
 from normlab.stacks.addresses import resolve
 
 if TYPE_CHECKING:
@@ -169,7 +171,8 @@ def _courses(
 def _points(series: Dict[str, SeriesRecord]) -> Iterator[Dict[str, Any]]:
     for name, one in series.items():
         for step, value, moment in zip(one.steps, one.values, one.times):
-            yield {"metric": name, "step": step, "value": value, "time": moment}
+            number = NAN if value is None else value
+            yield {"metric": name, "step": step, "value": number, "time": moment}
 
 
 def _of_courses(job: JobRecord, series: Dict[str, SeriesRecord], points: int) -> Any:
@@ -233,9 +236,9 @@ def _thinned(series: SeriesRecord, most: int) -> List[Optional[float]]:
     return list(series.values)[::-step][::-1]
 
 
-def _ends(series: SeriesRecord, points: int) -> List[Optional[float]]:
-    found = list(series.values)[-points:]
-    return [None] * (points - len(found)) + found
+def _ends(series: SeriesRecord, points: int) -> List[Any]:
+    found = [reported(value) for value in list(series.values)[-points:]]
+    return [*[None] * (points - len(found)), *found]
 
 
 def _path_of(client: Client, text: str) -> str:

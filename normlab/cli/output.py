@@ -6,10 +6,21 @@ import json
 import re
 import sys
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Optional, Sequence, Type, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Iterable,
+    List,
+    Optional,
+    Sequence,
+    Type,
+    TypeVar,
+    Union,
+)
 
 from normlab.cli.forms import AsJson, text_of
-from normlab.plain_text import shown
+from normlab.plain_text import NOT_FINITE, shown
 from normlab.presentation import sizes
 
 if TYPE_CHECKING:
@@ -22,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "STYLES", "AsJson", "ago", "console", "device_of", "examples", "last",
     "normalizer", "print_each", "print_json", "print_json_line", "print_rows", "print_table",
-    "print_told", "short_ids", "size", "state", "table_of",
+    "print_told", "reported", "short_ids", "size", "state", "table_of",
 ]  # fmt: skip
 T = TypeVar("T")
 STYLES = {
@@ -184,6 +195,11 @@ def last(job: JobRecord, name: str) -> Optional[float]:
     """Return the last value of metric *name* of *job*; None if it has none."""
     value = job.last.get(name)
     return value.value if value else None
+
+
+def reported(value: Optional[float]) -> Union[float, str]:
+    """Return a value that a job has reported for a table: null is NaN or infinite, not missing."""
+    return NOT_FINITE if value is None else value
 
 
 def ago(moment: datetime) -> str:

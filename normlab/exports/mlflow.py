@@ -15,6 +15,7 @@ import httpx
 
 from normlab.errors import InvalidSpec, ServiceUnavailable
 from normlab.exports.run import Run
+from normlab.plain_text import NAN
 from normlab.stacks.proxies import http_client
 
 _API = "/api/2.0/mlflow/"
@@ -138,7 +139,7 @@ def _points(run: Run) -> Iterator[Dict[str, Any]]:
     for series in run.series.values():
         for step, value, moment in zip(series.steps, series.values, series.times):
             at = round(moment * 1000)
-            number = "NaN" if value is None else value  # as text, because JSON has no NaN
+            number = NAN if value is None else value  # as text, because JSON has no NaN
             yield {"key": series.name, "value": number, "timestamp": at, "step": step}
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Optional, Tuple
 
+from normlab.plain_text import NOT_FINITE
+
 if TYPE_CHECKING:
     from normlab.records import JobRecord
 
@@ -23,7 +25,8 @@ def headline(job: JobRecord) -> Optional[Tuple[str, float]]:
 def in_accuracys_place(job: JobRecord) -> Optional[str]:
     """Return name and value for a column of accuracies; None if *job* has one, or nothing yet."""
     shown = headline(job)
-    if shown is None or shown[0] == HEADLINES[0]:
+    name = shown[0] if shown else next((name for name in HEADLINES if name in job.last), None)
+    if name is None or name == HEADLINES[0]:
         return None
-    name, value = shown
-    return f"{name.partition('/')[2]} {value:.4g}"
+    value = f"{shown[1]:.4g}" if shown else NOT_FINITE
+    return f"{name.partition('/')[2]} {value}"

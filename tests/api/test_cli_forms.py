@@ -5,23 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from sqlalchemy import func, update
 
 from normlab.cli import completion
 from normlab.cli.application import run
-from normlab.events import Finished, Metrics
+from normlab.events import Finished, Metrics, Series
 from normlab.stacks.addresses import Address
 from service.jobs import leases
 from service.results import reports
 from service.store.database import Database
-from service.store.schema import job as job_table
-from service.store.schema import job_index
-from tests.api.conftest import OPERATORS_TOKEN
+from service.store.schema import job as job_table, job_index
+from tests.api.conftest import OPERATORS_TOKEN, log_in
 from tests.service.finishing import made
 from tests.service.work import claim, series, submit
 
@@ -242,6 +243,30 @@ def test_best_says_whether_no_job_fits_or_none_of_those_has_a_value(
     assert told("batch_size = 2", "--json") == (
         "no job among those that fit has succeeded with a value of val/accuracy\n"
     )
+
+
+@pytest.fixture
+def diverged(database: Database) -> str:
+    """A job whose loss became NaN in its second update, and infinite before."""
+    submitted, held = submit(database), claim(database)
+    loss = Series(steps=[1, 2, 3], values=[0.5, math.inf, math.nan], times=[1.0, 2.0, 3.0])
+    reports.keep_all(database, held, [Metrics(series={"train/loss": loss})])
+    leases.finish(database, held, Finished(step=3, summary={}))
+    return submitted.id
+
+
+def test_a_loss_that_diverged_is_not_finite_and_not_missing(
+    say: Say, diverged: str, client: httpx.Client
+) -> None:
+    (row,) = (line for line in say("show", diverged).splitlines() if "train/loss" in line)
+    assert row.split()[:4] == ["train/loss", "3", "not", "finite"]
+    (row,) = (line for line in say("tail", diverged, "-n", "4").splitlines() if "train/" in line)
+    assert row.split()[-6:] == ["-", "0.5", "not", "finite", "not", "finite"]
+    for line in (["tail", diverged, "-o", "csv"], ["export", diverged]):
+        points = list(csv.DictReader(io.StringIO(say(*line))))
+        assert [point["value"] for point in points] == ["0.5", "NaN", "NaN"]
+    log_in(client)
+    assert "not finite" in client.get("/jobs").text
 
 
 def test_open_refuses_what_is_neither_a_job_nor_a_study(

@@ -43,6 +43,11 @@ def test_a_job_without_an_evaluation_shows_none() -> None:
     assert in_accuracys_place(a_job()) is None
 
 
+def test_a_loss_in_the_place_of_an_accuracy_may_be_not_finite() -> None:
+    assert in_accuracys_place(a_job(val_loss=None)) == "loss not finite"
+    assert in_accuracys_place(a_job(val_accuracy=None, train_loss=1.0)) is None
+
+
 @pytest.mark.parametrize("name", list(METRICS))
 def test_losses_and_perplexity_are_better_when_smaller_and_no_other_measure(name: str) -> None:
     assert smaller_is_better(name) == name.endswith(("_loss", "perplexity"))
