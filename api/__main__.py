@@ -37,6 +37,7 @@ def main() -> int:
         on_listening=_say_where,
         on_stopping=app.state.normlab.wakeups.close,
         tls=tls,
+        root_path=settings.root_path,
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         # The server handles signals while it runs, and then restores the earlier handlers

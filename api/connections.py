@@ -6,12 +6,18 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from starlette.responses import Response
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_READ_ON = 4  # times the limit of a head: its end says whether a browser asks
+Pages = Callable[[Scope, int, str], Response | None]
+"""The page of an error, from a request, the status and the reason; None: a program asked."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +47,12 @@ class Bounds:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol for httptools, with *bounds*."""
+    """uvicorn's protocol for httptools, with *bounds*, and *pages* for browsers beyond them."""
 
-    def __init__(self, bounds: Bounds, **others: Any) -> None:
+    def __init__(self, bounds: Bounds, pages: Pages, **others: Any) -> None:
         super().__init__(**others)
         self._bounds = bounds
+        self._pages = pages
         self._in_head = True
         self._heads = 0
         self._head_bytes = 0
@@ -87,14 +94,14 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if in_head and heads == self._heads:  # else it was a whole head, and what follows it
             self._head_bytes += len(data)
-            if self._head_bytes > self._bounds.head_bytes:
-                self._refuse_head()
+            if self._head_bytes > _READ_ON * self._bounds.head_bytes:
+                self._refuse_head(None)
         elif self._body_bytes > self._bounds.body_bytes:
             self.transport.abort()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Store a header; drop trailers after a body, which are not used."""
-        if self._in_head:
+        """Store a header, and one too many; drop trailers after a body, which are not used."""
+        if self._in_head and len(self.headers) <= self._bounds.headers:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -104,7 +111,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = self._body_bytes = 0
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > self._bounds.head_bytes or len(self.headers) > self._bounds.headers:
-            self._refuse_head()
+            self._refuse_head(self._asked())
         elif not self.transport.is_closing():
             self._close_in(None)
             super().on_headers_complete()
@@ -157,30 +164,33 @@ class BoundedProtocol(HttpToolsProtocol):
             detail = f"all {self._bounds.connections} connections are busy; try again soon"
             self._refuse(503, "service_unavailable", detail)
 
-    def _refuse_head(self) -> None:
-        bounds = self._bounds
-        self._refuse(
-            431,
-            "head_too_large",
-            f"at most {bounds.headers} headers of {bounds.head_bytes} bytes, the address included, "
-            "are accepted; put long filters into fewer requests",
-        )
+    def _asked(self) -> Scope:
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        return {**self.scope, "method": "GET", "path": path, "query_string": b""}
 
-    def _refuse(self, status: int, code: str, detail: str) -> None:
-        """Answer with a problem before there is a request, and close."""
+    def _refuse_head(self, asked: Scope | None) -> None:
+        bounds = self._bounds
+        detail = (
+            f"at most {bounds.headers} headers of {bounds.head_bytes:,} bytes, the address "
+            "included, are accepted; name fewer runs at once, or put long filters into fewer "
+            "requests"
+        )
+        page = None if asked is None else self._pages(asked, 431, detail)
+        self._refuse(431, "head_too_large", detail, page)
+
+    def _refuse(self, status: int, code: str, detail: str, page: Response | None = None) -> None:
+        """Answer with a problem, or its *page*, before there is a request, and close."""
         if self.transport.is_closing():
             return
         if not self.idle:  # another answer is in progress, so this one cannot be sent
             self.transport.abort()
             return
-        title = HTTPStatus(status).phrase
-        problem = {"type": f"urn:normlab:problem:{code}", "title": title, "status": status}
-        rest = {"detail": detail, "instance": "", "code": code, "errors": []}
-        body = json.dumps({**problem, **rest}).encode()
-        head = [f"HTTP/1.1 {status} {title}".encode(), b"content-type: application/problem+json"]
-        head += [name + b": " + value for name, value in self.server_state.default_headers]
-        head += [b"content-length: %d" % len(body), b"connection: close", b"", b""]
-        self.transport.write(b"\r\n".join(head) + body)
+        answer = _problem(status, code, detail) if page is None else page
+        head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
+        headers = [*answer.raw_headers, *self.server_state.default_headers]
+        head += [name + b": " + value for name, value in headers]
+        head += [b"connection: close", b"", b""]
+        self.transport.write(b"\r\n".join(head) + bytes(answer.body))
         self.transport.close()
 
     def _close_in(self, seconds: float | None) -> None:
@@ -200,6 +210,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stalled = None
         if seconds is not None:
             self._stalled = self.loop.call_later(seconds, self.transport.abort)
+
+
+def _problem(status: int, code: str, detail: str) -> Response:
+    title = HTTPStatus(status).phrase
+    problem = {"type": f"urn:normlab:problem:{code}", "title": title, "status": status}
+    rest = {"detail": detail, "instance": "", "code": code, "errors": []}
+    body = json.dumps({**problem, **rest})
+    return Response(body, status, media_type="application/problem+json")
 
 
 def _least_deserving(idle: Iterable[BoundedProtocol]) -> BoundedProtocol:

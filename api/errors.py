@@ -90,13 +90,12 @@ def problem(
     headers: dict[str, str] | None = None,
 ) -> Response:
     """Build the response; ASCII only, because a request may contain invalid Unicode."""
-    title = HTTPStatus(status).phrase
-    page: PageMaker | None = request.app.state.error_page
-    if page is not None and _is_for_a_person(request):
-        return page(request, status, title, detail)
+    page = page_for(request, status, detail)
+    if page is not None:
+        return page
     body = Problem(
         type=f"urn:normlab:problem:{code}",
-        title=title,
+        title=HTTPStatus(status).phrase,
         status=status,
         detail=detail,
         instance=request.url.path,
@@ -105,6 +104,14 @@ def problem(
     )
     content = json.dumps(body.model_dump()).encode()
     return Response(content, status_code=status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def page_for(request: Request, status: int, detail: str) -> Response | None:
+    """Make the page of an error for a person in a browser; None: a program asked, or no pages."""
+    page: PageMaker | None = getattr(request.app.state, "error_page", None)
+    if page is None or not _is_for_a_person(request):
+        return None
+    return page(request, status, HTTPStatus(status).phrase, detail)
 
 
 def _is_for_a_person(request: Request) -> bool:

@@ -37,6 +37,7 @@ _templates = Jinja2Templates(
         extensions=[Addresses],
     )
 )
+_TITLES = {431: "The request is too long"}  # where the words of HTTP would say nothing
 _templates.env.globals["device_kinds"] = KINDS
 _templates.env.globals |= {"hint": hint, "meaning": meaning, "when_empty": when_empty}
 _templates.env.globals |= {"in_accuracys_place": in_accuracys_place, "not_finite": NOT_FINITE}
@@ -77,7 +78,7 @@ def error_page(request: Request, status: int, title: str, detail: str) -> Respon
         here = inner_path(request.scope) + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"/login?next={quote(here)}", status_code=303)
     busy = status == HTTPStatus.TOO_MANY_REQUESTS and request.method == "GET"
-    words = "The server is busy" if busy else title.capitalize()
+    words = "The server is busy" if busy else _TITLES.get(status, title.capitalize())
     caller = request.scope.get(CALLER)  # where it was found, the way to the other pages is shown
     return render(
         request, "error.html", caller, status=status, detail=detail, title=words, busy=busy

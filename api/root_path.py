@@ -26,7 +26,7 @@ class RootPath:
         self._root = root
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with its whole path, as ASGI wants it."""
+        """Pass the request on with its whole path."""
         if scope["type"] != "http" or not self._root:
             await self.app(scope, receive, send)
             return
@@ -36,13 +36,17 @@ class RootPath:
                 self._move(MutableHeaders(scope=message))
             await send(message)
 
-        path = self._root + _taken_off(scope["path"], self._root)
-        await self.app({**scope, "root_path": self._root, "path": path}, receive, below)
+        await self.app(asked_below(scope, self._root), receive, below)
 
     def _move(self, headers: MutableHeaders) -> None:
         place = headers.get("location", "")
         if place.startswith("/") and not place.startswith("//"):
             headers["location"] = self._root + place
+
+
+def asked_below(scope: Scope, root: str) -> Scope:
+    """Return the *scope* of a request below *root*, with its whole path, as ASGI wants it."""
+    return {**scope, "root_path": root, "path": root + _taken_off(scope["path"], root)}
 
 
 def root_of(scope: Scope) -> str:

@@ -9,9 +9,13 @@ from functools import partial
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from starlette.responses import Response
+from starlette.types import Scope
 
 from api.connections import BoundedProtocol, Bounds
+from api.errors import page_for
+from api.root_path import asked_below
 from normlab.errors import InvalidSpec
 
 _GRACE_S = 5
@@ -36,6 +40,7 @@ class ApiServer(uvicorn.Server):
 
     Args:
         tls: files of a certificate and its key, for HTTPS.
+        root_path: where a proxy shows the service; links of pages begin with it.
     """
 
     def __init__(
@@ -48,7 +53,9 @@ class ApiServer(uvicorn.Server):
         on_stopping: Callable[[], None],
         bounds: Bounds | None = None,
         tls: tuple[Path, Path] | None = None,
+        root_path: str = "",
     ) -> None:
+        pages = partial(_page, app, root_path)
         super().__init__(
             uvicorn.Config(
                 app,
@@ -56,7 +63,7 @@ class ApiServer(uvicorn.Server):
                 port=port,
                 log_config=None,  # the journal formats the log
                 access_log=False,
-                http=partial(BoundedProtocol, bounds or Bounds()),  # type: ignore[arg-type]
+                http=partial(BoundedProtocol, bounds or Bounds(), pages),  # type: ignore[arg-type]
                 headers=_HEADERS,
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 ws="none",  # nothing uses WebSockets, and the library is large
@@ -86,6 +93,10 @@ class ApiServer(uvicorn.Server):
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         name = f"[{host}]" if ":" in host else host
         return f"{self._scheme}://{name}:{port}"
+
+
+def _page(app: FastAPI, root: str, scope: Scope, status: int, detail: str) -> Response | None:
+    return page_for(Request({**asked_below(scope, root), "app": app}), status, detail)
 
 
 def tls_files(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:

@@ -21,7 +21,13 @@ def serve(app: FastAPI, bounds: Bounds | None = None) -> Iterator[str]:
     state = getattr(app.state, "normlab", None)
     stopping = state.wakeups.close if state else lambda: None
     server = ApiServer(
-        app, "127.0.0.1", 0, on_listening=urls.put, on_stopping=stopping, bounds=bounds
+        app,
+        "127.0.0.1",
+        0,
+        on_listening=urls.put,
+        on_stopping=stopping,
+        bounds=bounds,
+        root_path=state.settings.root_path if state else "",
     )
 
     def run() -> None:

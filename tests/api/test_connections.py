@@ -130,6 +130,35 @@ def test_an_address_that_is_too_long_is_431(app: FastAPI) -> None:
         assert httpx.get(f"{url}/v1/jobs?name={'x' * 40_000}").status_code == 431
 
 
+RUNS = "&".join(f"job={i:036}" for i in range(2000))
+"""Of a link that compares 2,000 runs: 82 kB."""
+
+
+@pytest.mark.parametrize("piece", [1 << 10, 1 << 20])
+def test_a_browser_gets_a_page_with_the_reason_if_its_address_is_too_long(
+    app: FastAPI, piece: int
+) -> None:
+    with served(app) as (_, port), connect(port) as connection:
+        asked = f"GET /compare?{RUNS} HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n"
+        for at in range(0, len(asked), piece):
+            send(connection, asked[at : at + piece].encode())
+        status, text = answer(connection)
+        assert status == 431
+        assert "content-type: text/html" in text
+        assert "The request is too long" in text
+        assert "32,768 bytes, the address included, are accepted; name fewer runs" in text
+        assert 'href="/jobs"' in text
+
+
+def test_a_program_gets_a_problem_if_its_address_is_too_long(app: FastAPI) -> None:
+    for path, wanted in (("/compare", "application/json"), ("/v1/jobs", "text/html")):
+        with served(app) as (_, port), connect(port) as connection:
+            line = f"GET {path}?{RUNS} HTTP/1.1\r\nHost: localhost\r\nAccept: {wanted}\r\n\r\n"
+            send(connection, line.encode())
+            status, text = answer(connection)
+            assert (status, "application/problem+json" in text) == (431, True)
+
+
 def test_an_invalid_request_is_answered_with_a_problem_too(app: FastAPI) -> None:
     with served(app) as (_, port), connect(port) as connection:
         send(connection, b"\x16\x03\x01 hello\r\n\r\n")
