@@ -40,7 +40,7 @@ async function load() {
   curvesOf(jobs); // this and the columns are read beside the comparison
   knownColumns();
   const reference = query.get("reference");
-  const answer = await computed(() => post("/v1/jobs:compare", { jobs, metric: asked(), ...(reference ? { reference } : {}) }));
+  const answer = await computed(() => post("/v1/jobs:compare", { jobs, metric: asked(), leave_out_gone: true, ...(reference ? { reference } : {}) }));
   if (!wanted()) return;
   found = answer;
   fail("");
@@ -48,6 +48,7 @@ async function load() {
   element("title").textContent = `Compare ${counted(found.runs.length, "run")}`;
   offer(element("metric"), found.metrics, metricName());
   explain();
+  tellGone();
   const missing = await offerColumns(found, query, metricName());
   if (!wanted() || !await recolour()) return;
   gone = missing;
@@ -72,6 +73,15 @@ function explain() {
   const unknown = found.metrics.includes(metricName()) ? "" : `None of these runs has reported ${metricName()}. `;
   element("explained").textContent = `${unknown}${alone}Runs that differ only in their seed share a row; only succeeded runs have a value. `
     + "Differences are from the reference, paired by seed, with Student's interval; p is from the paired t test, adjusted for all rows together.";
+}
+
+/** Name the runs of the address that are not there. */
+function tellGone() {
+  const { gone: runs } = found;
+  element("runs-gone").hidden = runs.length === 0;
+  element("runs-gone").textContent = runs.length
+    ? `${counted(runs.length, "run")} of this link ${runs.length === 1 ? "is" : "are"} not here: deleted, or in a project that you cannot see. ${runs.length === 1 ? "Its id" : "Their ids"}: ${runs.join(", ")}.`
+    : "";
 }
 
 /** The colours of the chosen column, one for a value wherever it is drawn: that of a run, or the mean of a band. */
@@ -189,7 +199,7 @@ async function parallel() {
   const fields = (shared.length ? shared : all).slice(0, MOST_AXES);
   const columns = [...fields, "seed", asked()];
   const wanted = turn("parallel");
-  const page = await computed(() => post("/v1/jobs:table", { jobs, columns, limit: 1000 }));
+  const page = await computed(() => post("/v1/jobs:table", { jobs: found.runs.map((run) => run.id), columns, limit: 1000 }));
   if (!wanted()) return;
   const colours = values.by === asked() ? columnColours() : null; // one colour for one value of a column
   const rows = page.rows.map((row) => ({

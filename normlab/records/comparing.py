@@ -23,6 +23,11 @@ class CompareQuestion(BaseModel):
         description="a job of the group that the others are compared with; default: a job of "
         "the first group that has a value",
     )
+    leave_out_gone: bool = Field(
+        False,
+        description="whether runs that do not exist, are in the trash or are out of sight are "
+        "left out and listed in `gone`; otherwise they are refused",
+    )
 
 
 class ComparedRun(BaseModel):
@@ -88,3 +93,6 @@ class RunComparison(BaseModel):
         "follow from them"
     )
     metrics: List[str] = Field(description="metrics that at least one of the runs has reported")
+    gone: List[str] = Field(
+        [], description="runs that were asked for and left out, because they are not there"
+    )

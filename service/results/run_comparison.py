@@ -23,8 +23,8 @@ from normlab.specs.cells import label
 from normlab.specs.differences import differing
 from normlab.specs.measures import is_timing
 from service.jobs.columns import FIXED, Column, column
-from service.jobs.reading import unknown
 from service.results import seed_groups
+from service.results.gone_runs import possible, refuse, stored_form
 from service.results.seed_groups import SeedGroup
 from service.store import schema
 from service.store.database import Database
@@ -46,24 +46,26 @@ def compare(database: Database, question: CompareQuestion) -> RunComparison:
     Raises:
         InvalidSpec: more than MOST runs, no number to compare by, or a reference that is not
             among them.
-        NotFound: one of the runs does not exist, or is in the trash.
+        NotFound: one of the runs is not there; or all of them, if such are left out.
     """
-    jobs = list(dict.fromkeys(question.jobs))
+    jobs = list(dict.fromkeys(map(stored_form, question.jobs)))
     if len(jobs) > MOST:
         raise _too_many(len(jobs))
+    asked = possible(jobs) if question.leave_out_gone else jobs
     by = column(question.metric, "metric")
     if by.metric is None:
         rule = f"must be a metric such as val/accuracy or val/accuracy:best, not {by.name}"
         raise InvalidSpec(f"metric: {rule}", [FieldProblem("metric", rule)])
     columns = (by, *(_shown(name) for name in _SHOWN), Column("of", "text", _j.study))
     with database.autocommit() as connection:
-        groups = seed_groups.read(connection, JobsQuestion(jobs=jobs), columns)
+        groups = seed_groups.read(connection, JobsQuestion(jobs=asked), columns) if asked else []
         metrics = list(connection.execute(_ALL, {"jobs": _ids(groups)}).scalars())
-    _refuse_missing(jobs, groups)
+    gone = _gone(jobs, groups)
+    refuse(question, jobs, gone)
     groups.sort(key=lambda group: min(jobs.index(str(row.id)) for row in group.rows))
     timing = is_timing(by.metric)
     values = [seed_groups.by_seed_of(g.rows, seed_groups.FIRST, timing=timing) for g in groups]
-    at = _reference(question, groups, values)
+    at = _reference(question, gone, groups, values)
     fields = _differences(groups)
     telling = _telling(fields, len(groups))
     labels = [_label(telling, fields, i) for i in range(len(groups))]
@@ -75,6 +77,7 @@ def compare(database: Database, question: CompareQuestion) -> RunComparison:
         differing=fields,
         telling=telling,
         metrics=metrics,
+        gone=gone,
     )
 
 
@@ -94,20 +97,22 @@ def _ids(groups: Sequence[SeedGroup]) -> list[Any]:
     return [row.id for group in groups for row in group.rows]
 
 
-def _refuse_missing(jobs: Sequence[str], groups: Sequence[SeedGroup]) -> None:
-    found = {str(row.id) for group in groups for row in group.rows}
-    for job in jobs:
-        if job not in found:
-            raise unknown(job)
+def _gone(jobs: Sequence[str], groups: Sequence[SeedGroup]) -> list[str]:
+    found = set(map(str, _ids(groups)))
+    return [job for job in jobs if job not in found]
 
 
 def _reference(
-    question: CompareQuestion, groups: Sequence[SeedGroup], values: Sequence[Mapping[int, float]]
+    question: CompareQuestion,
+    gone: Sequence[str],
+    groups: Sequence[SeedGroup],
+    values: Sequence[Mapping[int, float]],
 ) -> int:
-    if question.reference is None:
+    wanted = None if question.reference is None else stored_form(question.reference)
+    if wanted is None or wanted in gone:
         return next((i for i, found in enumerate(values) if found), 0)
     for i, group in enumerate(groups):
-        if question.reference in {str(row.id) for row in group.rows}:
+        if wanted in {str(row.id) for row in group.rows}:
             return i
     rule = f"must be one of the runs that are compared, not {question.reference!r}"
     raise InvalidSpec(f"reference: {rule}", [FieldProblem("reference", rule)])

@@ -16,6 +16,7 @@ from normlab.records.tables import FieldList, GroupTable, TableRecord
 from normlab.specs.jobs import JobSpec
 from service.store.database import Database
 from tests.api.conftest import a_job, ask, token_header
+from tests.api.team import a_team, add
 from tests.service.jobs.test_table import report
 from tests.service.work import submit
 
@@ -124,6 +125,21 @@ def test_two_thousand_runs_are_not_compared(client: httpx.Client) -> None:
     response = ask(client, "POST", "/v1/jobs:compare", json=asked)
     assert response.status_code == 422
     assert "at most 100 can be compared at once" in response.json()["detail"]
+
+
+def test_a_run_out_of_sight_is_gone_from_a_comparison_as_if_it_did_not_exist(
+    client: httpx.Client, database: Database
+) -> None:
+    team = a_team(database, client)
+    job = a_job(name="navy job")
+    own = add(client, team.headers["bea"], "/v1/jobs", job)
+    asked = {"jobs": [own, team.job], "leave_out_gone": True}
+    headers = team.headers["bea"]
+    found = ask(client, "POST", "/v1/jobs:compare", json=asked, headers=headers).json()
+    assert (found["gone"], [one["id"] for one in found["runs"]]) == ([team.job], [own])
+    strictly = {"jobs": [own, team.job]}
+    refused = ask(client, "POST", "/v1/jobs:compare", json=strictly, headers=headers)
+    assert refused.status_code == 404
 
 
 def test_a_view_is_saved_opened_by_others_and_changed_by_its_owner_alone(

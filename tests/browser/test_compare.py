@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from service.jobs import trash
 from service.store.database import Database
 from tests.browser import seeding
 
@@ -213,6 +214,35 @@ def test_many_numbers_are_told_apart_by_a_scale_that_the_page_describes(
     )
     expect(page.locator("#scatter-note")).to_have_text(note)
     expect(page.locator("#scatter .u-legend")).to_be_hidden()
+
+
+def test_runs_that_are_gone_are_named_and_the_others_are_compared(
+    page: Page, runs: str, database: Database
+) -> None:
+    first, *others = (part.removeprefix("job=") for part in runs.split("&"))
+    trash.trash(database, first)
+    page.goto(f"/compare?{runs}&job=<b>&reference={first}")
+    expect(page.locator("#title")).to_have_text("Compare 3 runs")
+    expect(page.locator("#runs-gone")).to_have_text(
+        "2 runs of this link are not here: deleted, or in a project that you cannot see. "
+        f"Their ids: {first}, <b>."
+    )
+    expect(page.locator("#chart canvas")).to_be_visible()
+    expect(page.locator("#parallel polyline")).to_have_count(3)
+    expect(page.locator("#failure")).to_be_hidden()
+    page.goto(f"/compare?job={others[0]}&job={others[1]}")
+    expect(page.locator("#title")).to_have_text("Compare 2 runs")
+    expect(page.locator("#runs-gone")).to_be_hidden()
+    page.goto(f"/compare?job={first}&job=x")
+    expect(page.locator("#failure")).to_contain_text("none of these runs is there")
+
+
+def test_a_link_to_two_thousand_runs_is_a_page_with_the_reason_and_a_way_on(page: Page) -> None:
+    page.goto("/compare?" + "&".join(f"job={i:036}" for i in range(2000)))
+    expect(page.get_by_role("heading", name="The request is too long")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("name fewer runs at once")
+    page.get_by_role("link", name="Back to the jobs").click()
+    expect(page).to_have_url("/jobs")
 
 
 def test_too_many_runs_are_refused_with_the_limit_and_the_way_out(page: Page) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from normlab.errors import InvalidSpec, NotFound
 from normlab.records.comparing import CompareQuestion
+from service.jobs import trash
 from service.results import run_comparison
 from service.store.database import Database
 from tests.service.results.test_seed_groups import run
@@ -54,6 +55,29 @@ def test_a_run_that_does_not_exist_is_not_found(database: Database) -> None:
     jobs = [submit(database).id, "01890000-0000-7000-8000-000000000000"]
     with pytest.raises(NotFound, match="01890000"):
         run_comparison.compare(database, CompareQuestion(jobs=jobs))
+
+
+def test_runs_that_are_gone_are_left_out_and_named_if_a_question_allows_it(
+    database: Database,
+) -> None:
+    kept = [run(database, 0.5, seed=0), run(database, 0.7, seed=1)]
+    deleted, nobody = run(database, 0.9, seed=2), "01890000-0000-7000-8000-000000000000"
+    trash.trash(database, deleted)
+    asked = [kept[0].upper(), deleted, nobody, "<b>", kept[1]]
+    question = CompareQuestion(jobs=asked, reference=deleted, leave_out_gone=True)
+    found = run_comparison.compare(database, question)
+    assert found.gone == [deleted, nobody, "<b>"]
+    assert sorted(one.id for one in found.runs) == sorted(kept)
+    assert (found.groups[0].seeds, found.groups[0].values) == ([0, 1], {0: 0.5, 1: 0.7})
+
+
+@pytest.mark.parametrize("jobs", [["x"], ["x", "01890000-0000-7000-8000-000000000000"]])
+def test_nothing_is_left_to_compare_if_all_runs_are_gone(
+    database: Database, jobs: list[str]
+) -> None:
+    question = CompareQuestion(jobs=jobs, leave_out_gone=True)
+    with pytest.raises(NotFound, match=r"not there|none of these runs is there"):
+        run_comparison.compare(database, question)
 
 
 @pytest.mark.parametrize("metric", ["seed", "optimizer.lr"])
