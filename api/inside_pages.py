@@ -33,10 +33,10 @@ _OTHERS = 200
 def show_inside(
     job: str, request: Request, reader: ReaderDep, state: StateDep, beside: str | None = None
 ) -> Response:
-    """Show what the diagnostics of a job found, next to those of the job *beside*."""
-    if beside and beside not in listing.in_sight(state.reads, [beside]):
-        raise reading.unknown(beside)
-    shown = [reading.get(state.reads, one) for one in (job, *([beside] if beside else []))]
+    """Show what the diagnostics of a job found, next to those of *beside*, if that is there."""
+    gone = bool(beside) and beside not in listing.in_sight(state.reads, [str(beside)])
+    both = [job] if gone or not beside else [job, beside]
+    shown = [reading.get(state.reads, one) for one in both]
     missing = [name for name in DIAGNOSTICS.own if name not in shown[0].spec.diagnostics]
     return render(
         request,
@@ -45,7 +45,8 @@ def show_inside(
         job=shown[0],
         runs=[{"id": one.id, "label": _label(one), "epochs": one.epochs} for one in shown],
         others=_others(state, shown[0]),
-        beside=shown[1].id if beside else "",
+        beside=shown[1].id if len(shown) > 1 else "",
+        gone=beside if gone else "",
         panels=PANELS,
         missing=[DIAGNOSTICS[name] for name in missing],
         asked=shown[0].spec.diagnostics,

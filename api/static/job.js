@@ -91,9 +91,30 @@ menu.addEventListener("change", () => {
   compare(menu.value, menu.selectedOptions[0].textContent);
   menu.value = "";
 });
-for (const other of new URLSearchParams(location.search).getAll("compare")) {
-  compare(other, [...menu.options].find((o) => o.value === other)?.textContent || other.slice(-12));
+
+/** Compare with the jobs of the address, in their order; name those that are not there. */
+async function restore(asked) {
+  const offered = new Map([...menu.options].map((option) => [option.value, option.textContent]));
+  const labels = await Promise.all(asked.map((other) => offered.get(other) ?? labelOf(other)));
+  const gone = asked.filter((_, i) => labels[i] === null);
+  asked.forEach((other, i) => labels[i] !== null && compare(other, labels[i]));
+  const note = document.getElementById("compared-gone");
+  note.hidden = gone.length === 0;
+  note.textContent = `Not compared, because ${gone.length === 1 ? "it is" : "they are"} not here (deleted, or in a project that you cannot see): ${gone.join(", ")}.`;
 }
+
+/** How a job is called; null: it is not there. */
+async function labelOf(other) {
+  try {
+    const { name, id: whole } = await ask(`/v1/jobs/${encodeURIComponent(other)}`);
+    return name ?? whole.slice(-12);
+  } catch (error) {
+    if (error.problem?.status === 404) return null;
+    throw error;
+  }
+}
+
+restore([...new Set(new URLSearchParams(location.search).getAll("compare"))]).catch((error) => fail(error.message));
 
 // The log, from its end on, one piece at a time.
 const log = document.getElementById("log");

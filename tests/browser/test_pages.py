@@ -221,6 +221,19 @@ def test_a_zoom_asks_for_that_range_and_goes_back(
         page.get_by_role("button", name="Whole range").click()
 
 
+def test_a_job_that_is_gone_from_a_comparison_is_named_and_the_others_are_drawn(
+    page: Page, database: Database, tmp_path: Path
+) -> None:
+    made = seeding.fill(database, tmp_path)
+    page.goto(f"/jobs/{made['succeeded']}?compare=nobody&compare={made['running']}")
+    expect(page.locator("#compared li")).to_have_count(1)
+    expect(page.locator("#compared-gone")).to_have_text(
+        "Not compared, because it is not here (deleted, or in a project that you cannot see): "
+        "nobody."
+    )
+    expect(page.locator('[data-metric="train/loss"] .u-legend')).to_contain_text("under way")
+
+
 def test_jobs_are_compared_in_one_chart_with_a_separate_address(
     page: Page, database: Database, tmp_path: Path
 ) -> None:
