@@ -30,8 +30,12 @@ function wrong(id, message) {
   element(id).toggleAttribute("aria-invalid", Boolean(message));
 }
 
+let added = null; // the column that the reader has typed last
+let dropped = []; // why columns of the view or of the address are not shown
+
 /** Show the state: read its rows anew, and write it into the address. */
-function show() {
+function show(reasons = []) {
+  dropped = reasons;
   history.replaceState(null, "", toAddress(state, view));
   element("filter").value = state.filter;
   element("grouped").checked = state.grouped;
@@ -66,7 +70,7 @@ function arrived(found) {
     grid.show(rows, found.columns, state.pinned.length, state.grouped);
   }
   nothing(rows.total !== 0 ? "" : state.filter ? "No run matches this filter." : "There are no runs yet; “New job” on the page of jobs submits one.");
-  gone(found.gone.map((name) => `no run has ever reported ${name}`));
+  gone([...dropped, ...found.gone.map((name) => `no run has ever reported ${name}`)]);
   alike(found.differing ?? {});
   selection.tell();
   grid.redraw();
@@ -112,14 +116,13 @@ function failed(error) {
   const name = column.field === "sort" ? state.sort.replace(/^-/, "") : question.columns[Number(column.field.split(".")[1])];
   remove(state, name);
   if (!state.columns.length) state.columns = usual().columns;
-  show();
-  if (view) gone([column.rule]); else wrong("add", column.rule);
+  if (name === added) { show(dropped); wrong("add", column.rule); } else show([...dropped, column.rule]);
 }
 
 function add(name) {
   const column = name.trim();
   wrong("add", "");
-  if (column && !state.columns.includes(column)) { state.columns = [...state.columns, column]; show(); }
+  if (column && !state.columns.includes(column)) { added = column; state.columns = [...state.columns, column]; show(dropped); }
   element("add").value = "";
 }
 

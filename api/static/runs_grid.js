@@ -79,7 +79,9 @@ export class Grid {
     if (!this.rows) return;
     const first = Math.max(0, Math.floor(this.box.scrollTop / HEIGHT) - BEYOND);
     const last = Math.min(this.total, first + Math.ceil(this.box.clientHeight / HEIGHT) + 2 * BEYOND);
-    this.rows.want(first, Math.max(first, last - 1)).catch(this.failed);
+    const { rows } = this;
+    // the same refusal comes to everybody who waits for it, and late to a table that shows others
+    rows.want(first, Math.max(first, last - 1)).catch((error) => { if (rows === this.rows) this.failed(error); });
     const drawn = `${first} ${last} ${this.total}`;
     if (this.drawn === drawn) return;
     this.fill(first, last, this.drawn === null);

@@ -103,12 +103,27 @@ export class Selection {
     } catch (error) { fail(error.message); }
   }
 
-  /** Write the selected runs to a file, or all of the filter if none is selected. */
+  /** Those of *jobs* that are not there any more. */
+  async gone(jobs) {
+    const { rows } = await computed(() => post("/v1/jobs:table", { jobs, columns: ["state"], limit: MOST_SELECTED }));
+    const here = new Set(rows.map(({ id }) => id));
+    return jobs.filter((job) => !here.has(job));
+  }
+
+  /** Write the selected runs to a file, whatever the filter says now; all that it finds, if none is selected. */
   async write(form) {
     const { columns, sort, filter } = this.shown().question;
-    const jobs = this.jobs.size ? [...this.jobs].slice(0, MOST_SELECTED) : null;
+    if (this.jobs.size > MOST_SELECTED) {
+      fail(`${this.runs} are selected, and at most ${MOST_SELECTED.toLocaleString()} can be written to one file. Choose fewer, or select none: then all runs that the filter finds are written.`);
+      return;
+    }
+    const jobs = [...this.jobs];
+    const which = jobs.length ? { jobs } : { filter };
     try {
-      const found = await computed(() => post("/v1/jobs:export", { columns, sort, filter, jobs, form }));
+      fail("");
+      const found = await computed(() => post("/v1/jobs:export", { columns, sort, ...which, form }));
+      const gone = jobs.length ? await this.gone(jobs) : [];
+      if (gone.length) fail(`${gone.length} of the ${this.runs} selected ${gone.length === 1 ? "is" : "are"} not in the file, because ${gone.length === 1 ? "it has" : "they have"} been deleted since: ${gone.join(", ")}.`);
       const text = typeof found === "string" ? found : JSON.stringify(found, null, 1);
       const link = document.createElement("a");
       link.href = URL.createObjectURL(new Blob([text], { type: form === "csv" ? "text/csv" : "application/json" }));

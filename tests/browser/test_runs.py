@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from service.jobs import trash
 from service.store.database import Database
 from tests.browser import seeding
 from tests.browser.test_access import AXE
@@ -191,6 +192,38 @@ def test_a_view_is_saved_shared_by_its_link_and_says_if_its_metric_is_gone(
     expect(page.get_by_label("View", exact=True)).not_to_contain_text("seed zero")
     page.goto(address)
     expect(page.locator("#failure")).to_contain_text("it may have been deleted")
+
+
+def test_columns_of_a_link_that_are_gone_are_all_named_and_the_others_are_shown(
+    page: Page, runs: dict[str, str]
+) -> None:
+    page.goto("/runs?column=name&column=optimizer.lost&column=seed&column=nowhere&sort=name")
+    gone = page.locator("#view-gone")
+    expect(gone).to_contain_text("'optimizer.lost' is not a column")
+    expect(gone).to_contain_text("'nowhere' is not a column")
+    expect(page.locator("#count")).to_have_text(f"{len(runs)} runs")
+    order = "all => all.map(th => th.dataset.column)"
+    assert page.locator("#runs thead th").evaluate_all(order) == ["name", "seed"]
+    expect(gone).to_be_visible()  # also after the rows have come
+
+
+def test_the_file_of_selected_runs_has_them_all_and_names_those_that_were_deleted_since(
+    page: Page, runs: dict[str, str], database: Database
+) -> None:
+    page.goto("/runs?column=name&filter=seed+%3D+0")
+    page.get_by_role("button", name="Select all").click()
+    expect(page.locator("#count")).to_contain_text("3 runs selected")
+    gone = runs["rate 0.1 seed 0"]
+    trash.trash(database, gone)
+    page.get_by_label("Filter", exact=True).fill("seed = 1")
+    page.get_by_role("button", name="Apply").click()
+    expect(page.locator("#count")).to_contain_text("3 runs selected")
+    with page.expect_download() as got:
+        page.get_by_role("button", name="JSON").click()
+    rows = json.loads(Path(got.value.path()).read_text())
+    assert {row["id"] for row in rows} < set(runs.values()) - {gone}
+    assert len(rows) == 2
+    expect(page.locator("#failure")).to_contain_text(f"deleted since: {gone}")
 
 
 @pytest.fixture
