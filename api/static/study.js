@@ -5,7 +5,7 @@ import { point } from "./study_exports.js";
 import { factorsOf, firstView, placeOf, viewsOf } from "./study_factors.js";
 import { heatMap } from "./study_heat.js";
 import { clear, drawCurves, drawMeans } from "./study_lines.js";
-import { fixedValues, keepApart, remember, restore } from "./study_menus.js";
+import { fixedValues, forgetLost, keepApart, keepKnown, remember, restore, tellLost } from "./study_menus.js";
 import * as references from "./study_reference.js";
 import { intervalOf, note, reach, spreadOf, WORDS } from "./study_spread.js";
 import { fill, make } from "./study_table.js";
@@ -102,6 +102,8 @@ async function draw() {
   const showing = [down, across, panels].filter(Boolean);
   references.offer(form.reference, showing);
   restore(form, ["reference"]);
+  keepKnown(chosen, factors);
+  tellLost(element("link-lost"));
   const reference = references.chosen(form.reference, table, factors);
   const where = views[0].where.map((value) => ["where", value]);
   const asked = [...question(), ...where];
@@ -190,7 +192,7 @@ for (const field of [form.metric, form.reduction]) field.addEventListener("chang
 form.around.addEventListener("change", () => (intervalOf(form.around.value) === table?.interval ? again() : reload()));
 for (const select of [form.rows, form.columns, form.panels]) select.addEventListener("change", () => { keepApart(form, select); again(); });
 form.reference.addEventListener("change", again);
-form.addEventListener("change", () => remember(form, chosen));
+form.addEventListener("change", () => { forgetLost(); tellLost(element("link-lost")); remember(form, chosen); });
 element("slice").addEventListener("change", () => curves().catch((error) => fail(error.message)));
 document.addEventListener("themechange", () => visible() && redraw());
 addEventListener("resize", throttled(() => visible() && redraw(), 300));

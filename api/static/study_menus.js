@@ -3,6 +3,7 @@
 const FACTORS = ["rows", "columns", "panels"];
 const FIELDS = ["metric", "reduction", "around", ...FACTORS, "reference"];
 const given = new URLSearchParams(location.search);
+let lost = []; // what the address asks for in vain
 
 /** Set the fields *names* of *form* as the address says, the first time; a menu must offer the value. */
 export function restore(form, names) {
@@ -11,8 +12,32 @@ export function restore(form, names) {
     const value = given.get(name);
     given.delete(name); // what the reader chooses later counts
     if (!field.options || [...field.options].some((option) => option.value === value)) field.value = value;
+    else if (value) lost.push(name === "reference" ? `comparing with ${pair(value)}` : `${name} = ${value}`);
   }
 }
+
+/** A reference in words: it is written as a factor and its value. */
+function pair(value) {
+  try { return JSON.parse(value).join(" = "); } catch { return value; }
+}
+
+/** Take the values out of *chosen* that none of *factors* has: they were in the address. */
+export function keepKnown(chosen, factors) {
+  for (const [name, value] of [...chosen]) {
+    if (factors.find((factor) => factor.name === name)?.values.includes(value)) continue;
+    chosen.delete(name);
+    lost.push(`${name} = ${value}`);
+  }
+}
+
+/** Say in *box* what the address asks for in vain. */
+export function tellLost(box) {
+  box.hidden = lost.length === 0;
+  box.textContent = lost.length ? `This study does not have what the link asks for: ${lost.join("; ")}. The rest is as the link says.` : "";
+}
+
+/** Forget it: the reader has chosen anew. */
+export const forgetLost = () => { lost = []; };
 
 /** The values of factors that are not shown, as the address says. */
 export function fixedValues() {

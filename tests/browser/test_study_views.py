@@ -7,6 +7,7 @@ import io
 import zipfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -83,6 +84,23 @@ def test_a_link_to_a_metric_that_is_gone_says_so(page: Page, study: str) -> None
     page.get_by_label("Metric", exact=True).fill("val/accuracy")
     page.get_by_label("Metric", exact=True).press("Enter")
     expect(page.locator("#lines canvas")).to_be_visible()
+
+
+def test_what_a_link_asks_of_a_study_in_vain_is_named_and_the_rest_is_shown(
+    page: Page, study: str
+) -> None:
+    reference = quote('["normalizer","gone"]')
+    asked = f"rows=batch_size&panels=lost&reference={reference}&where=optimizer.lr%3D7"
+    page.goto(f"/studies/{study}?{asked}")
+    lost = page.locator("#link-lost")
+    expect(lost).to_have_text(
+        "This study does not have what the link asks for: panels = lost; comparing with "
+        "normalizer = gone; optimizer.lr = 7. The rest is as the link says."
+    )
+    expect(page.get_by_label("Rows")).to_have_value("batch_size")
+    expect(page.locator("#lines canvas")).to_be_visible()
+    page.get_by_label("Rows").select_option("normalizer")
+    expect(lost).to_be_hidden()
 
 
 def test_cells_show_their_significance_against_a_chosen_reference(page: Page, study: str) -> None:
