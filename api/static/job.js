@@ -1,6 +1,7 @@
 // The page of one job: live curves, the log, events, artifacts, comparison with other jobs.
 import { ask, at, fail, follow, throttled } from "./app.js";
 import { Chart } from "./charts.js";
+import { duration } from "./runs_values.js";
 import { moment } from "./times.js";
 
 const article = document.getElementById("job");
@@ -189,6 +190,17 @@ function progress(record) {
   readLog();
 }
 
+/** Tell how long the job has run, as the table of runs does. */
+function tellDuration() {
+  const place = document.getElementById("duration");
+  const { from, to } = place.dataset;
+  if (!from) return;
+  const seconds = Math.max(0, (to ? Date.parse(to) : Date.now()) - Date.parse(from)) / 1000;
+  place.textContent = `${duration(to ? seconds : Math.round(seconds))}${to ? "" : " so far"}`;
+  if (!to) setTimeout(tellDuration, 1000);
+}
+
+tellDuration();
 offer(JSON.parse(article.dataset.metrics));
 reload().catch((error) => { if (error.name !== "AbortError") fail(error.message); });
 readLog();

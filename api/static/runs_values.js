@@ -2,11 +2,12 @@
 import { readable } from "./charts.js";
 import { moment } from "./times.js";
 
-/** Write seconds as people say them: 42 s, 3 min 20 s, 2 h 5 min. */
+/** Write seconds as people say them: 42.5 s, 3 min 20 s, 2 h 5 min. */
 export function duration(seconds) {
-  if (seconds < 60) return `${+seconds.toPrecision(3)} s`;
-  const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes} min ${Math.round(seconds % 60)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${+seconds.toPrecision(3)} s`;
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) return `${minutes} min ${whole % 60} s`;
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 

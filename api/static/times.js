@@ -14,8 +14,8 @@ const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 function localize(within) {
   for (const time of within.querySelectorAll("time[datetime]:not([title])")) {
-    time.title = `${time.dateTime} (shown in ${zone})`;
-    time.textContent = moment(time.dateTime);
+    time.title = `${moment(time.dateTime, true)} in ${zone}`;
+    time.textContent = moment(time.dateTime, "seconds" in time.dataset);
   }
 }
 
