@@ -19,6 +19,7 @@ from normlab.errors import InvalidSpec
 from normlab.presentation.beginnings import beginnings
 from normlab.records import ENDED, JobPage
 from normlab.specs.normalizers import BY_KIND
+from normlab.specs.written import as_yaml, in_short
 from service.jobs import listing, reading, workers
 from service.jobs.listing import JobFilters
 from service.store import events
@@ -88,7 +89,8 @@ def show_jobs(request: Request, reader: ReaderDep, state: StateDep, query: Query
     status = 422 if problem else 200
     kinds = list(BY_KIND)
     values = {"kinds": kinds, "sorts": _SORTS, "problem": problem, "after": after}
-    values |= {"section": "/jobs", "projects": reader.projects(query.project)} | _rows(query, page)
+    values |= {"section": "/jobs", "projects": reader.projects(query.project)}
+    values |= _rows(query, page)
     return render(request, "jobs.html", reader, status, **values)
 
 
@@ -132,6 +134,7 @@ def show_job(job: str, request: Request, reader: ReaderDep, state: StateDep) -> 
     comparable = [other for other in others if other.id != detail.id]
     values: dict[str, Any] = {"others": comparable, "section": "/jobs"}
     values["beginnings"] = beginnings(detail)
+    values["written"] = as_yaml(in_short(detail.spec))
     values["may_label"] = reader.may_change(detail.owner, detail.project)
     return render(request, "job.html", reader, job=detail, **values)
 

@@ -14,6 +14,7 @@ from api.rendering import render
 from api.state import StateDep
 from normlab.specs.cells import label
 from normlab.specs.headlines import headline_of
+from normlab.specs.written import as_yaml
 from service.store import events
 from service.studies import decisions, studies
 from service.studies.listing import list_studies
@@ -99,5 +100,6 @@ def show_study(study: str, request: Request, reader: ReaderDep, state: StateDep)
         decision=decision,
         charts=charts,
         label=label,
+        written=as_yaml(detail.spec.model_dump(mode="json", exclude_defaults=True)),
         section=_SECTION,
     )

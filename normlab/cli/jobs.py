@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 
 import typer
 
@@ -38,15 +38,7 @@ from normlab.specs.devices import NAMES
 
 if TYPE_CHECKING:
     from normlab.records import AttemptRecord, JobDetail, JobRecord
-    from normlab.specs.jobs import JobSpec
 
-CHOOSERS = {
-    "normalizer": "kind",
-    "model": "name",
-    "dataset": "name",
-    "optimizer": "name",
-    "schedule": "name",
-}
 COLUMNS = ["job", "name", "state", "normalizer", "model", "dataset", "batch", "seed", "device"]
 
 # of a list in a narrow terminal; `--json` shows all
@@ -146,6 +138,8 @@ def show(
 
 
 def _show(job: JobDetail) -> None:
+    from normlab.specs.written import in_short
+
     print_table(["what", "value"], [fact for fact in _facts(job) if fact[1] is not None])
     if job.last:
         print()
@@ -159,7 +153,7 @@ def _show(job: JobDetail) -> None:
         columns = ["attempt", "worker", "outcome", "from step", "threads", "message"]
         print_table(columns, [_attempt(one) for one in job.attempts])
     print()
-    console().print_json(data=_in_short(job.spec))
+    console().print_json(data=in_short(job.spec))
 
 
 def _facts(job: JobDetail) -> List[Tuple[str, Any]]:
@@ -192,14 +186,6 @@ def _facts(job: JobDetail) -> List[Tuple[str, Any]]:
 def _attempt(one: AttemptRecord) -> List[Any]:
     where = [one.number, one.where, one.outcome or "running", one.resumed_from_step]
     return [*where, one.environment.get("threads"), one.message]
-
-
-def _in_short(spec: JobSpec) -> Dict[str, Any]:
-    full, short = spec.model_dump(mode="json"), spec.model_dump(mode="json", exclude_defaults=True)
-    # the kind of each part is shown even if it is the default
-    for part, tag in CHOOSERS.items():
-        short[part] = {tag: full[part][tag], **short.get(part, {})}
-    return short
 
 
 @commands.command(

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import re
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping
 
 import yaml
 
 from normlab.errors import InvalidSpec
 
+if TYPE_CHECKING:
+    from normlab.specs.jobs import JobSpec
+
+_PARTS = ("normalizer", "model", "dataset", "optimizer", "schedule")  # of every job
 _BEYOND = "nested too deeply, or a number with thousands of digits; a job has neither"
 
 
@@ -86,3 +90,21 @@ def refuse_aliases(text: str, source: str) -> None:
 def as_yaml(spec: Mapping[str, Any]) -> str:
     """Write plain data as YAML that `parse` reads back, in the order of its fields."""
     return str(yaml.safe_dump(dict(spec), sort_keys=False, allow_unicode=True))
+
+
+def in_short(spec: JobSpec) -> Dict[str, Any]:
+    """Return the fields of *spec* that differ from their defaults, and what each part is."""
+    full, short = spec.model_dump(mode="json"), spec.model_dump(mode="json", exclude_defaults=True)
+    for part in _PARTS:
+        short.setdefault(part, {})
+    return {field: _named(full[field], short[field]) for field in full if field in short}
+
+
+def _named(full: Any, short: Any) -> Any:
+    """Add to each part of *short* its kind or name, also where that is the default."""
+    if isinstance(full, list):
+        return [_named(one, left) for one, left in zip(full, short)]
+    if not isinstance(full, dict):
+        return short
+    names = {tag: full[tag] for tag in ("kind", "name") if full.get(tag) is not None}
+    return {**names, **{field: _named(full[field], value) for field, value in short.items()}}
