@@ -23,6 +23,7 @@ from normlab.specs.written import as_yaml, in_short
 from service.jobs import listing, reading, workers
 from service.jobs.listing import JobFilters
 from service.store import events
+from service.studies.listing import names_of
 
 router = APIRouter()
 
@@ -90,7 +91,7 @@ def show_jobs(request: Request, reader: ReaderDep, state: StateDep, query: Query
     kinds = list(BY_KIND)
     values = {"kinds": kinds, "sorts": _SORTS, "problem": problem, "after": after}
     values |= {"section": "/jobs", "projects": reader.projects(query.project)}
-    values |= _rows(query, page)
+    values |= _rows(state, query, page)
     return render(request, "jobs.html", reader, status, **values)
 
 
@@ -100,7 +101,7 @@ def show_job_rows(
     request: Request, reader: ReaderDep, state: StateDep, query: QueryDep
 ) -> Response:
     """Show only the rows, for the script that keeps them up to date."""
-    return render(request, "job_rows.html", reader, **_rows(query, _page(state, query)))
+    return render(request, "job_rows.html", reader, **_rows(state, query, _page(state, query)))
 
 
 @router.get("/jobs/new")
@@ -134,6 +135,7 @@ def show_job(job: str, request: Request, reader: ReaderDep, state: StateDep) -> 
     comparable = [other for other in others if other.id != detail.id]
     values: dict[str, Any] = {"others": comparable, "section": "/jobs"}
     values["beginnings"] = beginnings(detail)
+    values["studies"] = names_of(state.reads, [detail.study] if detail.study else [])
     values["written"] = as_yaml(in_short(detail.spec))
     values["may_label"] = reader.may_change(detail.owner, detail.project)
     return render(request, "job.html", reader, job=detail, **values)
@@ -156,10 +158,11 @@ def _page(state: StateDep, query: ListQuery) -> JobPage:
     return listing.list_jobs(state.reads, query.filters, query.sort, query.cursor, _PAGE_SIZE)
 
 
-def _rows(query: ListQuery, page: JobPage) -> dict[str, Any]:
+def _rows(state: StateDep, query: ListQuery, page: JobPage) -> dict[str, Any]:
     following = page.next_cursor
     return {
         "page": page,
+        "studies": names_of(state.reads, {job.study for job in page.jobs if job.study}),
         "query": query,
         "filtered": bool(set(query.given) - {"sort"}),
         "only_kept": set(query.given) - {"sort"} in ({"trash"}, {"archived"}),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from normlab.records import StudyPage
-from service.store import sight
+from service.store import schema, sight
 from service.store.cursors import decode_cursor, encode_cursor
 from service.store.database import Database
 from service.store.sight import IN_SIGHT
@@ -57,3 +58,13 @@ def list_studies(
         studies=records,
         next_cursor=encode_cursor("studies", [str(found[limit - 1])]) if more else None,
     )
+
+
+def names_of(database: Database, studies: Collection[str]) -> dict[str, str]:
+    """Return the names of those of *studies* that exist, by their ids."""
+    if not studies:
+        return {}
+    s = schema.study.c
+    query = select(s.id, s.name).where(s.id.in_([UUID(study) for study in studies]))
+    with database.autocommit() as connection:
+        return {str(row.id): row.name for row in connection.execute(query)}

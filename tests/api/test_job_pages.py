@@ -20,6 +20,20 @@ STUDY = {
 }
 
 
+def test_lists_and_pages_of_jobs_show_a_study_by_its_name_and_link_to_it(
+    client: httpx.Client, database: Database
+) -> None:
+    log_in(client)
+    alone = submit(database, name="alone").id
+    study = client.post("/v1/studies", json=STUDY).raise_for_status().json()["id"]
+    named = f'<a href="/studies/{study}" title="{study}">small &lt;b&gt;batches&lt;/b&gt;</a>'
+    assert client.get("/jobs").text.count(f"of {named}") == 2
+    assert client.get("/jobs/rows").text.count(f"of {named}") == 2
+    (job, _) = client.get("/v1/jobs", params={"study": study}).json()["jobs"]
+    assert f"<dt>Study</dt><dd>{named}</dd>" in client.get(f"/jobs/{job['id']}").text
+    assert "<dt>Study</dt>" not in client.get(f"/jobs/{alone}").text
+
+
 def test_the_page_of_a_job_shows_its_specification_as_it_would_be_submitted_again(
     client: httpx.Client, database: Database
 ) -> None:
