@@ -16,6 +16,7 @@ export class Selection {
     element("delete").addEventListener("click", () => this.change("delete", "Delete"));
     element("tag").addEventListener("click", () => this.tag());
     element("archive").addEventListener("click", () => this.archive());
+    element("unarchive").addEventListener("click", () => this.send("label", { archived: false }));
     for (const form of ["csv", "json"]) element(form).addEventListener("click", () => this.write(form));
   }
 
@@ -48,8 +49,9 @@ export class Selection {
 
   tell() {
     const selected = this.jobs.size;
-    for (const id of ["compare", "cancel", "delete", "tag", "archive", "none"]) element(id).disabled = selected === 0;
+    for (const id of ["compare", "cancel", "delete", "tag", "archive", "unarchive", "none"]) element(id).disabled = selected === 0;
     element("compare").disabled = selected < 2;
+    element("unarchive").hidden = !/\barchived\b/.test(this.shown().state.filter); // only then can one of them be in the archive
     const total = this.shown().rows.total;
     const what = this.shown().state.grouped ? "group" : "run";
     const all = total === null ? "Loading…" : `${total.toLocaleString()} ${what}${total === 1 ? "" : "s"}`;

@@ -33,6 +33,12 @@ def test_selected_runs_are_tagged_and_archived_together(page: Page, database: Da
     page.get_by_label("Filter").fill('tag = "of the paper" and archived = true')
     page.get_by_role("button", name="Apply").click()
     expect(page.locator("#count")).to_have_text("2 runs")
+    page.get_by_role("button", name="Select all").click()
+    page.get_by_role("button", name="Take out of the archive").click()
+    expect(page.locator("#count")).to_have_text("0 runs")
+    page.get_by_label("Filter").fill('tag = "of the paper"')
+    page.get_by_role("button", name="Apply").click()
+    expect(page.locator("#count")).to_have_text("2 runs")
 
 
 def test_a_page_that_a_busy_server_refuses_is_loaded_again_automatically(
