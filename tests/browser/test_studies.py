@@ -26,7 +26,7 @@ def test_a_study_is_previewed_and_made_in_the_form(page: Page, database: Databas
     page.get_by_label("dataset", exact=True).select_option("digits")
     expect(page.locator("#preview")).to_contain_text("18 cells, 90 epochs")
     page.locator(".axis input[data-part=values]").nth(1).fill("32, many")
-    expect(page.locator(".axis .wrong:visible")).to_contain_text("integer")
+    expect(page.locator(".axis .wrong:visible")).to_contain_text("must be a whole number")
     expect(page.get_by_role("button", name="Run")).to_be_disabled()
     page.locator(".axis input[data-part=values]").nth(1).fill("32, 2")
     expect(page.locator("#preview")).to_contain_text("12 cells")
