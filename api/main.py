@@ -43,7 +43,7 @@ from api.streams import OpenStreams
 from api.things import Things
 from api.wakeups import Wakeups
 from normlab import __version__
-from normlab.specs import starting_weights
+from normlab.specs import registries, starting_weights
 from service.admission import Admission
 from service.inspector import Inspector
 from service.jobs.doorbell import Doorbell, make_doorbell
@@ -168,6 +168,7 @@ def _lifespan(
             stack.callback(state.reads.close)
             stack.callback(state.inspector.close)
             await run_in_threadpool(state.plugins.install)
+            stack.callback(registries.find_with, None)
             starting_weights.find_with(WeightSources(state.database, state.settings.datasets))
             stack.callback(starting_weights.find_with, None)
             await stack.enter_async_context(state.wakeups.listening(state.database.conninfo))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from datetime import date
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type, get_args
 
 from pydantic import BaseModel
@@ -85,7 +86,9 @@ def rule_of(error: Mapping[str, Any]) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, (dict, list, tuple)):
         return "an object" if isinstance(value, dict) else "a list"
-    text = repr(value).encode("ascii", "backslashreplace").decode()
+    # YAML reads a date, which people know as they wrote it
+    plain = value.isoformat() if isinstance(value, date) else repr(value)
+    text = plain.encode("ascii", "backslashreplace").decode()
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -25,11 +25,11 @@ def test_yaml_becomes_a_whole_job_and_a_job_becomes_yaml(client: httpx.Client) -
 @pytest.mark.parametrize(
     ("text", "field", "rule"),
     [
-        ("normalizer: group\nbatch_size: many", "batch_size", "integer"),
+        ("normalizer: group\nbatch_size: many", "batch_size", "whole number"),
         ("normalizer: [", "text", "neither JSON nor YAML"),
         ("- a\n- b", "text", "a mapping"),
         ("normalizer: &a {kind: group}\nmodel: *a", "text", "write it out"),
-        ("normalizer: group\nname: 2026-01-01", "name", "string"),
+        ("normalizer: group\nname: 2026-01-01", "name", "must be text, not 2026-01-01"),
     ],
 )
 def test_what_cannot_be_read_is_a_problem_of_its_field(

@@ -78,7 +78,7 @@ def test_the_priority_is_not_part_of_the_key() -> None:
         ),
         ({"axes": {"lr": [0.1]}}, "axes.lr", "did you mean 'optimizer.lr'?"),
         ({"axes": {"normalizer": ["nope"]}}, "axes.normalizer", "nope"),
-        ({"base": {"epochs": 1.5, "normalizer": "batch"}}, "base.epochs", "integer"),
+        ({"base": {"epochs": 1.5, "normalizer": "batch"}}, "base.epochs", "whole number"),
         (
             {"axes": {"normalizer": ["batch"]}, "exclude": [{"normalizer": "batch"}]},
             "exclude",

@@ -73,7 +73,7 @@ def test_a_twin_in_the_trash_is_none(database: Database, tmp_path: Path) -> None
 
 
 def test_a_twin_that_trains_nothing_or_is_no_job_is_refused(database: Database) -> None:
-    for twin, said in (({"epochs": 0}, "no epochs"), ({"epochs": "many"}, "integer")):
+    for twin, said in (({"epochs": 0}, "no epochs"), ({"epochs": "many"}, "whole number")):
         (problem,) = problems(database, swapped(init_from={"twin": twin}))
         assert problem.field.startswith("init_from.twin")
         assert said in problem.rule
