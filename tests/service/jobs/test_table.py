@@ -100,7 +100,7 @@ def test_only_the_named_jobs_of_a_filter_are_listed(database: Database) -> None:
 
 
 def test_an_unknown_column_is_refused_with_the_nearest(database: Database) -> None:
-    with pytest.raises(InvalidSpec, match=r"'optimizer\.lrr' is no column.*optimizer\.lr"):
+    with pytest.raises(InvalidSpec, match=r"'optimizer\.lrr' is not a column.*optimizer\.lr"):
         read(database, "name", "optimizer.lrr")
 
 
