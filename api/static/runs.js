@@ -14,7 +14,7 @@ let view = null;
 let rows = null;
 let question = null;
 
-const place = (row) => (row.jobs.length > 1 ? at(`/compare?${new URLSearchParams(row.jobs.slice(0, 100).map((job) => ["job", job]))}`) : at(`/jobs/${row.id}`));
+const place = (row) => (row.jobs.length > 1 ? at(`/compare?${new URLSearchParams(row.jobs.map((job) => ["job", job]))}`) : at(`/jobs/${row.id}`));
 const selection = new Selection(() => ({ state, rows, question }), () => grid.redraw(), () => renew());
 const grid = new Grid(element("box"), selection, {
   href: place,

@@ -68,7 +68,7 @@ BROKEN = {
         "    def __init__(self, channels: int): ...",
         "the first argument of a normalizer is num_features",
     ),
-    "named.py": ("import normlab\nnormlab.normalizer('My Norm')", "'My Norm' is no name"),
+    "named.py": ("import normlab\nnormlab.normalizer('My Norm')", "'My Norm' is not a name"),
     "syntax.py": ("def (", "SyntaxError"),
 }
 

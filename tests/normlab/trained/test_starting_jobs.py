@@ -72,7 +72,7 @@ def test_a_study_starts_each_cell_from_the_twin_with_its_seed(
     _, out, _ = cli("show", str(cell.job))
     assert "started from         the weights of its twin with normalizer" in out
     later = {**study, "name": "twins of another seed", "seeds": [batch.spec.seed + 1]}
-    with pytest.raises(InvalidSpec, match=r"init_from.twin: no job has succeeded .* run that one"):
+    with pytest.raises(InvalidSpec, match=r"init_from.twin: .* yet; run the twin first"):
         client.studies.create(later)
 
 

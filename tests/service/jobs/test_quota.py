@@ -42,7 +42,7 @@ def test_a_study_that_does_not_fit_is_refused_as_a_whole_with_the_numbers(
     database: Database,
 ) -> None:
     study(database, "first")
-    with pytest.raises(QuotaExceeded, match=r"8 jobs queued, and this adds 8.* are 10"):
+    with pytest.raises(QuotaExceeded, match=r"8 jobs queued, and this adds 8.* at most 10"):
         study(database, "second")
     assert queued(database) == 8
     assert [s.name for s in list_studies(database).studies] == ["first"]
