@@ -15,6 +15,7 @@ from service.store.database import Database
 from tests.many_jobs import fill
 
 _JOBS = 2_000
+_BATCH = 500  # of leading jobs, however many there are
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_many_jobs_are_sorted_and_filtered_by_a_metric_without_a_look_at_each(
     reads = [of for of in asked if "metric_last" in of[0]]
     assert reads
     loops = [n for of in reads for n in _loops(database, *of)]
-    assert 0 < max(loops) < _JOBS / 10
+    assert 0 < max(loops) <= _BATCH
 
 
 def _loops(database: Database, statement: str, parameters: Any) -> Iterator[int]:
