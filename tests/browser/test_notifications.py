@@ -45,9 +45,9 @@ def test_a_person_who_wants_it_is_told_once_that_a_job_has_ended_on_whatever_pag
     expect(page.get_by_role("button", name="Will tell me when it ends")).to_be_visible()
     page.goto(f"/jobs/{other}")
     expect(button).to_have_attribute("aria-pressed", "false")
+    page.goto("/devices")  # before the end, at which the page of a job loads itself again
     for _ in range(2):
         seeding.finish(database, seeding.claim(database), tmp_path)
-    page.goto("/devices")
     wait_for_nothing_watched(page, found)
     page.goto(f"/jobs/{mine}")
     expect(page.locator("#state")).to_contain_text("succeeded")
