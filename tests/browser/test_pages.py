@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Route, expect
-from sqlalchemy import text
 
 from normlab.events import CheckpointWritten, Finished, Metrics, Progress, Series
 from service.jobs import changes, leases
@@ -363,30 +362,6 @@ def test_a_hundred_curves_of_a_hundred_thousand_points_are_drawn_at_once(
     )
     assert points <= 1280  # never more than the screen has pixels
     assert drawn < 2000
-
-
-def test_a_job_of_a_pack_is_called_packed_and_not_emulated(
-    page: Page, database: Database, tmp_path: Path
-) -> None:
-    job = seeding.submit(database, name="one of four")
-    seeding.finish(database, seeding.claim(database), tmp_path)
-    with database.begin() as connection:
-        connection.execute(text("update job set packed = 4, timing_valid = false"))
-    page.goto("/jobs")
-    expect(page.get_by_role("row", name="one of four")).to_contain_text("cpu packed")
-    page.goto(f"/jobs/{job}")
-    expect(page.get_by_text("its times are those of the whole pack")).to_be_visible()
-    expect(page.get_by_text("emulat")).to_have_count(0)
-
-
-def test_a_job_that_ended_without_a_metric_does_not_promise_curves(
-    page: Page, database: Database
-) -> None:
-    job = seeding.submit(database)
-    changes.cancel(database, job)
-    page.goto(f"/jobs/{job}")
-    expect(page.get_by_text("This job reported no metric before it ended.")).to_be_visible()
-    expect(page.locator("#artifacts")).to_contain_text("It kept no file.")
 
 
 def test_a_card_of_a_telephone_keeps_a_cells_parts_together(page: Page) -> None:

@@ -1,4 +1,4 @@
-"""What the page of a job says before and while it runs, and of what printed nothing."""
+"""What the page of a job says before it runs, while it runs and after, also of what is empty."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
+from sqlalchemy import text
 
 from normlab.events import Finished, Started
-from service.jobs import leases
+from service.jobs import changes, leases
 from service.results import reports
 from service.store.database import Database
 from tests.browser import seeding
@@ -61,3 +62,27 @@ def test_a_running_job_shows_what_it_takes_of_its_machine_with_units(
     assert reports.keep_all(database, claim, [packed])
     page.reload()
     expect(machine).to_contain_text("each shows the resources of the whole process")
+
+
+def test_a_job_of_a_pack_is_called_packed_and_not_emulated(
+    page: Page, database: Database, tmp_path: Path
+) -> None:
+    job = seeding.submit(database, name="one of four")
+    seeding.finish(database, seeding.claim(database), tmp_path)
+    with database.begin() as connection:
+        connection.execute(text("update job set packed = 4, timing_valid = false"))
+    page.goto("/jobs")
+    expect(page.get_by_role("row", name="one of four")).to_contain_text("cpu packed")
+    page.goto(f"/jobs/{job}")
+    expect(page.get_by_text("its times are those of the whole pack")).to_be_visible()
+    expect(page.get_by_text("emulat")).to_have_count(0)
+
+
+def test_a_job_that_ended_without_a_metric_does_not_promise_curves(
+    page: Page, database: Database
+) -> None:
+    job = seeding.submit(database)
+    changes.cancel(database, job)
+    page.goto(f"/jobs/{job}")
+    expect(page.get_by_text("This job reported no metric before it ended.")).to_be_visible()
+    expect(page.locator("#artifacts")).to_contain_text("It kept no file.")
