@@ -51,7 +51,8 @@ def test_without_a_stack_it_starts_one_and_continues_after_an_interruption(
 ) -> None:
     for name in ("NORMLAB_URL", "NORMLAB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    line = ["reproduce", "k", "--quick", "--json"]
+    # ten jobs one after another: when the first one runs, there is much left to interrupt
+    line = ["reproduce", "k", "--quick", "--seeds", "10", "-s", "pack=off", "--json"]
     with tempfile.TemporaryDirectory(prefix="normlab-test-") as folder:
         for name, value in {**SETTINGS, "NORMLAB_DATA_DIR": folder}.items():
             monkeypatch.setenv(name, value)
