@@ -54,7 +54,7 @@ export async function ask(path, options = {}, end = performance.now() + MOST_MS)
     return ask(path, options, end);
   }
   if (!answer.ok) {
-    const error = new Error(body.detail || `The server answered ${answer.status}.`);
+    const error = new Error(body.detail || `The server ${answer.status < 500 ? "refused this" : "failed"} (status ${answer.status}).`);
     error.problem = body;
     throw error;
   }

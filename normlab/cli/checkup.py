@@ -22,6 +22,7 @@ from normlab.stacks.addresses import Address, data_dir_of, resolve
 from normlab.stacks.checks import SET_CLOCKS, Check, Grade
 from normlab.stacks.connection import Connection
 from normlab.stacks.proxies import http_client
+from normlab.stacks.silences import why_silent
 
 PATIENCE_S = 5.0
 HOST_CHECKS_WITHIN_S = 120.0
@@ -65,7 +66,8 @@ def _api(address: Address) -> Iterator[Check]:
             answer = http.get("/readyz")
     except (httpx.HTTPError, NormlabError) as e:
         mend = "start it (`normlab up`), or correct --url"
-        yield Check("API", "bad", f"no answer from {connection.url}: {e}", mend)
+        why = why_silent(e)
+        yield Check("API", "bad", f"no answer from {connection.url}: {why}", mend)
         return
     yield from _readiness(connection, answer)
     yield _clock(answer, (sent + time.time()) / 2)

@@ -12,6 +12,7 @@ from normlab.cli.output import AsJson, examples, print_json
 
 if TYPE_CHECKING:
     from normlab.client.reruns import RerunComparison
+    from normlab.records import JobDetail
 
 
 commands = typer.Typer()
@@ -48,23 +49,30 @@ def rerun(
         try:
             created = start_again(before, source, target, project)
             follow(target, [created.id], quiet=as_json)
-            found = compare(before, target.get(created.id), source, target)
+            now = target.get(created.id)
+            found = compare(before, now, source, target)
         finally:
             if target is not source:
                 target.close()
     if as_json:
         print_json(vars(found))
     else:
-        _say(found, before.id, created.id)
+        say(found, before.id, now)
     return 0 if found.same else 1
 
 
-def _say(found: RerunComparison, before: str, now: str) -> None:
+def say(found: RerunComparison, before: str, now: JobDetail) -> None:
+    """Print whether *now* has reproduced the job *before*, and what differs."""
+    if now.state != "succeeded":
+        why = f": {now.error.message}" if now.error else ""
+        print(f"{now.id}, the rerun of {before}, did not succeed: it is {now.state}{why}")
+        return
     if found.same:
-        print(f"{now} reproduces {before}: weights and metrics are the same to the bit")
+        print(f"{now.id} reproduces {before}: weights and metrics are the same to the bit")
     else:
-        print(f"{now} does not reproduce {before}")
-    for name, a, b in found.metrics:
+        print(f"{now.id} does not reproduce {before}")
+    for name, *values in found.metrics:
+        a, b = ("not reported" if value is None else value for value in values)
         print(f"  {name}: {a} then, {b} now")
     if not found.same and not found.differences:
         print("  nothing that was recorded about code, packages, host and device differs")

@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from normlab.client.session import Client
 from normlab.errors import Conflict
+from normlab.plain_text import NOT_FINITE
 from normlab.records import JobCreated, JobDetail
 from normlab.records.plugins import PluginUpload
 from normlab.specs.measures import is_timing
@@ -24,7 +25,7 @@ class RerunComparison:
 
     Attributes:
         same: whether weights and last metrics agree to the bit.
-        metrics: those whose last values differ, as (name, before, now).
+        metrics: those whose last values differ, as (name, before, now); None: not reported.
         differences: of the environments, one sentence each; what may explain it.
     """
 
@@ -87,7 +88,8 @@ def compare(before: JobDetail, now: JobDetail, source: Client, target: Client) -
 
 def _last_values(job: JobDetail) -> Dict[str, Any]:
     """Return the last value of each metric that is not a measure of time or of the machine."""
-    return {n: found.value for n, found in job.last.items() if not is_timing(n)}
+    values = {n: found.value for n, found in job.last.items() if not is_timing(n)}
+    return {name: NOT_FINITE if value is None else value for name, value in values.items()}
 
 
 def _environment(job: JobDetail) -> Dict[str, Any]:

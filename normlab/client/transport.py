@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 import time
 from contextlib import contextmanager
 from json import dumps
@@ -17,13 +16,12 @@ from pydantic import BaseModel, ValidationError
 from normlab.client.problems import from_problem
 from normlab.errors import InvalidSpec, NormlabError, ServiceUnavailable
 from normlab.stacks.proxies import http_client
+from normlab.stacks.silences import why_silent
 
 API = "/v1"
 TRY_AGAIN = {429, 502, 503, 504}
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
-_SSL = re.compile(r"^\[SSL: \w+\] (.*?)( \(_ssl\.c:\d+\))?$")
-_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 
 
@@ -161,13 +159,8 @@ class Transport:
 
     def unreachable(self, cause: Exception) -> ServiceUnavailable:
         """Return the error for a server that does not answer."""
-        late = isinstance(cause, httpx.TimeoutException)
-        silent = "it took too long" if late else "the connection broke off"
-        reason = _SSL.sub(r"\1", _ERRNO.sub("", str(cause))) or silent
-        if "WRONG_VERSION_NUMBER" in str(cause):
-            reason = "it does not encrypt; begin the address with http://"
         return ServiceUnavailable(
-            f"no answer from {self.url} ({reason}); "
+            f"no answer from {self.url} ({why_silent(cause)}); "
             "is it running? `normlab up` starts a stack here, `normlab doctor` finds the problem"
         )
 

@@ -17,6 +17,7 @@ from normlab.errors import InvalidSpec, ServiceUnavailable
 from normlab.exports.run import Run
 from normlab.plain_text import NAN
 from normlab.stacks.proxies import http_client
+from normlab.stacks.silences import why_silent
 
 _API = "/api/2.0/mlflow/"
 _MOST_METRICS, _MOST_PARAMS = 1000, 100  # in one log-batch request, from MLflow's documentation
@@ -123,7 +124,8 @@ class MlflowServer:
         try:
             return self._http.request(method, path, **request)
         except httpx.TransportError as e:
-            raise ServiceUnavailable(f"no MLflow server answers at {self.url}: {e}") from e
+            why = why_silent(e)
+            raise ServiceUnavailable(f"no MLflow server answers at {self.url}: {why}") from e
 
 
 def _batches(run: Run) -> Iterator[Dict[str, Any]]:
@@ -152,6 +154,6 @@ def _good(answer: httpx.Response) -> httpx.Response:
         said = "" if "html" in answer.headers.get("Content-Type", "") else answer.text
     failed = answer.status_code >= 500
     # the number is all that its operator can look for if it says nothing
-    reason = " ".join(str(said).split())[:300] or f"no reason given, HTTP {answer.status_code}"
+    reason = " ".join(str(said).split())[:300] or f"no reason given (status {answer.status_code})"
     text = f"the MLflow server {'failed' if failed else 'refused'}: {reason}"
     raise ServiceUnavailable(text) if failed else InvalidSpec(text)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Type, TypeVar
+from typing import Any, Mapping, Optional, Type, TypeVar, Union
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo
+from pydantic_core import PydanticCustomError
 from typing_extensions import Annotated
 
 from normlab.plain_text import shown, unseen_in
@@ -51,3 +52,20 @@ class Spec(BaseModel):
     def from_store(cls: Type[_SpecT], raw: Any) -> _SpecT:
         """Read a record that an earlier version accepted; escape text that this one refuses."""
         return cls.model_validate(raw, context={_STORED: True})
+
+
+NAMED = PydanticCustomError("named_type", "must be a name, or an object with its options")
+"""Neither a name nor an object is given where both are accepted."""
+
+
+def or_its_name(spec: Type[Spec]) -> BeforeValidator:
+    """Accept a bare name as short for a *spec* with this `name` and without options."""
+    return BeforeValidator(_spelled_out, json_schema_input_type=Union[str, spec])
+
+
+def _spelled_out(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"name": value}
+    if not isinstance(value, (Mapping, Spec)):
+        raise NAMED
+    return value

@@ -22,7 +22,7 @@ from pydantic import GetJsonSchemaHandler, SerializationInfo, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
-from normlab.specs.base import Spec, is_stored
+from normlab.specs.base import NAMED, Spec, is_stored
 from normlab.specs.registries import Registry
 
 SpecT = TypeVar("SpecT", bound=Spec)
@@ -117,7 +117,7 @@ class ByName(Generic[SpecT]):
         if isinstance(value, str):  # "online" is short for {"kind": "online"}
             value = {self._tag: value}
         if not isinstance(value, Mapping):
-            raise PydanticCustomError("model_type", "must be an object or a name")
+            raise NAMED
         if self._tag not in value:
             value = self._with_default(value)
         return self._named(value[self._tag], info).model_validate(dict(value), context=info.context)

@@ -40,16 +40,16 @@ class Exclusions:
             put(raw, path, copy.deepcopy(value) if isinstance(value, dict) else value)
         for path, values in self._by_value.items():
             value = _at(raw, path)
-            short = value.get("kind", value.get("name")) if isinstance(value, dict) else value
-            found = values.get(_hashable(value), 0) | values.get(_hashable(short), 0)
+            found = values.get(_hashable(value), 0) | values.get(_hashable(_other(path, value)), 0)
             satisfied &= found | self._free[path]
             if not satisfied:
                 return False
         return satisfied != 0
 
 
-SHORT_FOR = {"normalizer": "kind", "init_from": "from"}
-"""The field of an object for which a bare text stands, if that is not `name`."""
+_NAMED = ("model", "dataset", "optimizer", "schedule", "loss")
+SHORT_FOR = {"normalizer": "kind", "init_from": "from", **dict.fromkeys(_NAMED, "name")}
+"""For each field that may be a bare text, the field of an object for which it stands."""
 
 
 def put(raw: Dict[str, Any], path: str, value: Any) -> None:
@@ -58,16 +58,30 @@ def put(raw: Dict[str, Any], path: str, value: Any) -> None:
     for part in parents:
         child = raw.get(part)
         if isinstance(child, str):  # "group" is short for {"kind": "group"}
-            child = {SHORT_FOR.get(part, "name"): child}
+            child = _spelled_out(part, child)
         raw[part] = child = child if isinstance(child, dict) else {}
         raw = child
     raw[last] = value
 
 
 def _at(raw: Any, path: str) -> Any:
+    above = ""
     for part in path.split("."):
+        raw = _spelled_out(above, raw) if isinstance(raw, str) else raw
         raw = raw.get(part) if isinstance(raw, dict) else None
+        above = part
     return raw
+
+
+def _other(path: str, value: Any) -> Any:
+    """Return the other form of *value*: the name of an object, or the object of a name."""
+    if isinstance(value, dict):
+        return value.get("kind", value.get("name"))
+    return _spelled_out(path, value) if path in SHORT_FOR and isinstance(value, str) else value
+
+
+def _spelled_out(field: str, text: str) -> Dict[str, Any]:
+    return {SHORT_FOR.get(field, "name"): text}
 
 
 def _hashable(value: Any) -> Hashable:

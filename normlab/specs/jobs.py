@@ -30,7 +30,7 @@ from typing_extensions import Annotated
 
 from normlab.specs import devices, registries
 from normlab.specs.augmentations import AUGMENTATIONS, AugmentationByName
-from normlab.specs.base import Label, Spec, is_stored
+from normlab.specs.base import Label, Spec, is_stored, or_its_name
 from normlab.specs.datasets import DATASETS
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.json_values import Count
@@ -96,8 +96,14 @@ class JobSpec(Spec):
     normalizer: NormalizerSpec = Field(
         description="the name of a kind, or an object with its options"
     )
-    model: ModelSpec = Field(default_factory=ModelSpec)
-    dataset: DatasetSpec = Field(default_factory=DatasetSpec)
+    model: Annotated[ModelSpec, or_its_name(ModelSpec)] = Field(
+        default_factory=ModelSpec,
+        description="the name of a network, or an object with its options",
+    )
+    dataset: Annotated[DatasetSpec, or_its_name(DatasetSpec)] = Field(
+        default_factory=DatasetSpec,
+        description="the name of a dataset, or an object with its options",
+    )
     task: TaskOptions = Field(
         default_factory=TaskOptions,
         description="options of the dataset's task, if it is your own",
@@ -142,7 +148,9 @@ class JobSpec(Spec):
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="probability that is spread evenly over all classes"
     )
-    loss: Union[LossSpec, None] = Field(None, description="the loss; null: the loss of the task")
+    loss: Union[Annotated[LossSpec, or_its_name(LossSpec)], None] = Field(
+        None, description="the loss; null: the loss of the task"
+    )
     augmentation: AugmentationSpec = Field(default_factory=AugmentationSpec)
     augmentations: Tuple[AugmentationByName, ...] = Field(
         (),

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Tuple, Type, Uni
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
@@ -15,7 +14,7 @@ from pydantic import (
 )
 from typing_extensions import Annotated
 
-from normlab.specs.base import Label, Spec, is_stored
+from normlab.specs.base import Label, Spec, is_stored, or_its_name
 from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.options import checked_options
 from normlab.specs.registries import Registry
@@ -67,10 +66,6 @@ def each_once(parts: Tuple[NamedPart, ...]) -> Tuple[NamedPart, ...]:
     return tuple(found.values())
 
 
-def _named(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
-
-
 def _options_by(part: str, registry: Registry[Any]) -> Callable[[NamedPart, ValidationInfo], Any]:
     def checked(value: NamedPart, info: ValidationInfo) -> NamedPart:
         facts = registry.get(value.name)
@@ -86,8 +81,8 @@ def _options_by(part: str, registry: Registry[Any]) -> Callable[[NamedPart, Vali
 
 
 def _parts(part: str, registry: Registry[Any]) -> Any:
-    in_short = BeforeValidator(_named, json_schema_input_type=Union[str, NamedPart])
-    one = Annotated[NamedPart, AfterValidator(_options_by(part, registry)), in_short]
+    options = AfterValidator(_options_by(part, registry))
+    one = Annotated[NamedPart, options, or_its_name(NamedPart)]
     return Annotated[Tuple[one, ...], AfterValidator(each_once)]
 
 

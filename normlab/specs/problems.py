@@ -26,6 +26,8 @@ _WHAT = {
     "frozen_set": "a list",
 }
 """What a value must be, by the beginning of the type of pydantic's error."""
+_WORDS = {"None": "null", "True": "true", "False": "false"}
+_NO_OBJECT = ("model_type", "model_attributes_type", "dict_type")
 _OF_A_TYPE = re.compile("(" + "|".join(_WHAT) + ")_(type|parsing|parsing_size|from_float)")
 _SIZED = re.compile(r"^\w+ should have (.*) after validation, not (\d+)$")
 _SHOULD = re.compile(r"^(Input|String|Data|URL) should ")
@@ -56,6 +58,8 @@ def _problem(
     rule = rule_of(error)
     if error["type"] == "extra_forbidden" and owner is not None and path:
         rule = _unknown(str(path[-1]), sorted(owner.model_fields), model)
+    if error["type"] in _NO_OBJECT and path:
+        rule = f"must be an object, not {_short(error.get('input'))}{_its_fields(owner, path)}"
     parts = [at, *path] if at else path
     return FieldProblem(".".join(str(part) for part in parts) or "body", rule)
 
@@ -67,7 +71,7 @@ def rule_of(error: Mapping[str, Any]) -> str:
         return message[len("Value error, ") :]
     if error["type"] == "missing":
         return "this field is required"
-    if error["type"] in ("model_type", "model_attributes_type", "dict_type"):
+    if error["type"] in _NO_OBJECT:
         return f"must be a JSON object, not {_short(error.get('input'))}"
     if error["type"] == "union_tag_not_found":
         return f"an object here needs {error['ctx']['discriminator']}, which says what it is"
@@ -80,14 +84,28 @@ def rule_of(error: Mapping[str, Any]) -> str:
         return rule.replace(" item", " character") if isinstance(error["input"], str) else rule
     of_a_type = _OF_A_TYPE.fullmatch(error["type"])
     rule = f"must be {_WHAT[of_a_type[1]]}" if of_a_type else _SHOULD.sub("must ", message)
-    return f"{rule}, not {_short(error.get('input'))}"
+    given = error.get("input")
+    way_out = f": write [{given}]" if rule == "must be a list" and _is_word(given) else ""
+    return f"{rule}, not {_short(given)}{way_out}"
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[\w./-]{1,60}", value) is not None
+
+
+def _its_fields(owner: Optional[Type[BaseModel]], path: Sequence[Any]) -> str:
+    """Name the fields of the object at *path*, a field of *owner*; nothing if it has none."""
+    models = [] if owner is None else _models_of(owner, path[-1])
+    at = ".".join(map(str, path))
+    names = [f"{at}.{name}" for name in models[0].model_fields] if len(models) == 1 else []
+    return f"; its fields are {', '.join(names)}" if names else ""
 
 
 def _short(value: Any) -> str:
     if isinstance(value, (dict, list, tuple)):
         return "an object" if isinstance(value, dict) else "a list"
     # YAML reads a date, which people know as they wrote it
-    plain = value.isoformat() if isinstance(value, date) else repr(value)
+    plain = value.isoformat() if isinstance(value, date) else _WORDS.get(repr(value), repr(value))
     text = plain.encode("ascii", "backslashreplace").decode()
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -11,6 +11,7 @@ import httpx
 
 from normlab.errors import DatasetUnusable, ServiceUnavailable, StorageFull
 from normlab.host.disks import is_full
+from normlab.stacks.silences import why_silent
 
 DownloadProgress = Callable[[int, Optional[int]], None]
 """A function that is called with the number of bytes downloaded, and of all bytes if known."""
@@ -70,7 +71,8 @@ def download(
                 tries = tries + 1 if _size(part) == before else 1
                 if tries >= _TRIES:
                     raise ServiceUnavailable(
-                        f"{url}: {e}; {_size(part)} bytes are kept in {part}; fetch again"
+                        f"{url}: {why_silent(e)}; {_size(part)} bytes are kept in {part}; fetch "
+                        "again"
                     ) from e
                 wait(2.0 ** (tries - 1))
     _accept(url, part, path, checksum)
@@ -101,8 +103,8 @@ def _go_on(client: httpx.Client, url: str, part: Path, progress: DownloadProgres
 def _why_not(answer: httpx.Response) -> str:
     if answer.status_code >= _FAILED:
         return "the server fails at present"
-    said = answer.reason_phrase or f"HTTP {answer.status_code}"
-    return f"the server {_WHY.get(answer.status_code, f'does not give this file: {said}')}"
+    said = f"does not give this file (status {answer.status_code})"
+    return f"the server {_WHY.get(answer.status_code, said)}"
 
 
 def _accept(url: str, part: Path, path: Path, checksum: str) -> None:

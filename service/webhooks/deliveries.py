@@ -13,6 +13,7 @@ import structlog
 from pydantic import SecretStr
 from sqlalchemy import text
 
+from normlab.stacks.silences import why_silent
 from service.store.database import Database
 
 TRIED_FOR = "interval '3 days'"
@@ -98,9 +99,9 @@ class Deliverer:
         }
         try:
             answer = client.post(message.url, content=body, headers=headers)
-            problem = None if answer.is_success else f"answered {answer.status_code}"
+            problem = None if answer.is_success else _refusal(answer)
         except _UNSENT as e:
-            problem = f"{type(e).__name__}: {e}"
+            problem = f"no answer from the receiver: {why_silent(e)}"
         self._note(message, problem)
         return int(problem is None)
 
@@ -114,6 +115,13 @@ class Deliverer:
             connection.execute(_AGAIN, values)
         _log.warning("webhook_not_delivered", url=message.url, kind=message.kind,
                      tries=message.tries, again_in_s=pause_s, reason=problem)  # fmt: skip
+
+
+def _refusal(answer: httpx.Response) -> str:
+    status = f"(status {answer.status_code})"
+    if answer.is_redirect:
+        return f"the receiver names another address {status}; give that one in NORMLAB_WEBHOOKS"
+    return f"the receiver {'failed' if answer.is_server_error else 'refused it'} {status}"
 
 
 def signature(secret: bytes, body: bytes, moment: int) -> str:

@@ -126,7 +126,27 @@ def test_a_receiver_that_is_away_does_not_keep_others_from_their_messages(
     with database.begin() as connection:
         problem = connection.execute(text("select problem from delivery where tries = 1"
                                           " and delivered_at is null")).scalar_one()  # fmt: skip
-    assert "ConnectError" in problem
+    assert problem == "no answer from the receiver: Connection refused"
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (404, "the receiver refused it (status 404)"),
+        (503, "the receiver failed (status 503)"),
+        (301, "the receiver names another address (status 301); give that one in NORMLAB_WEBHOOKS"),
+    ],
+)
+def test_what_a_receiver_says_of_a_message_is_kept_in_words(
+    database: Database, receiver: Receiver, status: int, words: str
+) -> None:
+    made(database, STUDY)
+    finish_all(database)
+    Herald(database, [receiver.url], 0).round()
+    receiver.answers = [status]
+    assert _deliverer(database).round() == 0
+    with database.begin() as connection:
+        assert connection.execute(text("select problem from delivery")).scalar_one() == words
 
 
 @pytest.mark.parametrize("url", ["http://a:x/", "http://a:99999/", "http://a..b/", "nowhere"])

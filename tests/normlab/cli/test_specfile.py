@@ -41,6 +41,12 @@ def test_overrides_are_yaml_at_a_dotted_path(override: str, expected: object) ->
     assert spec == expected
 
 
+@pytest.mark.parametrize("field", ["model", "dataset", "optimizer", "schedule", "loss"])
+def test_an_option_can_be_set_beside_a_bare_name(field: str) -> None:
+    found = read_spec(None, [f"{field}=x", f"{field}.y=1"])
+    assert found == {field: {"name": "x", "y": 1}}
+
+
 def test_overrides_alone_make_a_job() -> None:
     assert read_spec(None, ["normalizer=batch", "epochs=0"]) == {"normalizer": "batch", "epochs": 0}
 

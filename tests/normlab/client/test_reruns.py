@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from normlab.client.reruns import compare
 from normlab.records import JobDetail
@@ -17,7 +17,7 @@ class NoFiles:
         return []
 
 
-def job(loss: float, **environment: Any) -> JobDetail:
+def job(loss: Optional[float], **environment: Any) -> JobDetail:
     attempt: Dict[str, Any] = {"environment": environment}
     last: Dict[str, Any] = {"step": 3, "value": loss}
     found: Dict[str, Any] = {
@@ -42,3 +42,11 @@ def test_a_pack_is_named_as_the_reason_for_other_last_bits() -> None:
 
 def test_two_jobs_alone_are_told_nothing_of_packs() -> None:
     assert told(job(0.5, runtime="cpu"), job(0.6, runtime="cpu")) == []
+
+
+def test_a_metric_that_is_not_finite_differs_from_one_that_was_not_reported() -> None:
+    client: Any = NoFiles()
+    diverged, silent = job(None), job(0.5).model_copy(update={"last": {}})
+    found = compare(diverged, silent, client, client)
+    assert (found.same, found.metrics) == (False, [("val/loss", "not finite", None)])
+    assert compare(diverged, job(None), client, client).metrics == []

@@ -106,7 +106,7 @@ def test_a_server_that_does_not_serve_its_files_is_refused_with_advice(tmp_path:
     ("answer", "error", "said"),
     [
         (httpx.Response(400, json={"message": "a bad name"}), InvalidSpec, "refused: a bad name$"),
-        (httpx.Response(503, html="<p>busy"), ServiceUnavailable, "no reason given, HTTP 503$"),
+        (httpx.Response(503, html="<p>busy"), ServiceUnavailable, r"given \(status 503\)$"),
     ],
 )
 def test_what_the_server_says_is_told_and_its_number_only_if_it_says_nothing(

@@ -33,6 +33,15 @@ def test_a_rule_matches_by_value_by_short_name_and_within(rule: Dict[str, Any], 
     assert Exclusions([rule]).leave_out({"normalizer": GROUP, "batch_size": 2}) is out
 
 
+@pytest.mark.parametrize("path", ["normalizer", "dataset", "optimizer"])
+def test_a_rule_about_a_name_finds_a_value_that_is_only_a_name(path: str) -> None:
+    tag = "kind" if path == "normalizer" else "name"
+    for rule in ({path: "x"}, {path: {tag: "x"}}, {f"{path}.{tag}": "x"}):
+        assert Exclusions([rule]).leave_out({path: "x"})
+        assert Exclusions([rule]).leave_out({path: {tag: "x"}})
+        assert not Exclusions([rule]).leave_out({path: "y"})
+
+
 def test_a_short_name_within_a_path_counts_as_an_object() -> None:
     coordinates = {"normalizer": "group", "normalizer.groups": 2}
     assert Exclusions([{"normalizer": "group"}]).leave_out(coordinates)

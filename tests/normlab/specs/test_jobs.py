@@ -23,6 +23,15 @@ def test_a_bare_name_stands_for_its_object() -> None:
     assert short == long
 
 
+@pytest.mark.parametrize("field", ["model", "dataset", "loss", "optimizer", "schedule"])
+def test_whatever_has_a_name_is_the_same_job_by_its_name_alone(field: str) -> None:
+    name = {"model": "resnet20", "dataset": "digits", "loss": "binary_cross_entropy"}
+    name.update(optimizer="lion", schedule="step")
+    short, long = job(**{field: name[field]}), job(**{field: {"name": name[field]}})
+    assert (short, short.fingerprint()) == (long, long.fingerprint())
+    assert JobSpec.model_validate_json(short.model_dump_json()) == long
+
+
 def test_an_optimizer_without_a_name_is_sgd() -> None:
     assert job(optimizer={"lr": 0.05}).optimizer.name == "sgd"
 

@@ -99,7 +99,11 @@ def test_the_message_of_our_own_rule_is_kept() -> None:
 
 
 def test_the_error_for_a_wrong_shape_names_the_right_one() -> None:
-    assert problem(model="resnet20") == ("model", "must be a JSON object, not 'resnet20'")
+    assert problem(model=20) == ("model", "must be a name, or an object with its options, not 20")
+    fields = "ema.decay, ema.every, ema.start"
+    assert problem(ema=0.99) == ("ema", f"must be an object, not 0.99; its fields are {fields}")
+    assert problem(hooks="mine") == ("hooks", "must be a list, not 'mine': write [mine]")
+    assert problem(dataset=None)[1].endswith("not null")
 
 
 def test_an_unprintable_value_is_shown_in_ascii() -> None:

@@ -39,6 +39,15 @@ def test_a_path_reaches_into_a_short_name() -> None:
     assert [c.spec.normalizer.model_dump()["groups"] for c in cells] == [2, 4]
 
 
+def test_names_of_datasets_and_networks_form_axes_and_bases() -> None:
+    fields = {"base": {"normalizer": "batch", "model": "resnet20"}, "axes": {"model.width": [8]}}
+    (cell,) = expand(StudySpec.model_validate({"name": "s", **fields}))
+    assert (cell.spec.model.name, cell.spec.model.width) == ("resnet20", 8)
+    axes = {"dataset": ["digits", {"name": "digits"}, "shapes32"]}
+    cells = expand(StudySpec.model_validate({"name": "s", **fields, "axes": axes}))
+    assert [cell.spec.dataset.name for cell in cells] == ["digits", "shapes32"]
+
+
 def test_an_axis_that_repeats_a_value_gives_the_cell_once() -> None:
     cells = expand(study(axes={"normalizer": ["batch", {"kind": "batch"}]}))
     assert len(cells) == 1
