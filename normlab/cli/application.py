@@ -39,6 +39,7 @@ from normlab.cli import (
     weights,
     worker,
 )
+from normlab.cli.completed_values import Command
 from normlab.cli.forms import with_forms
 from normlab.cli.output import examples
 from normlab.errors import InvalidSpec, NormlabError, QuotaExceeded, ServiceUnavailable, told
@@ -103,6 +104,7 @@ for below in (app, *(one.typer_instance for one in app.registered_groups)):
         if command.callback:
             command.help = _paragraphs(getdoc(command.callback) or "")
             command.callback = with_forms(command.callback)
+            command.cls = Command
 
 
 def _say_version(wanted: bool) -> None:

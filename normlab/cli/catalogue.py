@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence
 
 import typer
 
-from normlab.cli.completion import kinds, networks
+from normlab.cli.completion import kinds, networks, part_names
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json, print_rows, print_table, size
 from normlab.errors import NotFound
@@ -71,7 +71,7 @@ def models(
 def parts(
     ctx: typer.Context,
     name: Optional[str] = typer.Argument(
-        None, help="Show the options of this part.", show_default=False
+        None, help="Show the options of this part.", show_default=False, autocompletion=part_names
     ),
     as_json: bool = AsJson,
 ) -> None:

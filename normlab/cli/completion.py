@@ -70,12 +70,24 @@ def fields(ctx: typer.Context, incomplete: str) -> List[str]:
     return [f"{name}=" for name in known if name.startswith(incomplete)]
 
 
+def study_fields(ctx: typer.Context, incomplete: str) -> List[str]:
+    """Complete the fields of a study, and those of the job that its cells share."""
+    from normlab.specs.problems import field_names
+    from normlab.specs.studies import StudySpec
+
+    if incomplete.startswith("base."):
+        return [f"base.{found}" for found in fields(ctx, incomplete[len("base.") :])]
+    known = [f"{name}=" for name in dict.fromkeys(field_names(StudySpec)) if name != "base"]
+    return [name for name in [*known, "base."] if name.startswith(incomplete)]
+
+
 def _values(ctx: typer.Context, field: str, incomplete: str) -> List[str]:
     from normlab.specs.jobs import JobSpec
     from normlab.specs.problems import field_words
 
-    asked = {"normalizer": kinds, "normalizer.kind": kinds, "model.name": networks}
-    complete = {**asked, "dataset.name": data}.get(field)
+    whole, dot, option = field.partition(".")
+    by_name = {"normalizer": kinds, "model": networks, "dataset": data}
+    complete = by_name.get(whole) if not dot or option in ("kind", "name") else None
     if complete is not None:
         return complete(ctx, incomplete)
     known = dict.fromkeys(field_words(JobSpec, field))
@@ -122,6 +134,23 @@ def groupings(ctx: typer.Context, incomplete: str) -> List[str]:
     study = ctx.params.get("study")
     found = _asked(ctx, lambda client: client.studies.summary(study).paths) if study else None
     return [path for path in [*(found or []), "seed"] if path.startswith(incomplete)]
+
+
+def project_names(ctx: typer.Context, incomplete: str) -> List[str]:
+    """Complete the names of projects."""
+    found = _asked(ctx, lambda client: client.projects.list()) or []
+    return [one.name for one in found if one.name.startswith(incomplete)]
+
+
+def part_names(ctx: typer.Context, incomplete: str) -> List[Tuple[str, str]]:
+    """Complete the names of tasks, metrics, hooks and other parts."""
+    found = _asked(ctx, lambda client: client.parts()) or []
+    return [(one.name, one.part) for one in found if one.name.startswith(incomplete)]
+
+
+def pages(ctx: typer.Context, incomplete: str) -> List[Tuple[str, str]]:
+    """Complete jobs and studies, which have pages."""
+    return [*job_ids(ctx, incomplete), *study_names(ctx, incomplete)]
 
 
 def one_of(*words: str) -> Callable[[str], List[str]]:

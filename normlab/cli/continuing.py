@@ -6,7 +6,7 @@ from typing import Optional
 
 import typer
 
-from normlab.cli.completion import JobArgument
+from normlab.cli.completion import JobArgument, project_names
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples
 from normlab.cli.submitting import Wait, tell
@@ -34,7 +34,9 @@ def go_on(
         False, help="Continue even if the longer schedule has other learning rates up to here."
     ),
     project: Optional[str] = typer.Option(
-        None, help="The project of the new job; default: that of the earlier job."
+        None,
+        help="The project of the new job; default: that of the earlier job.",
+        autocompletion=project_names,
     ),
     wait: bool = Wait,
     as_json: bool = AsJson,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Dict, Optional
 
 import typer
 
+from normlab.cli.completion import metric_names, one_of
 from normlab.cli.connecting import connect
 from normlab.cli.decisions import print_verdicts
 from normlab.cli.output import AsJson, examples, print_json
@@ -27,9 +28,12 @@ Metric = typer.Option(
     "-m",
     help="The metric that is compared; default: val/accuracy, or what the task has in its place.",
     show_default=False,
+    autocompletion=metric_names,
 )
 Reduction = typer.Option(
-    "last", help="How a job's metric becomes one number: last, best, area or mean_last:K."
+    "last",
+    help="How a job's metric becomes one number: last, best, area or mean_last:K.",
+    autocompletion=one_of("last", "best", "area", "mean_last:"),
 )
 Axis = typer.Option(None, help="The path whose values are compared.")
 Wait = typer.Option(True, help="Show progress until all is decided, or the limit is met.")

@@ -1,9 +1,10 @@
-"""Why a list of jobs is empty: an unknown name, a filter that no job fits, or no job at all."""
+"""Why a list is empty: an unknown name, a filter that nothing fits, or nothing there at all."""
 
 from __future__ import annotations
 
 import difflib
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
 
 from normlab.errors import InvalidSpec
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
     from normlab.client import Client
 
 _METRIC = re.compile(r"[a-z]\w*/[\w./-]+")
-_NONE = "no jobs found; queue one: normlab submit job.yaml"
+_NONE = "no jobs found; queue one: normlab submit -s normalizer=batch"
+_NO_STUDY = "no studies found; run one from a file that `normlab study run --help` shows"
 _NONE_FITS = "no job fits; `normlab ls` alone lists the newest of all"
 _FEW = 5  # names, all of which are told
 
@@ -65,7 +67,22 @@ def why_none(
     if archived:
         some = list(client.list(limit=1, archived="only"))
         return "no archived job fits" if some else "no job is archived"
-    return _NONE_FITS if list(client.list(limit=1)) else _NONE
+    if list(client.list(limit=1)):
+        return _NONE_FITS
+    hidden = list(client.list(limit=1, archived="only"))
+    return "no jobs found but archived ones: normlab ls --archived" if hidden else _NONE
+
+
+def why_no_study(client: Client, project: Optional[str], archived: bool) -> str:
+    """Say why no study is listed: of *project* if it is given, those in the archive or others."""
+    within = f" in the project {project}" if project else ""
+    if archived:
+        return f"no study{within} is archived"
+    if list(islice(client.studies.list(project, "only"), 1)):
+        return f"no studies found{within} but archived ones: normlab study ls --archived"
+    if project and list(islice(client.studies.list(), 1)):
+        return f"no study is in the project {project}; `normlab study ls` alone lists all"
+    return _NO_STUDY
 
 
 def why_none_is_best(client: Client, metric: str, where: Optional[str], **filters: Any) -> str:
@@ -73,7 +90,7 @@ def why_none_is_best(client: Client, metric: str, where: Optional[str], **filter
     narrowed = {name: value for name, value in filters.items() if value is not None}
     if where is not None:
         narrowed["filter"] = where
-    if narrowed and not list(client.list(limit=1, **narrowed)):
+    if not list(client.list(limit=1, **narrowed)):
         return why_none(client, where)
     among = " among those that fit" if narrowed else ""
     return f"no job{among} has succeeded with a value of {metric}"

@@ -13,6 +13,7 @@ from normlab.cli.completion import (
     columns,
     conditions,
     kinds,
+    one_of,
     states,
     study_names,
 )
@@ -34,7 +35,7 @@ from normlab.cli.output import (
 )
 from normlab.cli.projects import OfProject
 from normlab.presentation.headlines import in_accuracys_place
-from normlab.specs.devices import NAMES
+from normlab.specs.devices import KINDS, NAMES
 
 if TYPE_CHECKING:
     from normlab.records import AttemptRecord, JobDetail, JobRecord
@@ -67,7 +68,7 @@ def ls(
         help="queued, running, succeeded, failed or cancelled.",
         autocompletion=states,
     ),
-    device: Optional[str] = typer.Option(None, help=f"{NAMES}."),
+    device: Optional[str] = typer.Option(None, help=f"{NAMES}.", autocompletion=one_of(*KINDS)),
     kind: Optional[str] = typer.Option(
         None, "--normalizer", help="A kind of normalizer.", autocompletion=kinds
     ),

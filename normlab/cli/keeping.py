@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional
 
 import typer
 
+from normlab.cli.completion import project_names
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, print_rows, print_table, size
 from normlab.errors import FieldProblem, InvalidSpec
@@ -26,7 +27,9 @@ EXAMPLES = (
 
 def keep(
     ctx: typer.Context,
-    name: str = typer.Argument(..., help="The name of a project.", show_default=False),
+    name: str = typer.Argument(
+        ..., help="The name of a project.", show_default=False, autocompletion=project_names
+    ),
     rules: Optional[List[str]] = typer.Argument(
         None, metavar="[RULE=VALUE]...", help=f"{', '.join(_DAYS + _WORDS)}; days may be none."
     ),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 import typer
 
+from normlab.cli.completion import project_names
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_rows, size
 from normlab.errors import FieldProblem, InvalidSpec
@@ -19,7 +20,12 @@ _FIELDS = (
     "requests_per_minute",
 )  # fmt: skip
 OfOwner: Optional[str] = typer.Option(None, "--owner", help="The owner; '*' is each owner.")
-OfProject: Optional[str] = typer.Option(None, "--project", help="The project; '*' is each project.")
+OfProject: Optional[str] = typer.Option(
+    None,
+    "--project",
+    help="The project; '*' is each project.",
+    autocompletion=project_names,
+)
 
 
 commands = typer.Typer(

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
 
 import typer
 
-from normlab.cli.completion import JobArgument, JobsArgument, conditions, metric_names, study_names
+from normlab.cli.completion import (
+    JobArgument,
+    JobsArgument,
+    conditions,
+    metric_names,
+    pages,
+    study_names,
+)
 from normlab.cli.connecting import connect
 from normlab.cli.empty_lists import refuse_unknown, why_none_is_best
 from normlab.cli.output import (
@@ -205,7 +212,9 @@ def _follow(client: Client, job: str, metric: Optional[List[str]], points: int) 
 @commands.command("open", epilog=examples("normlab open", "normlab open 5f0c9a41 --print"))
 def open_page(
     ctx: typer.Context,
-    job: Optional[str] = typer.Argument(None, help="A job or a study, by id; default: all jobs."),
+    job: Optional[str] = typer.Argument(
+        None, help="A job or a study, by id; default: all jobs.", autocompletion=pages
+    ),
     only_print: bool = typer.Option(False, "--print", help="Only print the address."),
     as_json: bool = AsJson,
 ) -> None:

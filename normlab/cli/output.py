@@ -109,12 +109,22 @@ def print_rows(
     rows: Sequence[Sequence[Any]],
     spare: Sequence[str] = (),
     kind: Optional[Type[BaseModel]] = None,
+    none: str = "",
 ) -> None:
-    """Print *found* as JSON, or the *rows* that tell of it; *kind*: of a list that may be empty."""
+    """
+    Print *found* as JSON, or the *rows* that tell of it.
+
+    Args:
+        spare: columns that are omitted in a narrow terminal, in this order.
+        kind: of a list that may be empty.
+        none: what people read in place of an empty list.
+    """
     if as_json:
         print_json(found, columns=kind.model_fields if kind else ())
-    else:
+    elif rows or not none:
         print_table(columns, rows, spare=spare)
+    if not rows and none:
+        print(none, file=sys.stderr)
 
 
 def print_table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from normlab.records.plugins import PluginRecord
 
 _DIGEST = re.compile("^[0-9a-f]{64}$")
+
+_NONE = (
+    "no code was given to the stack; give some for one job with `normlab submit --code FILE.py`, "
+    "or for all with `normlab up --with FILE.py`"
+)
 
 Code = typer.Option(
     [],
@@ -42,16 +48,21 @@ def plugins(ctx: typer.Context, as_json: bool = AsJson) -> int:
 
     Exits 1 if a plugin of the operator's cannot be used.
     """
+    from normlab.records.plugins import PluginRecord
+
     with connect(ctx) as client:
         found = client.plugins.list()
     if as_json:
-        print_json(found)
+        print_json(found, [*found.plugins, *found.troubles], PluginRecord.model_fields)
         return 1 if found.troubles else 0
     rows = [
         [p.name, p.digest[:12], "every job" if p.everywhere else f"uploaded by {p.owner}", _adds(p)]
         for p in found.plugins
     ]
-    print_table(["plugin", "digest", "for", "adds"], rows)
+    if rows:
+        print_table(["plugin", "digest", "for", "adds"], rows)
+    elif not found.troubles:
+        print(_NONE, file=sys.stderr)
     for trouble in found.troubles:
         print(f"\n{trouble.name} cannot be used: {trouble.reason}")
         if trouble.traceback:

@@ -7,6 +7,7 @@ from typing import Optional
 import typer
 
 from normlab.cli import keeping
+from normlab.cli.completion import one_of, project_names
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, ago, examples, print_rows, print_told
 
@@ -15,11 +16,18 @@ Project: Optional[str] = typer.Option(
     "--project",
     envvar="NORMLAB_PROJECT",
     help="A project; default: `default`, or the only one that you may submit to.",
+    autocompletion=project_names,
 )
 OfProject: Optional[str] = typer.Option(
-    None, "--project", envvar="NORMLAB_PROJECT", help="Only those of this project."
+    None,
+    "--project",
+    envvar="NORMLAB_PROJECT",
+    help="Only those of this project.",
+    autocompletion=project_names,
 )
-Name = typer.Argument(..., help="The name of a project.", show_default=False)
+Name = typer.Argument(
+    ..., help="The name of a project.", show_default=False, autocompletion=project_names
+)
 Owner = typer.Argument(
     ..., help="An owner of tokens; '*' is everybody with a token.", show_default=False
 )
@@ -58,7 +66,8 @@ def list_projects(ctx: typer.Context, as_json: bool = AsJson) -> None:
         for p in found
     ]
     columns = ["project", "your role", "jobs", "studies", "members", "age", "note"]
-    print_rows(found, as_json, columns, rows, kind=ProjectRecord)
+    none = "you are in no project; an admin adds you: normlab project add PROJECT OWNER"
+    print_rows(found, as_json, columns, rows, kind=ProjectRecord, none=none)
 
 
 @commands.command(epilog=examples("normlab project members vision"))
@@ -69,7 +78,8 @@ def members(ctx: typer.Context, name: str = Name, as_json: bool = AsJson) -> Non
     with connect(ctx) as client:
         found = client.projects.get(name).members
     rows = [(m.owner, m.role, ago(m.added_at)) for m in found]
-    print_rows(found, as_json, ["member", "role", "age"], rows, kind=MemberRecord)
+    none = f"{name} has no member; add one: normlab project add {name} OWNER"
+    print_rows(found, as_json, ["member", "role", "age"], rows, kind=MemberRecord, none=none)
 
 
 @commands.command(
@@ -87,6 +97,7 @@ def add(
         "submit",
         help="read, submit (also add, and change one's own) or admin (also change everything, and "
         "the members).",
+        autocompletion=one_of("read", "submit", "admin"),
     ),
     as_json: bool = AsJson,
 ) -> None:

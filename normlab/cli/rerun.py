@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Optional
 
 import typer
 
-from normlab.cli.completion import JobArgument
+from normlab.cli.completion import JobArgument, project_names
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json
 
@@ -30,7 +30,9 @@ def rerun(
     to: Optional[str] = typer.Option(None, metavar="URL", help="Another stack; default: the same."),
     to_token: Optional[str] = typer.Option(None, "--to-token", help="The token for --to."),
     project: Optional[str] = typer.Option(
-        None, help="The project of the new job; default, on the same stack: that of the old one."
+        None,
+        help="The project of the new job; default, on the same stack: that of the old one.",
+        autocompletion=project_names,
     ),
     as_json: bool = AsJson,
 ) -> int:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, List, Optional
 
 import typer
 
-from normlab.cli.completion import study_names
+from normlab.cli.completion import study_fields, study_names
 from normlab.cli.connecting import connect
-from normlab.cli.empty_lists import refuse_unknown
+from normlab.cli.empty_lists import refuse_unknown, why_no_study
 from normlab.cli.output import (
     AsJson,
     ago,
@@ -34,7 +34,12 @@ Study = typer.Argument(
     autocompletion=study_names,
 )
 Set = typer.Option(
-    [], "--set", "-s", metavar="FIELD=VALUE", help="Set a field, for example base.epochs=2."
+    [],
+    "--set",
+    "-s",
+    metavar="FIELD=VALUE",
+    help="Set a field, for example base.epochs=2.",
+    autocompletion=study_fields,
 )
 SPARE = ["age", "varies"]  # of a list in a narrow terminal
 STATES = ("succeeded", "running", "queued", "planned", "failed", "cancelled", "pruned", "missing")
@@ -60,7 +65,11 @@ def run(
     file: str = File,
     overrides: List[str] = Set,
     extend: Optional[str] = typer.Option(
-        None, "--extend", metavar="STUDY", help="Extend this study to the larger grid of the file."
+        None,
+        "--extend",
+        metavar="STUDY",
+        help="Extend this study to the larger grid of the file.",
+        autocompletion=study_names,
     ),
     project: Optional[str] = Project,
     code: List[str] = Code,
@@ -134,11 +143,12 @@ def ls(
         found = list(client.studies.list(project, "only" if archived else None))
         if not found:
             refuse_unknown(client, project=project)
+        none = "" if found else why_no_study(client, project, archived)
     shorts = short_ids([study.id for study in found])
     rows = [[short, s.name, s.state, _counts(s), ", ".join(s.paths), ago(s.created_at)]
             for short, s in zip(shorts, found)]  # fmt: skip
     columns = ["study", "name", "state", "cells", "varies", "age"]
-    print_rows(found, as_json, columns, rows, SPARE, StudyRecord)
+    print_rows(found, as_json, columns, rows, SPARE, StudyRecord, none)
 
 
 @commands.command(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Iterator, List, Optional, Union
 
 import typer
 
+from normlab.cli.completion import one_of
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, ago, examples, print_json, print_rows, print_told, short_ids
 from normlab.errors import FieldProblem, InvalidSpec
@@ -45,7 +46,9 @@ def create(
     ctx: typer.Context,
     owner: str = typer.Argument(..., help="The owner whose jobs it may change."),
     scope: List[str] = typer.Option(
-        ["read"], help="read, submit (includes read) or admin (includes all)."
+        ["read"],
+        help="read, submit (includes read) or admin (includes all).",
+        autocompletion=one_of("read", "submit", "admin"),
     ),
     expires: Optional[str] = typer.Option(
         None, help="When it expires: in 90d, 12h, 30m, or on 2030-01-31; default: never."
@@ -80,7 +83,9 @@ def list_tokens(
         ]
         for short, t in zip(short_ids([t.id for t in found]), found)
     ]
-    print_rows(found, as_json, _COLUMNS, rows, _SPARE, TokenRecord)
+    whose = "there is no token" if owner is None else f"there is no token of {owner}"
+    none = f"{whose}; create one: normlab token create {owner or 'OWNER'}"
+    print_rows(found, as_json, _COLUMNS, rows, _SPARE, TokenRecord, none)
 
 
 @commands.command(epilog=examples("normlab token revoke 5f0c9a41"))

@@ -117,7 +117,8 @@ def usage(ctx: typer.Context, as_json: bool = AsJson) -> None:
         found = client.trash.usage()
     rows = [(one.owner, one.jobs, size(one.bytes), size(one.trashed_bytes)) for one in found]
     columns = ["owner", "jobs", "storage", "of it in the trash"]
-    print_rows(found, as_json, columns, rows, kind=OwnerUsage)
+    none = "no job takes storage; queue one: normlab submit -s normalizer=batch"
+    print_rows(found, as_json, columns, rows, kind=OwnerUsage, none=none)
 
 
 def _refuse_both(jobs: Optional[List[str]], study: Optional[List[str]]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 import typer
 
-from normlab.cli.completion import JobArgument
+from normlab.cli.completion import JobArgument, one_of
 from normlab.cli.connecting import connect
 from normlab.cli.output import SHORT_ID, AsJson, examples, print_json, print_table
 from normlab.errors import InvalidSpec
@@ -42,7 +42,11 @@ def weights(
         None, "--out", "-o", help="The file to write; default: weights-JOB.safetensors, here."
     ),
     form: str = typer.Option(
-        "safetensors", "--format", "-f", help=f"{' or '.join(FORMATS)} (a program; needs torch)."
+        "safetensors",
+        "--format",
+        "-f",
+        help=f"{' or '.join(FORMATS)} (a program; needs torch).",
+        autocompletion=one_of(*FORMATS),
     ),
     names: bool = typer.Option(False, "--list", help="Write nothing; list the tensors."),
     data_root: Optional[Path] = typer.Option(

@@ -113,6 +113,10 @@ def test_values_of_fields_that_are_one_of_a_few_are_completed(context: Any) -> N
     assert completion.fields(context, "dataset.name=dig") == ["dataset.name=digits"]
     assert completion.fields(context, "deterministic=t") == ["deterministic=true"]
     assert completion.fields(context, "batch_size=") == []
+    assert completion.fields(context, "model=unet") == ["model=unet"]
+    assert completion.fields(context, "dataset=dig") == ["dataset=digits"]
+    assert completion.study_fields(context, "base.dataset=dig") == ["base.dataset=digits"]
+    assert completion.study_fields(context, "seed") == ["seeds="]
 
 
 def test_what_results_take_is_completed(context: Any, database: Database) -> None:
@@ -128,6 +132,30 @@ def test_filters_orders_and_states_are_completed(context: Any, job: str) -> None
     assert completion.columns(context, "-val/") == ["-val/accuracy"]
     assert completion.columns(context, "batch") == ["batch_size"]
     assert completion.states("r") == ["running"]
+
+
+def test_an_order_that_begins_with_a_minus_is_completed_by_a_shell(
+    url: str, job: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(completion, "PATIENCE_S", 60.0)
+    monkeypatch.setenv("_NORMLAB_COMPLETE", "complete_bash")
+    before = f"normlab --url {url} --token {OPERATORS_TOKEN} ls"
+    for words, offered in (
+        ("--sort -val/", ["-val/accuracy"]),
+        ("--trash --so", ["--sort"]),
+        ("--trash --filter val/a", ["val/accuracy"]),
+    ):
+        monkeypatch.setenv("COMP_WORDS", f"{before} {words}")
+        monkeypatch.setenv("COMP_CWORD", str(f"{before} {words}".count(" ")))
+        with pytest.raises(SystemExit):
+            run([])
+        assert capsys.readouterr().out.split() == offered
+
+
+def test_projects_parts_and_pages_are_completed(context: Any, job: str) -> None:
+    assert completion.project_names(context, "def") == ["default"]
+    assert completion.part_names(context, "adam") == [("adamw", "optimizer")]
+    assert completion.pages(context, job[-8:]) == [(job[-8:], "succeeded batch")]
 
 
 def test_studies_are_completed_by_names_that_a_shell_takes_as_one_word(
