@@ -6,10 +6,12 @@ import re
 
 from markupsafe import Markup, escape
 
+from normlab.plain_text import shown
 from normlab.specs.options import OptionRecord
 
 _EMPTY = re.compile(r"^null(: ?| )(?P<words>.+)$")
 _CODE = re.compile(r"`([^`]+)`|\*(\w+)\*")
+_TICKED = re.compile(r"`([^`]+)`")
 
 
 def hint(option: OptionRecord) -> Markup:
@@ -22,7 +24,12 @@ def hint(option: OptionRecord) -> Markup:
     known = "; ".join(fact for fact in facts if fact)
     text = "; ".join(parts) + (f" ({known})" if known else "")
     told = [text] if text else []
-    return Markup("").join(_marked(". ".join([*told, f"Empty: {empty}"] if empty else told)))
+    return _marked(". ".join([*told, f"Empty: {empty}"] if empty else told), _CODE)
+
+
+def marked(message: str) -> Markup:
+    """Return *message* with what is in backticks in `code` elements."""
+    return _marked(shown(message), _TICKED)
 
 
 def when_empty(option: OptionRecord) -> str:
@@ -54,11 +61,11 @@ def _default(option: OptionRecord) -> str:
     return f"default {shown}"
 
 
-def _marked(text: str) -> list[Markup | str]:
-    found: list[Markup | str] = []
+def _marked(text: str, code: re.Pattern[str]) -> Markup:
+    found = Markup("")
     end = 0
-    for match in _CODE.finditer(text):
-        found += [escape(text[end : match.start()])]
-        found += [Markup("<code>{}</code>").format(match[1] or match[2])]
+    for match in code.finditer(text):
+        found += escape(text[end : match.start()])
+        found += Markup("<code>{}</code>").format(next(filter(None, match.groups())))
         end = match.end()
-    return [*found, escape(text[end:])]
+    return found + escape(text[end:])

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader
 from starlette.responses import Response
 
 from api.callers import CALLER, Caller
-from api.hints import hint, meaning, when_empty
+from api.hints import hint, marked, meaning, when_empty
 from api.root_path import inner_path, root_of
 from api.template_addresses import Addresses
 from normlab.plain_text import NOT_FINITE, shown
@@ -39,6 +39,7 @@ _templates = Jinja2Templates(
 )
 _TITLES = {431: "The request is too long"}  # where the words of HTTP would say nothing
 _templates.env.globals["device_kinds"] = KINDS
+_templates.env.filters["marked"] = marked
 _templates.env.globals |= {"hint": hint, "meaning": meaning, "when_empty": when_empty}
 _templates.env.globals |= {"in_accuracys_place": in_accuracys_place, "not_finite": NOT_FINITE}
 

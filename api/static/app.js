@@ -1,4 +1,5 @@
 // Code for every page: the theme, action buttons, and error messages.
+import { marked } from "./marked.js";
 
 const themeButton = document.getElementById("theme");
 themeButton.addEventListener("click", () => {
@@ -16,7 +17,7 @@ export const at = (path) => root + path;
 
 export function fail(message) {
   const box = document.getElementById("failure");
-  box.textContent = message;
+  box.replaceChildren(...marked(message));
   box.hidden = !message;
 }
 

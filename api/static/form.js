@@ -1,5 +1,6 @@
 // The job form: converts fields to a spec and back, and shows problems beside their fields.
 import { tryOut } from "./app.js";
+import { marked } from "./marked.js";
 
 export class JobForm {
   constructor(form) {
@@ -36,7 +37,7 @@ export class JobForm {
   spec() {
     const spec = {};
     for (const input of this.inputs) {
-      if (isDefault(input) && !needed(input)) continue;
+      if ((isDefault(input) && !needed(input)) || isUnset(input)) continue;
       put(spec, input.dataset.path, valueOf(input));
     }
     for (const [name, part] of Object.entries(spec)) {
@@ -114,7 +115,7 @@ export class JobForm {
     const line = input.closest(".field").querySelector(":scope > .wrong");
     input.setAttribute("aria-invalid", "true");
     input.setAttribute("aria-errormessage", line.id);
-    line.textContent = rule;
+    line.replaceChildren(...marked(rule));
     line.hidden = false;
     for (let around = input.closest("details"); around; around = around.parentElement.closest("details")) around.open = true;
     return true;
@@ -122,6 +123,9 @@ export class JobForm {
 }
 
 const isDefault = (input) => JSON.stringify(valueOf(input)) === JSON.stringify(JSON.parse(input.dataset.default));
+
+/** An empty field that cannot be none has its default, which is shown in it. */
+const isUnset = (input) => valueOf(input) === null && input.dataset.nullable === undefined;
 
 const optionsOf = (box) => [...box.closest(".part").querySelectorAll("[data-option]")];
 
@@ -131,7 +135,7 @@ function showOptions(box) {
 }
 
 function partOf(box) {
-  const changed = optionsOf(box).filter((input) => !isDefault(input));
+  const changed = optionsOf(box).filter((input) => !isDefault(input) && !isUnset(input));
   const options = Object.fromEntries(changed.map((input) => [input.dataset.option, valueOf(input)]));
   return changed.length ? { name: box.value, ...options } : box.value;
 }
@@ -150,7 +154,7 @@ export function valueOf(input) {
   if (input.type === "checkbox") return input.checked;
   if (input.dataset.chooser !== undefined) return input.value;
   const text = input.value.trim();
-  if (text === "") return input.dataset.type === "list" ? [] : null;
+  if (text === "") return input.dataset.type === "list" && input.dataset.nullable === undefined ? [] : null;
   if (input.dataset.type === "integer" || input.dataset.type === "number") {
     const number = Number(text);
     return Number.isFinite(number) ? number : text;

@@ -1,5 +1,6 @@
 // The job or study of a form in YAML, both ways, and what differs from the job that it was copied from.
 import { post } from "./app.js";
+import { marked } from "./marked.js";
 
 const things = document.getElementById("axes") ? "studies" : "jobs";
 const part = document.getElementById("yaml-part");
@@ -7,7 +8,7 @@ const text = document.getElementById("yaml");
 const wrong = document.getElementById("yaml-wrong");
 
 function complain(message) {
-  wrong.textContent = message;
+  wrong.replaceChildren(...marked(message));
   wrong.hidden = !message;
   text.toggleAttribute("aria-invalid", Boolean(message));
 }

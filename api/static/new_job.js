@@ -3,6 +3,7 @@ import { at, fail, inProject, post, throttled } from "./app.js";
 import { uploading } from "./code_upload.js";
 import { JobForm, validate } from "./form.js";
 import { compare, reading, write } from "./form_yaml.js";
+import { marked } from "./marked.js";
 
 const element = document.getElementById("form");
 const form = new JobForm(element);
@@ -15,7 +16,7 @@ let asked = 0; // only the latest answer is shown: an earlier one is of another 
 
 function line(text, name = "p", kind = "") {
   const p = document.createElement(name);
-  p.textContent = text;
+  p.append(...marked(text));
   p.className = kind;
   return p;
 }

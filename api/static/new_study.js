@@ -3,6 +3,7 @@ import { at, fail, inProject, post, throttled, tryOut } from "./app.js";
 import { uploading } from "./code_upload.js";
 import { JobForm } from "./form.js";
 import { reading, write } from "./form_yaml.js";
+import { marked } from "./marked.js";
 import { counted } from "./numbers.js";
 
 const element = document.getElementById("form");
@@ -52,6 +53,13 @@ function scalar(text) {
   return Number.isFinite(Number(text)) ? Number(text) : text;
 }
 
+/** Write *found* for `values` to read: short where nothing is lost by it, and otherwise as JSON. */
+function written(found) {
+  const isProxied = ({ kind, proxy, ...others }) => kind && proxy === true && !Object.keys(others).length;
+  const short = found.map((v) => (v !== null && typeof v === "object" && isProxied(v) ? `${v.kind}+proxy` : v)).join(", ");
+  return JSON.stringify(values(short)) === JSON.stringify(found) ? short : found.map((v) => JSON.stringify(v)).join(", ");
+}
+
 function study() {
   const found = [];
   for (const row of axes.children) {
@@ -60,13 +68,15 @@ function study() {
     if (part("linked").checked && found.length) Object.assign(found.at(-1), axis);
     else found.push(axis);
   }
-  const written = document.getElementById("study-seeds").value;
-  const seeds = values(written);
+  const seedsText = document.getElementById("study-seeds").value;
+  const seeds = values(seedsText);
+  const base = form.spec();
+  if (found.some((axis) => "normalizer" in axis)) delete base.normalizer; // each cell has that of the axis
   const spec = {
     name: document.getElementById("study-name").value.trim(),
-    base: { ...form.spec(), ...keptOfBase },
+    base: { ...base, ...keptOfBase },
     axes: found,
-    seeds: seeds.length === 1 && !written.includes(",") ? seeds[0] : seeds,
+    seeds: seeds.length === 1 && !seedsText.includes(",") ? seeds[0] : seeds,
     ...kept,
   };
   if (!document.getElementById("study-reuse").checked) spec.reuse = false;
@@ -83,7 +93,7 @@ function complain(problems) {
     const place = row || element.querySelector(`#study-${field.split(".")[0]}`)?.closest(".field");
     if (!place || field.startsWith("base.")) continue;
     const line = place.querySelector(".wrong");
-    line.textContent = rule;
+    line.replaceChildren(...marked(rule));
     line.hidden = false;
     place.querySelector("input").setAttribute("aria-invalid", "true");
   }
@@ -92,7 +102,7 @@ function complain(problems) {
 
 function line(text, name = "p", kind = "") {
   const p = document.createElement(name);
-  p.textContent = text;
+  p.append(...marked(text));
   p.className = kind;
   return p;
 }
@@ -150,7 +160,7 @@ function fill(spec) {
   document.getElementById("study-reuse").checked = spec.reuse ?? true;
   form.refill(spec.base ?? {});
   axes.replaceChildren();
-  for (const axis of spec.axes ?? []) Object.entries(axis).forEach(([path, v], i) => addAxis(path, v.map((x) => JSON.stringify(x)).join(", "), i > 0));
+  for (const axis of spec.axes ?? []) Object.entries(axis).forEach(([path, v], i) => addAxis(path, written(v), i > 0));
   keep(spec);
 }
 

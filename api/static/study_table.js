@@ -40,7 +40,9 @@ export function fill(table) {
   body.append(...table.rows.slice(0, MOST_ROWS).map((row) => tableRow(row, texts)));
   const thead = make("thead");
   thead.append(head);
-  document.getElementById("table").replaceChildren(thead, body);
+  const kind = { t: "Student's t", bootstrap: "bootstrap" }[table.interval];
+  const caption = make("caption", `Mean over seeds; ± half, low and high: the ${+(100 * table.confidence).toFixed(10)} % interval (${kind}), whatever the pictures have around a mean.`);
+  document.getElementById("table").replaceChildren(caption, thead, body);
   const left = table.rows.length - MOST_ROWS;
   document.getElementById("table-left").textContent = left > 0 ? `The first ${MOST_ROWS} of ${table.rows.length} rows. The exports contain all rows.` : "";
 }

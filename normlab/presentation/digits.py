@@ -38,6 +38,13 @@ def shown(rows: Sequence[Tuple[Optional[float], Optional[float]]]) -> List[Shown
     return [_shown(mean, half, apart) for mean, half in rows]
 
 
+def like(text: Shown, value: float) -> str:
+    """Write *value* with as many decimals as the mean of *text* has."""
+    if "e" in text.mean:
+        return f"{value:.{_LEAST - 1}e}"
+    return f"{value:.{len(text.mean.partition('.')[2])}f}"
+
+
 def decimals_apart(means: Iterable[float]) -> int:
     """Return the fewest decimals at which *means* that differ in six digits look different."""
     distinct = np.array(sorted({float(f"{mean:.{_MOST - 1}e}") for mean in means}))

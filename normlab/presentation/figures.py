@@ -60,7 +60,7 @@ def beside(question: FigureQuestion) -> Dict[str, str]:
     return {
         "means.csv": comma_separated(means(question.table, question.against)),
         "seeds.csv": comma_separated(tidy(question.table)),
-        "table.tex": latex(question.table),
+        "table.tex": latex(question.table, question.spread),
         "figure.json": question.model_dump_json(indent=2, exclude={"form"}) + "\n",
     }
 

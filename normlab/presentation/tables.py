@@ -9,21 +9,22 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from normlab.errors import InvalidSpec
 from normlab.presentation.columns import plain_cell, typed_columns
-from normlab.presentation.digits import shown
+from normlab.presentation.digits import Shown, like, shown
+from normlab.presentation.spreads import ends
 from normlab.records import DifferenceRow, DifferenceTable, ResultRow, ResultTable
 
 _LATEX = {c: "\\" + c for c in "&%$#_{}"}
 _LATEX.update({"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"})
 
 
-def pivot(table: ResultTable) -> Tuple[List[str], List[List[str]]]:
+def pivot(table: ResultTable, spread: str = "interval") -> Tuple[List[str], List[List[str]]]:
     """
     Arrange a table as papers print it: the first path down, the others across.
 
     With one path, or none, there is one row per combination, with its mean and number of seeds; so
     there is if each value of the first path has one of the second, where most of a grid is empty.
     """
-    texts = cells(table)
+    texts = cells(table, spread)
     if len(table.group_by) != 2 or _is_a_choice(table):
         head = [*table.group_by, table.metric, "n"]
         return head, [[*row.labels.values(), text, str(row.n)]
@@ -42,17 +43,30 @@ def _is_a_choice(table: ResultTable) -> bool:
     return len(set(down)) == len(table.rows) and len(set(across)) > 1
 
 
-def cells(table: ResultTable) -> List[str]:
+def cells(table: ResultTable, spread: str = "interval") -> List[str]:
     """
-    Show each row: mean, half width of its interval, and the cells without a value by state.
+    Show each row: mean, what is around it, and the cells without a value by state.
 
-    `0.915 ± 0.004 (1 failed, 2 queued)`, with the digits of `normlab.presentation.digits`.
+    `0.915 ± 0.004 (1 failed, 2 queued)`, with the digits of `normlab.presentation.digits`. A mean
+    has the same digits whatever is around it: `0.915 (0.911 to 0.920)`.
     """
     texts = shown([(row.mean, row.half) for row in table.rows])
     return [
-        (str(text) or "—") + (f" ({absent})" if absent else "")
-        for text, absent in zip(texts, map(without, table.rows))
+        (_around(row, text, spread) or "—") + (f" ({absent})" if absent else "")
+        for row, text, absent in zip(table.rows, texts, map(without, table.rows))
     ]
+
+
+def _around(row: ResultRow, text: Shown, spread: str) -> str:
+    if spread == "interval":
+        return str(text)
+    found = ends(row, spread)
+    if found is None:
+        return text.mean
+    if spread == "sd":
+        return f"{text.mean} ± {row.sd:.2g}"
+    low, high = (like(text, end) for end in found)
+    return f"{text.mean} ({low} to {high})"
 
 
 def without(row: ResultRow) -> str:
@@ -68,15 +82,15 @@ def markdown(table: ResultTable) -> str:
     return "\n".join([*text, "", f"{_caption(table)}", ""])
 
 
-def latex(table: ResultTable) -> str:
-    """Render as a LaTeX table; needs the package booktabs."""
-    head, lines = pivot(table)
+def latex(table: ResultTable, spread: str = "interval") -> str:
+    """Render as a LaTeX table, with *spread* around means; needs the package booktabs."""
+    head, lines = pivot(table, spread)
     rows = [" & ".join(_escaped(c) for c in row) + r" \\" for row in lines]
     return "\n".join(
         [
             r"\begin{table}",
             r"  \centering",
-            rf"  \caption{{{_escaped(_caption(table))}}}",
+            rf"  \caption{{{_escaped(_caption(table, spread))}}}",
             rf"  \begin{{tabular}}{{l{'c' * (len(head) - 1)}}}",
             r"    \toprule",
             "    " + " & ".join(_escaped(c) for c in head) + r" \\",
@@ -114,6 +128,7 @@ def means(table: ResultTable, against: Optional[DifferenceTable] = None) -> List
     """
     List one record for each row: coordinates, number of seeds, mean, spread, and what is missing.
 
+    low and high are the ends of the interval, smallest and largest those of the seeds.
     With *against* also the difference from its reference, with the interval and the adjusted p.
     """
     columns = typed_columns([row.coordinates for row in table.rows])
@@ -125,6 +140,8 @@ def means(table: ResultTable, against: Optional[DifferenceTable] = None) -> List
             "sd": row.sd,
             "low": row.low,
             "high": row.high,
+            "smallest": min(row.values.values(), default=None),
+            "largest": max(row.values.values(), default=None),
             "without": without(row),
             **_difference(row, table, against),
         }
@@ -199,13 +216,15 @@ def render(table: ResultTable, form: str) -> str:
     return FORMATS[form](table)
 
 
-def _caption(table: ResultTable) -> str:
-    percent = f"{table.confidence * 100:g}"
+def _caption(table: ResultTable, spread: str = "interval") -> str:
+    around = {
+        "interval": f"with the {table.confidence * 100:g} % {table.interval} interval",
+        "sd": "± standard deviation",
+        "range": "(smallest to largest seed)",
+    }.get(spread, "")
     chosen = "".join(f", {path} = {name}" for path, name in table.where.items())
-    return (
-        f"{table.metric} ({table.reduction}){chosen}, mean over seeds with the {percent} % "
-        f"{table.interval} interval."
-    )
+    told = f"mean over seeds {around}".rstrip()
+    return f"{table.metric} ({table.reduction}){chosen}, {told}."
 
 
 def _escaped(text: str) -> str:

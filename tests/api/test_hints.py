@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from api.forms import job_form
-from api.hints import hint, meaning, when_empty
+from api.hints import hint, marked, meaning, when_empty
 from normlab.specs.options import OptionRecord
 
 
@@ -52,3 +52,10 @@ def test_the_page_of_a_kind_says_none_where_the_specification_says_null() -> Non
         "scaled together; none: all"
     )
     assert meaning(option("nullable words stay", nullable=True)) == "nullable words stay"
+
+
+def test_a_message_has_its_names_as_code_and_no_markup_of_its_own() -> None:
+    assert marked("run `normlab up`, <b> or *x*") == (
+        "run <code>normlab up</code>, &lt;b&gt; or *x*"
+    )
+    assert marked("a \u202e name") == r"a \u202e name"

@@ -65,16 +65,18 @@ def test_the_tutorial_ends_with_a_figure_and_its_numbers(
     expect(page.locator("#heat tbody td").first).to_contain_text(" to ")
     wide, room = page.evaluate("[heat.scrollWidth, heat.clientWidth]")
     assert wide <= room
-    shown = [text.split("\n")[0] for text in page.locator("#heat tbody td").all_inner_texts()]
+    cells = [text.split("\n") for text in page.locator("#heat tbody td").all_inner_texts()]
     with page.expect_download() as download:
         reader.press("link", "All, with its numbers (ZIP)")
     with zipfile.ZipFile(download.value.path()) as archive:
         means = list(csv.DictReader(io.StringIO(archive.read("means.csv").decode())))
         table = archive.read("table.tex").decode()
         assert archive.read("figure.pdf").startswith(b"%PDF")
-    for text, line in zip(shown, means, strict=True):
+    for (text, around, *_), line in zip(cells, means, strict=True):
         assert float(text) == pytest.approx(float(line["val/accuracy"]), abs=1e-3)
-        assert text in table
+        low, high = around.partition(",")[0].split(" to ")
+        assert float(low) == pytest.approx(float(line["smallest"]), abs=1e-3)
+        assert f"{text} ({low} to {high})" in table
     reader.press("link", "Copy to a new study")
     reader.fill("seeds", "8")
     expect(page.locator("#preview")).to_contain_text("27 cells already computed")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -45,6 +47,34 @@ def test_a_form_starts_from_a_recipe_and_its_hints_have_no_null(page: Page) -> N
     expect(page.get_by_label("name", exact=True)).to_have_value("timm ResNet-50 A3")
     expect(page.locator("#f-optimizer-name")).to_have_value("lamb")
     expect(page.locator("#f-augmentations-0-name")).to_have_value("random_resized_crop")
+
+
+def as_json(page: Page) -> Any:
+    return json.loads(page.locator("#json").text_content() or "null")
+
+
+def test_what_is_not_filled_in_is_no_field_of_the_job(page: Page) -> None:
+    page.goto("/jobs/new")
+    expect(page.locator("#verdict")).to_contain_text("32 samples per update")
+    assert as_json(page) == {"normalizer": {"kind": "batch"}}
+    expect(page.locator("#f-sharding")).to_have_value("")
+    size = page.get_by_role("textbox", name="batch size")
+    size.fill("8")
+    expect(page.locator("#verdict")).to_contain_text("8 samples per update")
+    size.fill("")
+    expect(page.locator("#verdict")).to_contain_text("32 samples per update")
+    expect(size).to_have_attribute("placeholder", "32")
+    assert as_json(page) == {"normalizer": {"kind": "batch"}}
+
+
+def test_an_empty_field_that_can_be_none_is_none(page: Page) -> None:
+    page.goto("/jobs/new")
+    page.get_by_text("Options of batch", exact=True).click()
+    momentum = page.locator("#f-batch-normalizer-momentum")
+    expect(momentum).to_have_attribute("placeholder", "the average over all batches")
+    momentum.fill("")
+    expect(page.locator("#json")).to_contain_text("momentum", use_inner_text=False)
+    assert as_json(page)["normalizer"] == {"kind": "batch", "momentum": None}
 
 
 def test_parts_of_a_copied_job_stay_in_its_order_and_are_no_change(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -39,6 +40,42 @@ def test_a_study_goes_through_yaml_and_back_and_keeps_what_the_form_does_not_sho
     expect(page.locator("#kept")).to_contain_text("exclude")
     expect(page.locator("#preview")).to_contain_text("1 cell, 2 epochs to train")
     assert "exclude:" in as_yaml(page, "mine")
+
+
+def test_a_normalizer_that_varies_is_none_that_all_cells_share(page: Page) -> None:
+    page.goto("/studies/new")
+    assert "base: {}\n" in as_yaml(page, "seeds: 2")
+    page.get_by_label("Option").first.select_option("epochs")
+    page.get_by_label("Values").first.fill("1, 2")
+    assert "  normalizer:\n    kind: batch\n" in as_yaml(page, "epochs:")
+
+
+@pytest.mark.parametrize(
+    ("varied", "shown"),
+    [
+        ({"normalizer": ["batch", {"kind": "group", "proxy": True}]}, "batch, group+proxy"),
+        ({"normalizer": ["batch", {"kind": "group", "groups": 2}]},
+         '"batch", {"groups":2,"kind":"group"}'),
+        ({"optimizer.lr": [0.1, 0.01]}, "0.1, 0.01"),
+        ({"freeze": [["1.*", "2.*"], []]}, '["1.*","2.*"], []'),
+    ],
+)  # fmt: skip
+def test_values_of_a_copied_study_are_written_as_people_write_them(
+    page: Page, database: Database, varied: dict[str, Any], shown: str
+) -> None:
+    base = {"normalizer": "batch", "dataset": {"name": "digits"}}
+    study = made(database, {"name": "first", "base": base, "axes": [varied], "seeds": 2})
+    page.goto(f"/studies/new?from={study}")
+    expect(page.get_by_label("Values")).to_have_value(shown)
+    expect(page.locator("#preview")).to_contain_text("4 cells")
+    copied = json.loads(page.locator("#json").text_content() or "null")
+    assert copied["axes"] == [varied]
+
+
+def test_names_in_a_preview_are_set_as_code(page: Page) -> None:
+    page.goto("/studies/new")
+    expect(page.locator("#preview code").first).to_have_text("pack")
+    expect(page.locator("#preview")).not_to_contain_text("`")
 
 
 def test_a_copied_study_is_the_same_study(page: Page, database: Database) -> None:

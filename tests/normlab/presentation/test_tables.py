@@ -14,6 +14,7 @@ from normlab.presentation.tables import (
     comma_separated,
     latex,
     markdown,
+    means,
     parquet,
     pivot,
     render,
@@ -93,6 +94,34 @@ def test_markdown_and_latex_hold_every_cell() -> None:
         assert "95 " in text
     assert r"val/accuracy" in latex(GRID)
     assert r"batch\_size" in latex(GRID)
+
+
+@pytest.mark.parametrize(
+    ("spread", "cell", "said"),
+    [
+        ("interval", r"0.900 $\pm$ 0.012", r"mean over seeds with the 95 \% t interval."),
+        ("sd", r"0.900 $\pm$ 0.014", r"mean over seeds $\pm$ standard deviation."),
+        ("range", "0.900 (0.890 to 0.910)", "mean over seeds (smallest to largest seed)."),
+        ("none", "& 0.900 &", "mean over seeds."),
+    ],
+)
+def test_latex_has_around_a_mean_what_its_figure_has(spread: str, cell: str, said: str) -> None:
+    spread_out = table(row("batch", 32, sd=0.01414), row("batch", 2, 0.7, sd=0.01414))
+    text = latex(spread_out, spread)
+    assert cell in text
+    assert f"val/accuracy (last), {said}" in text
+
+
+def test_one_seed_has_nothing_around_it_whatever_is_asked_for() -> None:
+    one = table(row("batch", 2, 0.91236, n=1, low=None, high=None, values={0: 0.91236}))
+    assert [cells(one, spread) for spread in ("sd", "range", "none")] == [["0.9124"]] * 3
+
+
+def test_means_have_the_smallest_and_the_largest_seed() -> None:
+    found = means(table(row("batch", 2), row("batch", 8, None)))
+    assert [(line["smallest"], line["largest"]) for line in found] == [
+        (pytest.approx(0.89), pytest.approx(0.91)), (None, None),
+    ]  # fmt: skip
 
 
 def test_csv_has_one_line_per_job() -> None:
