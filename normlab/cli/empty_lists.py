@@ -7,7 +7,7 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
 
-from normlab.errors import InvalidSpec
+from normlab.errors import InvalidSpec, NotFound
 
 if TYPE_CHECKING:
     from normlab.client import Client
@@ -47,6 +47,15 @@ def refuse_unknown(client: Client, **asked: Optional[str]) -> None:
         raise InvalidSpec(f"there is no {option} {name!r}{_instead(name, known)}")
 
 
+def refuse_unknown_metric(client: Client, name: str) -> None:
+    """Raise NotFound if nobody has reported the metric *name*, or it cannot be one."""
+    unknown = _unknown_metric(client, name)
+    if unknown is None and "/" not in name:
+        unknown = f"{name!r} is not the name of a metric, which has a group, as val/accuracy has"
+    if unknown is not None:
+        raise NotFound(unknown)
+
+
 def why_none(
     client: Client, *texts: Optional[str], trash: bool = False, archived: bool = False
 ) -> str:
@@ -58,7 +67,7 @@ def why_none(
         trash: those in the trash were asked for.
         archived: those in the archive were.
     """
-    unknown = _unknown_metric(client, *texts)
+    unknown = _unknown_metrics(client, *texts)
     if unknown is not None:
         return unknown
     if trash:
@@ -96,14 +105,15 @@ def why_none_is_best(client: Client, metric: str, where: Optional[str], **filter
     return f"no job{among} has succeeded with a value of {metric}"
 
 
-def _unknown_metric(client: Client, *texts: Optional[str]) -> Optional[str]:
+def _unknown_metrics(client: Client, *texts: Optional[str]) -> Optional[str]:
+    names = _METRIC.findall(" ".join(filter(None, texts)))
+    return next(filter(None, (_unknown_metric(client, name) for name in names)), None)
+
+
+def _unknown_metric(client: Client, name: str) -> Optional[str]:
     from normlab.client.tables import unknown_metric
 
-    for name in _METRIC.findall(" ".join(filter(None, texts))):
-        unknown = unknown_metric(client.transport, name)
-        if unknown is not None:
-            return unknown
-    return None
+    return unknown_metric(client.transport, name)
 
 
 def _has_jobs(client: Client, **filters: str) -> bool:

@@ -16,7 +16,7 @@ from normlab.cli.completion import (
     study_names,
 )
 from normlab.cli.connecting import connect
-from normlab.cli.empty_lists import refuse_unknown, why_none_is_best
+from normlab.cli.empty_lists import refuse_unknown, refuse_unknown_metric, why_none_is_best
 from normlab.cli.output import (
     AsJson,
     console,
@@ -110,7 +110,6 @@ def best(
     as_json: bool = AsJson,
 ) -> None:
     """List the succeeded jobs with the best last value of a metric."""
-    from normlab.client.tables import unknown_metric
     from normlab.presentation.intervals import smaller_is_better
     from normlab.records import JobRecord
 
@@ -119,13 +118,13 @@ def best(
     with connect(ctx) as client:
         study_id = None if study is None else client.studies.study_id(study)
         filters: Dict[str, Any] = {"study": study_id, "project": project}
+        if "/" not in metric:  # by which no list can be sorted
+            refuse_unknown_metric(client, metric)
         listed = client.list(limit=limit, sort=sort, state="succeeded", filter=where, **filters)
         found = [job for job in listed if last(job, metric) is not None]
         if not found:
             refuse_unknown(client, project=project)
-            unknown = unknown_metric(client.transport, metric)
-            if unknown is not None:
-                raise NotFound(unknown)
+            refuse_unknown_metric(client, metric)
             print(why_none_is_best(client, metric, where, **filters), file=sys.stderr)
     if as_json:
         print_json(found, columns=JobRecord.model_fields)

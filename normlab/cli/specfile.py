@@ -41,7 +41,8 @@ def apply_override(spec: Dict[str, Any], override: str) -> None:
     names = path.strip().split(".")
     if not equals or not all(names):
         raise InvalidSpec(f"--set {override}: write FIELD=VALUE, such as --set optimizer.lr=0.05")
-    with said_of(f"--set {override[:60]}", "the value is not YAML"):
+    quoted = f"""the value is not YAML; put text into quotes, as in '{path}="..."'"""
+    with said_of(f"--set {override[:60]}", quoted):
         value = value_of(text)
     _set(spec, names, value, override)
 

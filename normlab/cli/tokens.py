@@ -124,9 +124,9 @@ def _tokens(ctx: typer.Context) -> Iterator[Union[Tokens, HostTokens]]:
 
 
 def _whole(tokens: Union[Tokens, HostTokens], text: str) -> str:
-    from normlab.client.references import References
+    from normlab.client.references import Place, References
 
-    return References("token", lambda part: (t.id for t in tokens.list())).full(text)
+    return References("token", Place(lambda part: (t.id for t in tokens.list()))).full(text)
 
 
 def _show(issued: TokenIssued, *, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import islice
-from typing import Callable, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 from uuid import UUID
 
 from normlab.client.paging import all_items
@@ -18,22 +18,31 @@ _NAMED = 5  # candidates in an error message
 Candidates = Callable[[str], Iterator[str]]
 
 
+class Place(NamedTuple):
+    """
+    Where things are looked for, such as the trash.
+
+    Attributes:
+        candidates: yields the ids that contain a text, and perhaps others.
+        named: yields the ids of things with exactly this name; None: they have no names.
+    """
+
+    candidates: Candidates
+    named: Optional[Candidates] = None
+
+
 class References:
     """
     Completes references to one kind of thing to its ids, and caches them.
 
     Args:
         kind: "job" or "study", for messages.
-        candidates: yields the ids that contain a text, and perhaps others.
-        named: yields the ids of things with exactly this name; None: they have no names.
+        places: each is looked at if nothing fits in those before it.
     """
 
-    def __init__(
-        self, kind: str, candidates: Candidates, named: Optional[Candidates] = None
-    ) -> None:
+    def __init__(self, kind: str, *places: Place) -> None:
         self._kind = kind
-        self._candidates = candidates
-        self._named = named
+        self._places = places
         self._known: Dict[str, str] = {}
 
     def full(self, text: str) -> str:
@@ -50,22 +59,14 @@ class References:
         if _is_whole(text.strip()):
             return text.strip()
         if text not in self._known:
-            fitting = list(islice(_once(self._fitting(text)), _NAMED + 1))
+            found = (list(islice(_once(_in(p, text)), _NAMED + 1)) for p in self._places)
+            fitting = next(filter(None, found), [])
             if len(fitting) > 1:
                 raise self._ambiguous(text, fitting)
             if not fitting:
                 return self._unknown(text)
             self._known[text] = fitting[0]
         return self._known[text]
-
-    def _fitting(self, text: str) -> Iterator[str]:
-        part = text.strip().lower()
-        if _PART.fullmatch(part):
-            for one in self._candidates(part):
-                if one.startswith(part) or one.endswith(part):
-                    yield one
-        if self._named is not None:
-            yield from self._named(text)
 
     def _ambiguous(self, text: str, fitting: List[str]) -> InvalidSpec:
         more = " and more" if len(fitting) > _NAMED else ""
@@ -77,8 +78,20 @@ class References:
     def _unknown(self, text: str) -> str:
         if _WORD.fullmatch(text):
             return text
-        name = "" if self._named is None else ", and none of yours has this name"
+        named = any(place.named for place in self._places)
+        name = ", and none of yours has this name" if named else ""
         raise NotFound(f"no {self._kind} {text!r}: no id begins or ends with it{name}")
+
+
+def _in(place: Place, text: str) -> Iterator[str]:
+    """Yield the ids in *place* that *text* stands for."""
+    part = text.strip().lower()
+    if _PART.fullmatch(part):
+        for one in place.candidates(part):
+            if one.startswith(part) or one.endswith(part):
+                yield one
+    if place.named is not None:
+        yield from place.named(text)
 
 
 def _once(ids: Iterator[str]) -> Iterator[str]:
@@ -98,12 +111,19 @@ def _is_whole(text: str) -> bool:
 
 
 def jobs(transport: Transport, *, trash: bool = False) -> References:
-    """Complete the ids of jobs, or of those in the trash; the server searches for them."""
+    """
+    Complete the ids of jobs; the server searches for them.
 
-    def candidates(part: str) -> Iterator[str]:
-        return _ids(transport, "jobs", {"filter": f'id ~ "{part}"', **_in(trash)})
+    Args:
+        trash: look at those in the trash first, else at the others first.
+    """
 
-    return References("job", candidates)
+    def place(trash: bool) -> Place:
+        return Place(
+            lambda part: _ids(transport, "jobs", {"filter": f'id ~ "{part}"', **_kept(trash)})
+        )
+
+    return References("job", place(trash), place(not trash))
 
 
 def studies(transport: Transport, *, trash: bool = False) -> References:
@@ -111,19 +131,19 @@ def studies(transport: Transport, *, trash: bool = False) -> References:
     Complete the ids of studies; the caller's own may be given by their names too.
 
     Args:
-        trash: those in the trash, instead of the others.
+        trash: look at those in the trash first, else at the others first.
     """
 
-    def candidates(part: str) -> Iterator[str]:
-        return _ids(transport, "studies", _in(trash))
+    def place(trash: bool) -> Place:
+        def named(name: str) -> Iterator[str]:
+            return _ids(transport, "studies", {"name": name, "mine": "true", **_kept(trash)})
 
-    def named(name: str) -> Iterator[str]:
-        return _ids(transport, "studies", {"name": name, "mine": "true", **_in(trash)})
+        return Place(lambda part: _ids(transport, "studies", _kept(trash)), named)
 
-    return References("study", candidates, named)
+    return References("study", place(trash), place(not trash))
 
 
-def _in(trash: bool) -> Dict[str, str]:
+def _kept(trash: bool) -> Dict[str, str]:
     # whoever names something archived means it
     return {"trash": "true"} if trash else {"archived": "show"}
 

@@ -52,10 +52,8 @@ class Question:
 
     def __post_init__(self) -> None:
         if not REDUCTION.fullmatch(self.reduction):
-            raise InvalidSpec(
-                f"reduction={self.reduction!r} is not {REDUCTION_RULE}",
-                [FieldProblem("reduction", REDUCTION_RULE)],
-            )
+            rule = f"{self.reduction!r} is not {REDUCTION_RULE}"
+            raise InvalidSpec.of([FieldProblem("reduction", rule)])
 
 
 @dataclass(frozen=True)

@@ -39,13 +39,13 @@ def compare(
 def check_labels(table: ResultTable, axis: str, names: Sequence[str]) -> None:
     """Raise InvalidSpec unless the study varies *axis*, and these are labels of its values."""
     if axis not in table.group_by:
-        rule = f"use one of {', '.join(table.group_by)}"
-        raise InvalidSpec(f"the study does not vary {axis!r}: {rule}", [FieldProblem("axis", rule)])
+        rule = f"the study does not vary {axis!r}: use one of {', '.join(table.group_by)}"
+        raise InvalidSpec(rule, [FieldProblem("axis", rule)])
     labels = list(dict.fromkeys(row.labels[axis] for row in table.rows))
     for name in names:
         if name not in labels:
-            rule = f"use one of {', '.join(labels)}"
-            raise InvalidSpec(f"{axis} has no value {name!r}: {rule}", [FieldProblem(axis, rule)])
+            rule = f"no value {name!r}: use one of {', '.join(labels)}"
+            raise InvalidSpec(f"{axis} has {rule}", [FieldProblem(axis, f"it has {rule}")])
 
 
 def linked_with(

@@ -61,10 +61,9 @@ def results(
 def _known_paths(paths: Sequence[str], asked: Sequence[str], field: str) -> list[str]:
     for path in asked:
         if path not in (*paths, "seed"):
-            rule = f"use one of {', '.join((*paths, 'seed'))}"
-            raise InvalidSpec(
-                f"the study does not vary {path!r}: {rule}", [FieldProblem(field, rule)]
-            )
+            known = ", ".join((*paths, "seed"))
+            rule = f"the study does not vary {path!r}: use one of {known}"
+            raise InvalidSpec(rule, [FieldProblem(field, rule)])
     return list(dict.fromkeys(asked))
 
 
@@ -75,9 +74,8 @@ def _taken(
     for path, wanted in where.items():
         names = list(dict.fromkeys(_label(cell, path) for cell in cells))
         if wanted not in names:
-            rule = f"use one of {', '.join(names)}"
-            raise InvalidSpec(f"{path} has no value {wanted!r}: {rule}",
-                              [FieldProblem("where", rule)])  # fmt: skip
+            rule = f"{path} has no value {wanted!r}: use one of {', '.join(names)}"
+            raise InvalidSpec(rule, [FieldProblem("where", rule)])
         cells = [cell for cell in cells if _label(cell, path) == wanted]
     return cells
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Iterator
 
@@ -32,13 +33,14 @@ def _a_stack(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("study ls --project default", "`normlab study run --help` shows"),
         ("study ls --archived", "no study is archived"),
         ("token list --owner ada", "normlab token create ada"),
+        ("best --filter 'seed = 1'", FIRST_JOB),
         ("plugins", "normlab submit --code FILE.py"),
     ],
 )
 def test_an_empty_list_is_one_sentence_with_the_way_to_the_first_one(
     capsys: pytest.CaptureFixture[str], words: str, says: str
 ) -> None:
-    assert run(words.split()) == 0
+    assert run(shlex.split(words)) == 0
     said = capsys.readouterr()
     assert (said.out, said.err.count("\n")) == ("", 1)
     assert says in said.err
@@ -79,3 +81,8 @@ def test_a_project_without_studies_says_that_others_have_some(
     assert capsys.readouterr().err == (
         "no study is in the project vision; `normlab study ls` alone lists all\n"
     )
+
+
+def test_what_cannot_be_a_metric_is_refused_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["best", "-m", "accuracy"]) == 2
+    assert "'accuracy' is not the name of a metric" in capsys.readouterr().err

@@ -76,6 +76,11 @@ def test_an_override_that_cannot_be_applied_is_refused(override: str) -> None:
         read_spec(None, ["batch_size=2", override])
 
 
+def test_text_that_is_not_yaml_is_told_to_be_quoted() -> None:
+    with pytest.raises(InvalidSpec, match=r"put text into quotes, as in 'name=\"\.\.\.\"'"):
+        read_spec(None, ["name=[bold]mine"])
+
+
 def test_a_missing_spec_file_is_named() -> None:
     with pytest.raises(InvalidSpec, match=r"nowhere\.yaml"):
         read_spec("nowhere.yaml", [])

@@ -21,6 +21,7 @@ class Stack:
 
     def __init__(self, names: Dict[str, str]) -> None:
         self.names = names
+        self.trash: Dict[str, str] = {}
         self.asked: List[str] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -28,8 +29,9 @@ class Stack:
         if request.url.path != "/v1/studies":
             self.asked.append(request.url.path)
             return httpx.Response(200, json=[])
-        known = [s for s in self.names if query.get("mine") != "true" or s != OTHERS]
-        known = [s for s in known if query.get("name") in (None, self.names[s])]
+        names = self.trash if query.get("trash") == "true" else self.names
+        known = [s for s in names if query.get("mine") != "true" or s != OTHERS]
+        known = [s for s in known if query.get("name") in (None, names[s])]
         begin = int(query.get("cursor", 0))
         cursor = str(begin + 2) if begin + 2 < len(known) else None
         page = [{"id": study} for study in known[begin : begin + 2]]
@@ -98,3 +100,19 @@ def test_a_study_of_another_owner_is_found_only_by_its_id(client: Client, stack:
 def test_jobs_cannot_be_found_by_name(client: Client) -> None:
     with pytest.raises(NotFound, match=r"no job 'a b': no id begins or ends with it$"):
         client.get("a b")
+
+
+def test_what_is_only_in_the_trash_is_found_there(client: Client, stack: Stack) -> None:
+    stack.trash = {THIRD: stack.names.pop(THIRD)}
+    for text in ("cafe", NAMES[THIRD]):
+        client.studies.metrics(text)
+    assert stack.asked == [f"/v1/studies/{THIRD}/metrics"] * 2
+
+
+def test_what_is_in_the_trash_too_is_the_other_one_unless_it_is_taken_out(
+    client: Client, stack: Stack
+) -> None:
+    stack.names, stack.trash = {FIRST: "kinds"}, {SECOND: "kinds"}
+    client.studies.metrics("kinds")
+    assert client.trash._old_study.full("kinds") == SECOND
+    assert stack.asked == [f"/v1/studies/{FIRST}/metrics"]
