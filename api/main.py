@@ -67,6 +67,10 @@ Train networks with different normalization layers, on CPUs, GPUs and IPUs, and 
 A job is submitted as one JSON object, answered at once with its place (202 and `Location`), and
 followed by its record, its metrics, its log and its events. Every error is an RFC 9457 problem
 with a stable `code` and, for each field that is wrong, the rule that it breaks.
+
+JSON has no NaN and no infinity. A measured number that is one of them is null, and the field
+`not_finite` of its record has its place there, as a JSON pointer, and its name: `NaN`, `Infinity`
+or `-Infinity`. No mean over seeds includes such a number; `excluded` has it by seed.
 """
 
 

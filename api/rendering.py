@@ -18,7 +18,8 @@ from api.callers import CALLER, Caller
 from api.hints import hint, marked, meaning, when_empty
 from api.root_path import inner_path, root_of
 from api.template_addresses import Addresses
-from normlab.plain_text import NOT_FINITE, shown
+from normlab.not_finite import name_of
+from normlab.plain_text import shown
 from normlab.presentation.headlines import in_accuracys_place
 from normlab.specs.devices import KINDS
 
@@ -41,7 +42,7 @@ _TITLES = {431: "The request is too long"}  # where the words of HTTP would say 
 _templates.env.globals["device_kinds"] = KINDS
 _templates.env.filters["marked"] = marked
 _templates.env.globals |= {"hint": hint, "meaning": meaning, "when_empty": when_empty}
-_templates.env.globals |= {"in_accuracys_place": in_accuracys_place, "not_finite": NOT_FINITE}
+_templates.env.globals |= {"in_accuracys_place": in_accuracys_place, "name_of": name_of}
 
 
 def render(

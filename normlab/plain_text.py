@@ -1,14 +1,9 @@
-"""Text without characters that hide or reorder others, and names of what no digits tell."""
+"""Text without characters that hide or reorder others."""
 
 from __future__ import annotations
 
 import re
 from typing import Match, Optional
-
-NOT_FINITE = "not finite"
-"""What people read where a job has reported NaN or infinity; records have null there."""
-NAN = "NaN"
-"""The same in CSV and for other programs, which read it as a number."""
 
 # Ranges, not Unicode's categories: those differ between the Pythons that read the same name.
 _UNSEEN = (

@@ -50,7 +50,7 @@ def read_series(
     to_step: ToStep = None,
     max_points: MaxPoints = None,
 ) -> Response:
-    """Return one metric as columns; both bounds are inclusive, non-finite values are null."""
+    """Return one metric as columns; both bounds are inclusive."""
     return _json(metrics.read_arrays(state.database, job, name, from_step, to_step, max_points))
 
 

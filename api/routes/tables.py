@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import Any
 
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
@@ -15,6 +16,7 @@ from api.bodies import JsonRoute, answer
 from api.costly import UNDER_WAY, costly, load_for_tables
 from api.state import State, StateDep
 from normlab.errors import FieldProblem, InvalidSpec
+from normlab.not_finite import FIELD, Places, name_of, taken_out
 from normlab.presentation.columns import plain_cell
 from normlab.records.comparing import CompareQuestion, RunComparison
 from normlab.records.tables import (
@@ -124,7 +126,7 @@ def _page(state: State, question: TableQuestion) -> Response:
     record = {
         "columns": [{"name": of.name, "kind": of.kind} for of in found.columns],
         "rows": [
-            {"id": row.id, "state": row.state, "owner": row.owner, "values": found.values(row)}
+            {"id": row.id, "state": row.state, "owner": row.owner, **_values(found.values(row))}
             for row in found.rows
         ],
         "next_cursor": found.next_cursor,
@@ -134,15 +136,27 @@ def _page(state: State, question: TableQuestion) -> Response:
     return answer(orjson.dumps(record))  # validated by its queries already
 
 
+def _values(values: list[Any]) -> dict[str, Any]:
+    # orjson writes null for NaN and infinity
+    named = ((i, name_of(v)) for i, v in enumerate(values) if type(v) is float)
+    return {"values": values, FIELD: {f"/values/{i}": name for i, name in named if name}}
+
+
 def _exported(state: State, question: ExportQuestion) -> Response:
     rows = _all_rows(state, question)
     if question.form == "csv":
         content, kind = _csv(question.columns, rows), "text/csv; charset=utf-8"
     else:
-        listed = [dict(zip(["id", *question.columns], row, strict=True)) for row in rows]
+        listed = [_listed(dict(zip(["id", *question.columns], row, strict=True))) for row in rows]
         content, kind = orjson.dumps(listed), "application/json"
     named = {"Content-Disposition": f'attachment; filename="runs.{question.form}"'}
     return Response(content, media_type=kind, headers=named)
+
+
+def _listed(row: dict[str, Any]) -> dict[str, Any]:
+    named: Places = {}
+    found = taken_out(row, named)
+    return {**found, FIELD: named} if named else found
 
 
 def _all_rows(state: State, question: ExportQuestion) -> Iterator[list[object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any, Dict, Iterator, List, Mapping, Protocol, Sequence, Tuple
 
@@ -130,9 +131,9 @@ def lines(store: JobSource, row: ResultRow, metrics: Sequence[str]) -> Dict[str,
 
 
 def _aligned(series: Sequence[SeriesRecord]) -> Line:
-    points: List[Mapping[int, Any]] = [dict(zip(s.steps, s.values)) for s in series]
+    points: List[Mapping[int, Any]] = [dict(zip(s.steps, s.numbers())) for s in series]
     shared = set.intersection(*(set(p) for p in points)) if points else set()
-    steps = sorted(s for s in shared if all(p[s] is not None for p in points))
+    steps = sorted(s for s in shared if all(math.isfinite(p[s]) for p in points))
     return [float(s) for s in steps], [[float(p[s]) for s in steps] for p in points]
 
 
@@ -152,8 +153,8 @@ def last_values(store: JobSource, row: ResultRow, prefix: str) -> Dict[str, List
     found: Dict[str, List[float]] = {}
     for job in _jobs(row):
         for name, last in store.get(job).last.items():
-            if name.startswith(prefix) and last.value is not None:
-                found.setdefault(name[len(prefix) :], []).append(last.value)
+            if name.startswith(prefix) and math.isfinite(last.number()):
+                found.setdefault(name[len(prefix) :], []).append(last.number())
     return found
 
 

@@ -16,6 +16,7 @@ from normlab.cli.connecting import client_of
 from normlab.cli.output import last, print_json, print_table
 from normlab.cli.progress import POLL_S, follow
 from normlab.client import Client
+from normlab.not_finite import written
 from normlab.records import JobRecord
 from normlab.stacks.own import own_stack
 
@@ -169,7 +170,7 @@ def _print(
         return
     columns = ["normalizer", "statistics over", "mean", *(f"seed {s}" for s in range(seeds))]
     cells = [
-        [r.arm.label, r.arm.statistics, f"{r.mean:.3f}", *(f"{a:.3f}" for a in r.accuracies)]
+        [r.arm.label, r.arm.statistics, *(written(a, ".3f") for a in (r.mean, *r.accuracies))]
         for r in rows
     ]
     title = f"Validation accuracy on shapes32 after {epochs} epochs, 32 samples per update"

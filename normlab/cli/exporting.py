@@ -15,7 +15,7 @@ from normlab.cli.completion import job_ids, metric_names, study_names
 from normlab.cli.connecting import connect
 from normlab.cli.forms import Form, choose, chosen, text_of
 from normlab.cli.output import examples, print_each
-from normlab.plain_text import NAN
+from normlab.not_finite import taken_out
 
 if TYPE_CHECKING:
     from normlab.exports.run import Run
@@ -72,7 +72,8 @@ def export(
 ) -> None:
     """Export every point of the metrics of jobs: CSV, JSON, TensorBoard files, MLflow runs.
 
-    A value that is NaN or infinite is NaN in CSV, and null in JSON.
+    A value that is NaN or infinite is one in CSV and YAML. JSON has null there, and beside the
+    values `not_finite`, which says where which is.
     """
     if (job is None) == (study is None):
         raise typer.BadParameter("name one job, or one study with --study")
@@ -154,7 +155,7 @@ def _write(runs: Iterator[Run], file: TextIO, as_json: bool, by_job: bool = Fals
         found = {run.job.id: _plain(run) for run in runs}
         plain = found if by_job else next(iter(found.values()))
         json_line = chosen() is Form.json  # of many points, each is not worth a line
-        file.write(f"{json.dumps(plain) if json_line else text_of(plain)}\n")
+        file.write(f"{json.dumps(taken_out(plain)) if json_line else text_of(plain)}\n")
         return
     writer = csv.writer(file)
     for i, run in enumerate(runs):  # write nothing before a run exists
@@ -170,6 +171,5 @@ def _rows(run: Run) -> Iterator[Row]:
     from normlab.presentation.columns import plain_cell
 
     for series in run.series.values():
-        for step, value, moment in zip(series.steps, series.values, series.times):
-            number = NAN if value is None else value
-            yield [run.job.id, plain_cell(series.name), step, number, moment]
+        for step, value, moment in zip(series.steps, series.numbers(), series.times):
+            yield [run.job.id, plain_cell(series.name), step, plain_cell(value), moment]

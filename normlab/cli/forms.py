@@ -13,6 +13,8 @@ from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
 
 import typer
 
+from normlab.not_finite import FIELD, taken_out
+
 
 class Form(str, Enum):
     """What a list or a record is printed as."""
@@ -97,7 +99,7 @@ def text_of(plain: Any, rows: Any = None, columns: Sequence[str] = ()) -> str:
         return text.rstrip("\n")
     if form is Form.csv:
         return _csv(plain if rows is None else rows, columns)
-    return json.dumps(plain, indent=2, ensure_ascii=False)
+    return json.dumps(taken_out(plain), indent=2, ensure_ascii=False)
 
 
 def _csv(plain: Any, of_none: Sequence[str]) -> str:
@@ -115,8 +117,10 @@ def _csv(plain: Any, of_none: Sequence[str]) -> str:
 
 def _flat(value: Any, above: str = "") -> Iterator[Tuple[str, Any]]:
     if not isinstance(value, dict):
-        yield above or "value", json.dumps(value) if isinstance(value, list) else value
+        yield above or "value", json.dumps(taken_out(value)) if isinstance(value, list) else value
         return
     fields: Dict[str, Any] = value
     for name, below in fields.items():
+        if name == FIELD:  # cells have NaN and infinity themselves
+            continue
         yield from _flat(below, f"{above}.{name}" if above else str(name))

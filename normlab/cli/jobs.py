@@ -25,11 +25,11 @@ from normlab.cli.output import (
     console,
     device_of,
     examples,
+    last,
     normalizer,
     print_each,
     print_json,
     print_table,
-    reported,
     short_ids,
     state,
 )
@@ -117,8 +117,7 @@ def ls(
 
 
 def _row(short: str, j: JobRecord) -> List[Any]:
-    accuracy = j.last.get("val/accuracy")
-    reached = in_accuracys_place(j) or (accuracy and reported(accuracy.value))
+    reached = in_accuracys_place(j) or last(j, "val/accuracy")
     what = [short, j.name, state(j), normalizer(j), j.model, j.dataset, j.batch_size, j.seed]
     return [*what, device_of(j), f"{j.epoch}/{j.epochs}", reached, ago(j.created_at)]
 
@@ -145,7 +144,7 @@ def _show(job: JobDetail) -> None:
     if job.last:
         print()
         values = [
-            (name, v.step, *map(reported, (v.value, v.min, v.max)))
+            (name, v.step, *map(v.number, ("value", "min", "max")))
             for name, v in sorted(job.last.items())
         ]
         print_table(["metric", "step", "last", "min", "max"], values)

@@ -25,7 +25,6 @@ from normlab.cli.output import (
     normalizer,
     print_json,
     print_table,
-    reported,
     short_ids,
     state,
     table_of,
@@ -33,7 +32,6 @@ from normlab.cli.output import (
 from normlab.cli.projects import OfProject
 from normlab.cli.results import sparkline
 from normlab.errors import InvalidSpec, NotFound
-from normlab.plain_text import NAN
 from normlab.stacks.addresses import resolve
 
 if TYPE_CHECKING:
@@ -176,9 +174,8 @@ def _courses(
 
 def _points(series: Dict[str, SeriesRecord]) -> Iterator[Dict[str, Any]]:
     for name, one in series.items():
-        for step, value, moment in zip(one.steps, one.values, one.times):
-            number = NAN if value is None else value
-            yield {"metric": name, "step": step, "value": number, "time": moment}
+        for step, value, moment in zip(one.steps, one.numbers(), one.times):
+            yield {"metric": name, "step": step, "value": value, "time": moment}
 
 
 def _of_courses(job: JobRecord, series: Dict[str, SeriesRecord], points: int) -> Any:
@@ -239,13 +236,13 @@ def _print_best(jobs: List[JobRecord], metric: str) -> None:
     print_table(columns, rows, spare=["state", "dataset", "model", "name", "batch", "seed"])
 
 
-def _thinned(series: SeriesRecord, most: int) -> List[Optional[float]]:
+def _thinned(series: SeriesRecord, most: int) -> List[float]:
     step = -(-len(series.values) // most) or 1  # rounded up
-    return list(series.values)[::-step][::-1]
+    return series.numbers()[::-step][::-1]
 
 
 def _ends(series: SeriesRecord, points: int) -> List[Any]:
-    found = [reported(value) for value in list(series.values)[-points:]]
+    found = series.numbers()[-points:]
     return [*[None] * (points - len(found)), *found]
 
 

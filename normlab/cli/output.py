@@ -16,11 +16,11 @@ from typing import (
     Sequence,
     Type,
     TypeVar,
-    Union,
 )
 
 from normlab.cli.forms import AsJson, text_of
-from normlab.plain_text import NOT_FINITE, shown
+from normlab.not_finite import taken_out, written
+from normlab.plain_text import shown
 from normlab.presentation import sizes
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "STYLES", "AsJson", "ago", "console", "device_of", "examples", "last",
     "normalizer", "print_each", "print_json", "print_json_line", "print_rows", "print_table",
-    "print_told", "reported", "short_ids", "size", "state", "table_of",
+    "print_told", "short_ids", "size", "state", "table_of",
 ]  # fmt: skip
 T = TypeVar("T")
 STYLES = {
@@ -68,7 +68,7 @@ def print_json(value: Any, rows: Any = None, columns: Iterable[str] = ()) -> Non
 
 def print_json_line(value: Any) -> None:
     """Print *value* on one line, and flush."""
-    print(shown(json.dumps(_plain(value), ensure_ascii=False)), flush=True)
+    print(shown(json.dumps(taken_out(_plain(value)), ensure_ascii=False)), flush=True)
 
 
 def _plain(value: Any) -> Any:
@@ -179,7 +179,9 @@ def short_ids(ids: Sequence[str]) -> List[str]:
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else shown(str(value))
+    if isinstance(value, float):
+        return written(value)
+    return shown(str(value))
 
 
 def state(job: JobRecord) -> Any:
@@ -203,13 +205,8 @@ def device_of(job: JobRecord) -> str:
 
 def last(job: JobRecord, name: str) -> Optional[float]:
     """Return the last value of metric *name* of *job*; None if it has none."""
-    value = job.last.get(name)
-    return value.value if value else None
-
-
-def reported(value: Optional[float]) -> Union[float, str]:
-    """Return a value that a job has reported for a table: null is NaN or infinite, not missing."""
-    return NOT_FINITE if value is None else value
+    found = job.last.get(name)
+    return found.number() if found else None
 
 
 def ago(moment: datetime) -> str:

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Callable, ContextManager, Dict, Iterator, List, Sequence, Tuple
 
 from normlab.cli.output import last, normalizer
+from normlab.not_finite import written
 from normlab.presentation.headlines import headline
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def describe(job: JobRecord, *, brief: bool = False) -> str:
     loss = last(job, "train/loss")
     found = headline(job)
     values = [None if loss is None or (brief and found) else ("train/loss", loss), found]
-    return "  ".join(f"{name} {value:.3f}" for name, value in filter(None, values))
+    return "  ".join(f"{name} {written(value, '.3f')}" for name, value in filter(None, values))
 
 
 def _nothing() -> ContextManager[Show]:

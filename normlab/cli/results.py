@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence
 
@@ -14,7 +15,7 @@ from normlab.cli.output import AsJson, examples, print_json, print_table
 
 if TYPE_CHECKING:
     from normlab.presentation.figures import FigureQuestion
-    from normlab.records import DifferenceTable, ResultRow, ResultTable
+    from normlab.records import ComparisonRow, DifferenceTable, ResultRow, ResultTable
 
 BARS = "▁▂▃▄▅▆▇█"
 _SPARK_POINTS = 12
@@ -172,6 +173,8 @@ def print_results(
     ]
     heads = [f"- {against.against}", "p"] if against is not None else []
     print_table([*table.group_by, table.metric, "n", *heads, *course], rows)
+    for one in against.left_out if against is not None else []:
+        print(f"without a difference: {one}")
 
 
 def _compared(table: ResultTable, against: DifferenceTable) -> List[List[str]]:
@@ -226,21 +229,21 @@ def _plot(question: FigureQuestion, target: Path) -> None:
     print(f"wrote {data}")
 
 
-def sparkline(values: Sequence[Optional[float]]) -> str:
-    """Draw *values* as a line of bars, with a space for each missing value; one has no course."""
-    known = [v for v in values if v is not None]
+def sparkline(values: Sequence[float]) -> str:
+    """Draw *values* as a line of bars, with a space for each that is not finite; one has none."""
+    known = list(filter(math.isfinite, values))
     if len(known) < 2:
         return ""
     low, span = min(known), (max(known) - min(known)) or 1.0
     top = len(BARS) - 1
-    return "".join(" " if v is None else BARS[round((v - low) / span * top)] for v in values)
+    return "".join(BARS[round((v - low) / span * top)] if math.isfinite(v) else " " for v in values)
 
 
 def _spark_of(client: Any, row: ResultRow, metric: str) -> str:
     if not row.values:
         return ""
     job = row.jobs[min(row.values)]  # a sketch of one seed; no numbers are read from it
-    return sparkline(client.metrics(job, metric, max_points=_SPARK_POINTS)[metric].values)
+    return sparkline(client.metrics(job, metric, max_points=_SPARK_POINTS)[metric].numbers())
 
 
 def _write(table: ResultTable, form: str, output: Optional[Path]) -> None:
@@ -278,8 +281,17 @@ def print_comparison(
     means = shown([(m, None) for r in table.rows for m in (r.a_mean, r.b_mean)])
     differences = shown([(r.difference, r.half) for r in table.rows])
     rows = [
-        [*r.labels.values(), a.mean, b.mean, str(difference), r.low, r.high, r.n]
+        [*r.labels.values(), a.mean, b.mean, str(difference), r.low, r.high, seeds(r)]
         for r, a, b, difference in zip(table.rows, means[::2], means[1::2], differences)
     ]
     paths = list(table.rows[0].labels)
     print_table([*paths, table.a, table.b, "difference", "low", "high", "n"], rows)
+    for one in table.left_out:
+        print(f"without a difference: {one}")
+
+
+def seeds(row: ComparisonRow) -> Any:
+    """Return the number of seeds of a difference, with those that it leaves out: `2 (1 NaN)`."""
+    from normlab.not_finite import counted
+
+    return f"{row.n} ({counted(row.excluded.values())})" if row.excluded else row.n

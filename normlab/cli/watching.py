@@ -10,6 +10,7 @@ import typer
 from normlab.cli.completion import JobArgument, JobsArgument
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_each, print_json, print_json_line
+from normlab.not_finite import written
 from normlab.presentation.headlines import headline
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _ending(job: JobRecord) -> str:
     text = f"{job.id}  {job.state} after {job.step} updates"
     shown = headline(job)
     if shown is not None:
-        text += f", {shown[0]} {shown[1]:.4f}"
+        text += f", {shown[0]} {written(shown[1], '.4f')}"
     if job.error:
         text += f": {job.error.failure_kind}: {job.error.message}"
     return text

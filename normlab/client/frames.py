@@ -47,7 +47,8 @@ def dtype(values: List[Any]) -> str:
 
 def _by_job(table: ResultTable) -> Dict[str, float]:
     return {
-        row.jobs[seed]: value
+        row.jobs[seed]: number
         for row in table.rows
-        for seed, value in row.values.items()
-    }  # fmt: skip
+        for seed in (*row.values, *row.excluded)
+        if (number := row.number(seed)) is not None
+    }

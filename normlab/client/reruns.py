@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from normlab.client.session import Client
 from normlab.errors import Conflict
-from normlab.plain_text import NOT_FINITE
+from normlab.not_finite import name_of
 from normlab.records import JobCreated, JobDetail
 from normlab.records.plugins import PluginUpload
 from normlab.specs.measures import is_timing
@@ -87,9 +87,13 @@ def compare(before: JobDetail, now: JobDetail, source: Client, target: Client) -
 
 
 def _last_values(job: JobDetail) -> Dict[str, Any]:
-    """Return the last value of each metric that is not a measure of time or of the machine."""
-    values = {n: found.value for n, found in job.last.items() if not is_timing(n)}
-    return {name: NOT_FINITE if value is None else value for name, value in values.items()}
+    """
+    Return the last value of each metric that is not a measure of time or of the machine.
+
+    NaN and infinity by their names, because NaN is not equal to itself.
+    """
+    found = {n: last.number() for n, last in job.last.items() if not is_timing(n)}
+    return {n: name_of(number) or number for n, number in found.items()}
 
 
 def _environment(job: JobDetail) -> Dict[str, Any]:

@@ -11,10 +11,11 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Type,
 from urllib.parse import urlsplit
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from normlab.client.problems import from_problem
 from normlab.errors import InvalidSpec, NormlabError, ServiceUnavailable
+from normlab.not_finite import NAMES, put_back
 from normlab.stacks.proxies import http_client
 from normlab.stacks.silences import why_silent
 
@@ -115,13 +116,19 @@ class Transport:
         """Send a request and read its answer as a *kind*; *how* is that of `send`."""
         answer = self.send(method, path, **how)
         try:
-            return kind.model_validate_json(answer.content)
-        except ValidationError as e:
+            if _may_have_places(answer.content):
+                return kind.model_validate(put_back(answer.json()))
+            return kind.model_validate_json(answer.content)  # in one step, which is faster
+        except (ValueError, LookupError) as e:
             raise ServiceUnavailable(_foreign(answer)) from e
 
     def records(self, kind: Type[AnyRecord], path: str, **how: Any) -> List[AnyRecord]:
         """Get a list whose members are each a *kind*; *how* is that of `send`."""
-        return [kind.model_validate(one) for one in self.send("GET", path, **how).json()]
+        answer = self.send("GET", path, **how)
+        try:
+            return [kind.model_validate(one) for one in put_back(answer.json())]
+        except (ValueError, LookupError) as e:
+            raise ServiceUnavailable(_foreign(answer)) from e
 
     @contextmanager
     def stream(
@@ -242,6 +249,10 @@ def _retry_after(answer: httpx.Response) -> float:
         return min(LONGEST_PAUSE_S, float(answer.headers.get("Retry-After", 0)))
     except ValueError:
         return 0.0
+
+
+def _may_have_places(content: bytes) -> bool:
+    return any(f'"{name}"'.encode() in content for name in NAMES)
 
 
 def _without_none(params: Optional[Mapping[str, Any]]) -> Dict[str, Any]:

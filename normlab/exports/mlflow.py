@@ -15,7 +15,7 @@ import httpx
 
 from normlab.errors import InvalidSpec, ServiceUnavailable
 from normlab.exports.run import Run
-from normlab.plain_text import NAN
+from normlab.not_finite import name_of
 from normlab.stacks.proxies import http_client
 from normlab.stacks.silences import why_silent
 
@@ -139,9 +139,9 @@ def _batches(run: Run) -> Iterator[Dict[str, Any]]:
 
 def _points(run: Run) -> Iterator[Dict[str, Any]]:
     for series in run.series.values():
-        for step, value, moment in zip(series.steps, series.values, series.times):
+        for step, value, moment in zip(series.steps, series.numbers(), series.times):
             at = round(moment * 1000)
-            number = NAN if value is None else value  # as text, because JSON has no NaN
+            number = name_of(value) or value  # as text, because JSON has no NaN
             yield {"key": series.name, "value": number, "timestamp": at, "step": step}
 
 

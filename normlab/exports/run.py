@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping, Sequence, Tuple, Union
 
@@ -29,8 +30,8 @@ class Run:
     @property
     def finals(self) -> Dict[str, float]:
         """Return the last value of each metric, if it is finite."""
-        ends = {name: last.value for name, last in self.job.last.items()}
-        return {name: value for name, value in ends.items() if value is not None}
+        ends = {name: last.number() for name, last in self.job.last.items()}
+        return {name: number for name, number in ends.items() if math.isfinite(number)}
 
 
 def read(client: Client, job: str, names: Sequence[str] = (), label: str = "") -> Run:

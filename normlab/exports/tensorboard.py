@@ -16,7 +16,7 @@ def write(run: Run, folder: Path) -> Path:
     Write *run* into its own folder below *folder*, and return that folder.
 
     Files of an earlier export of the same job are replaced. A point keeps the time at which it
-    was measured; a value that is not finite is written as NaN.
+    was measured, and NaN and infinity are values.
 
     Raises:
         InvalidSpec: tensorboardX is not installed.
@@ -41,8 +41,8 @@ def write(run: Run, folder: Path) -> Path:
 
 def _write_series(writer: object, series: SeriesRecord) -> None:
     add = writer.add_scalar  # type: ignore[attr-defined]  # the library has no types
-    for step, value, moment in zip(series.steps, series.values, series.times):
-        add(series.name, float("nan") if value is None else value, step, walltime=moment)
+    for step, value, moment in zip(series.steps, series.numbers(), series.times):
+        add(series.name, value, step, walltime=moment)
 
 
 def _folder_name(run: Run) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Sequence
 
+from normlab.not_finite import name_of
 from normlab.specs.cells import label
 
 _BEGINS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -35,8 +36,11 @@ def plain_cell(value: Any) -> Any:
     """
     Return *value* safe for a spreadsheet: text that begins like a formula gets a quote.
 
-    Numbers are not changed, not even as text: -0.5 and +1e-3 are not formulas.
+    Numbers are not changed, not even as text: -0.5 and +1e-3 are not formulas. NaN and infinity
+    have their names; only what is missing is empty.
     """
+    if isinstance(value, float):
+        return name_of(value) or value
     if not isinstance(value, str) or not value.startswith(_BEGINS_A_FORMULA):
         return value
     return value if _is_number(value) else f"'{value}"

@@ -9,7 +9,7 @@ other mean of the table. Six significant digits are the most: means that agree i
 from __future__ import annotations
 
 import math
-from typing import Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -43,6 +43,11 @@ def like(text: Shown, value: float) -> str:
     if "e" in text.mean:
         return f"{value:.{_LEAST - 1}e}"
     return f"{value:.{len(text.mean.partition('.')[2])}f}"
+
+
+def of_none(excluded: Mapping[int, str]) -> str:
+    """Write in place of a mean what the values of all seeds are, none of which is finite."""
+    return ", ".join(dict.fromkeys(excluded.values()))
 
 
 def decimals_apart(means: Iterable[float]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Optional, Tuple
 
-from normlab.plain_text import NOT_FINITE
+from normlab.not_finite import written
 
 if TYPE_CHECKING:
     from normlab.records import JobRecord
@@ -15,18 +15,14 @@ HEADLINES = ("val/accuracy", "val/map", "val/loss")
 
 def headline(job: JobRecord) -> Optional[Tuple[str, float]]:
     """Return the name and the last value of *job*'s metric to show; None before it has one."""
-    for name in HEADLINES:
-        found = job.last.get(name)
-        if found is not None and found.value is not None:
-            return name, found.value
-    return None
+    found = ((name, job.last[name].number()) for name in HEADLINES if name in job.last)
+    return next(found, None)
 
 
 def in_accuracys_place(job: JobRecord) -> Optional[str]:
     """Return name and value for a column of accuracies; None if *job* has one, or nothing yet."""
     shown = headline(job)
-    name = shown[0] if shown else next((name for name in HEADLINES if name in job.last), None)
-    if name is None or name == HEADLINES[0]:
+    if shown is None or shown[0] == HEADLINES[0]:
         return None
-    value = f"{shown[1]:.4g}" if shown else NOT_FINITE
-    return f"{name.partition('/')[2]} {value}"
+    name, number = shown
+    return f"{name.partition('/')[2]} {written(number)}"

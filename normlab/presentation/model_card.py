@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Dict, List
 
-from normlab.plain_text import NOT_FINITE, shown
+from normlab.not_finite import name_of
+from normlab.plain_text import shown
 from normlab.records import JobDetail
 from normlab.specs.measures import is_timing
 
@@ -51,8 +52,8 @@ def model_card(job: JobDetail, file: str, sha256: str) -> str:
 
 
 def _metrics(job: JobDetail) -> Dict[str, str]:
-    last = {name: found.value for name, found in sorted(job.last.items())}
-    said = {n: NOT_FINITE if v is None else f"{v!r}" for n, v in last.items()}
+    last = {name: found.number() for name, found in sorted(job.last.items())}
+    said = {name: name_of(number) or f"{number!r}" for name, number in last.items()}
     return {name: value for name, value in said.items() if not is_timing(name)}
 
 

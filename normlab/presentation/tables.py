@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from normlab.errors import InvalidSpec
 from normlab.presentation.columns import plain_cell, typed_columns
-from normlab.presentation.digits import Shown, like, shown
+from normlab.presentation.digits import Shown, like, of_none, shown
 from normlab.presentation.spreads import ends
 from normlab.records import DifferenceRow, DifferenceTable, ResultRow, ResultTable
 
@@ -52,8 +52,9 @@ def cells(table: ResultTable, spread: str = "interval") -> List[str]:
     """
     texts = shown([(row.mean, row.half) for row in table.rows])
     return [
-        (_around(row, text, spread) or "—") + (f" ({absent})" if absent else "")
-        for row, text, absent in zip(table.rows, texts, map(without, table.rows))
+        (_around(row, text, spread) or of_none(row.excluded) or "—")
+        + (f" ({without(row)})" if row.without else "")
+        for row, text in zip(table.rows, texts)
     ]
 
 
@@ -70,7 +71,7 @@ def _around(row: ResultRow, text: Shown, spread: str) -> str:
 
 
 def without(row: ResultRow) -> str:
-    """Return how many of the row's cells have no value, and why: `1 failed, 2 queued`."""
+    """Return how many cells are not in the row's mean, and why: `1 failed, 2 queued, 1 NaN`."""
     return ", ".join(f"{count} {why}" for why, count in row.without.items())
 
 
@@ -117,7 +118,7 @@ def tidy(table: ResultTable) -> List[Dict[str, Any]]:
             "seed": seed,
             "job": row.jobs.get(seed),
             "state": state,
-            table.metric: row.values.get(seed),
+            table.metric: row.number(seed),
         }
         for i, row in enumerate(table.rows)
         for seed, state in row.states.items()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any, Iterable, List, Sequence
 
-from normlab.plain_text import NOT_FINITE, shown
+from normlab.not_finite import written
+from normlab.plain_text import shown
 
 if TYPE_CHECKING:
     from normlab.records.jobs import JobRecord
@@ -68,10 +69,8 @@ def study_facts(study: StudyRecord) -> str:
 
 def _row(job: JobRecord) -> List[str]:
     told = [name for name in _TOLD if name in job.last] or sorted(job.last)
-    values = ((name, job.last[name].value) for name in told[:_MOST_METRICS])
-    metrics = [
-        f"{name} {NOT_FINITE}" if value is None else f"{name} {value:.4g}" for name, value in values
-    ]
+    values = ((name, job.last[name].number()) for name in told[:_MOST_METRICS])
+    metrics = [f"{name} {written(number)}" for name, number in values]
     kind = job.normalizer + (" + proxy" if job.proxy else "")
     cells = [job.id[-8:], job.name, job.state, kind, job.batch_size, job.seed]
     return [*map(cell, cells), progress(job.step, job.steps or 0), cell(", ".join(metrics))]

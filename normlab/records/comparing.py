@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Union
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from normlab.not_finite import Name
 from normlab.records.tables import ColumnName, JobId, SeedMean
 
 
@@ -49,6 +50,11 @@ class PairedDifference(BaseModel):
     """A group minus the reference, paired by seed."""
 
     n: int = Field(description="number of seeds that both have")
+    excluded: Dict[int, Name] = Field(
+        default_factory=dict,
+        description="seeds that both have, but one of them as NaN or infinity, with this value; "
+        "they are not in the difference",
+    )
     mean: float
     low: Union[float, None] = Field(description="lower end of the 95 % interval by Student's t")
     high: Union[float, None]
@@ -72,8 +78,12 @@ class ComparedGroup(BaseModel):
         "same seed"
     )
     states: Dict[str, int]
-    mean: Union[SeedMean, None]
-    values: Dict[int, float] = Field(description="values by seed")
+    mean: Union[SeedMean, None] = Field(description="null if no seed has a finite value")
+    values: Dict[int, float] = Field(description="values by seed, of which the mean is")
+    excluded: Dict[int, Name] = Field(
+        default_factory=dict,
+        description="values that are NaN or infinite by seed; no mean can include them",
+    )
     difference: Union[PairedDifference, None] = Field(
         description="the difference from the reference; null for the reference itself"
     )

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Dict, List, Union
 
 from pydantic import BaseModel, Field
+
+from normlab.not_finite import DESCRIPTION, Places
 
 
 class LastValue(BaseModel):
     """The last value of a metric, and its extremes."""
 
     step: int
-    value: Union[float, None] = Field(description="null if it is not a finite number")
-    min: Union[float, None]
+    value: Union[float, None] = Field(description="null if it is NaN or infinite")
+    min: Union[float, None] = Field(description="null if it is infinite, or if all values are NaN")
     max: Union[float, None]
+    not_finite: Places = Field({}, description=DESCRIPTION)
+
+    def number(self, of: str = "value") -> float:
+        """Return `value`, `min` or `max`; NaN for null of a server that does not say what it is."""
+        found = getattr(self, of)
+        if found is not None:
+            return float(found)
+        return float(self.not_finite.get(f"/{of}", math.nan))
 
 
 class SeriesRecord(BaseModel):
@@ -22,7 +33,7 @@ class SeriesRecord(BaseModel):
     name: str
     steps: List[int] = Field(description="step of each point, or the first step of each bucket")
     values: List[Union[float, None]] = Field(
-        description="value of each point, or mean of each bucket"
+        description="value of each point, or mean of each bucket; null if it is NaN or infinite"
     )
     min: Union[List[Union[float, None]], None] = Field(
         None, description="smallest value of each bucket"
@@ -37,6 +48,14 @@ class SeriesRecord(BaseModel):
     last: Union[LastValue, None] = Field(
         None, description="the last value of the metric, whatever range was requested"
     )
+    not_finite: Places = Field({}, description=DESCRIPTION)
+
+    def numbers(self) -> List[float]:
+        """Return the values with NaN and infinity in place of null."""
+        return [
+            float(self.not_finite.get(f"/values/{i}", math.nan)) if value is None else value
+            for i, value in enumerate(self.values)
+        ]
 
 
 class DiagnosticRecord(BaseModel):
@@ -44,7 +63,10 @@ class DiagnosticRecord(BaseModel):
 
     name: str
     step: int
-    record: Dict[str, Any]
+    record: Dict[str, Any] = Field(
+        description="what was found; numbers that are NaN or infinite are null, and its field "
+        "`not_finite` says which"
+    )
 
 
 class ArtifactRecord(BaseModel):

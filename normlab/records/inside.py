@@ -6,6 +6,7 @@ from typing import List, Literal, Union
 
 from pydantic import BaseModel, Field
 
+from normlab.not_finite import DESCRIPTION, Places
 from normlab.records.findings import DiagnosticRecord
 
 Number = Union[float, None]
@@ -28,8 +29,10 @@ class MatrixRecord(BaseModel):
         "bucket of readings"
     )
     values: List[List[Number]] = Field(
-        description="the value of each layer at each reading; null if it was not finite or not read"
+        description="the value of each layer at each reading; null if it was not read, or if "
+        "`not_finite` has it"
     )
+    not_finite: Places = Field({}, description=DESCRIPTION)
 
 
 class InsideRecord(BaseModel):
@@ -88,5 +91,6 @@ class SampleRecord(BaseModel):
     dy: List[Number] = []
     dx: List[Number] = []
     evaluated: List[Number] = Field([], description="y of the same values in evaluation mode")
+    not_finite: Places = Field({}, description=DESCRIPTION)
     doc: str = Field("", description="the layer's own description, with its formula")
     reason: str = Field("", description="the reason if there are no values")

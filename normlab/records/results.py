@@ -6,6 +6,19 @@ from typing import Any, Dict, List, Union
 
 from pydantic import BaseModel, Field
 
+from normlab.not_finite import Name
+
+_EXCLUDED: Any = Field(
+    default_factory=dict,
+    description="seeds that both have, but one of them as NaN or infinity, with this value; they "
+    "are not in the difference",
+)
+_LEFT_OUT: Any = Field(
+    default_factory=list,
+    description="rows that are not here because each seed that both have is NaN or infinite in "
+    "one of them, with the values",
+)
+
 
 def half_width(low: Union[float, None], high: Union[float, None]) -> Union[float, None]:
     """Return half the width of an interval; None where one of its ends is open."""
@@ -23,19 +36,23 @@ class ResultRow(BaseModel):
         default_factory=dict,
         description="number of cells without a value, by the state of their job: failed, "
         "cancelled, pruned, queued, running, missing, emulated (for a timing); for jobs that "
-        "succeeded: not reported, not finite",
+        "succeeded: not reported, or what their value is: NaN, Infinity or -Infinity",
     )
     mean: Union[float, None]
     mean_text: str = Field(
         "",
         description="the mean, with the digits that are needed to distinguish the rows of the "
-        "table",
+        "table; if all values are NaN or infinite, which they are",
     )
     half_text: str = Field("", description="half the width of the interval, with two digits")
     sd: Union[float, None]
     low: Union[float, None]
     high: Union[float, None]
-    values: Dict[int, float] = Field(description="values by seed")
+    values: Dict[int, float] = Field(description="values by seed, of which the mean is")
+    excluded: Dict[int, Name] = Field(
+        default_factory=dict,
+        description="values that are NaN or infinite by seed; no mean can include them",
+    )
     jobs: Dict[int, str] = Field(description="jobs by seed")
     states: Dict[int, str] = Field(description="states by seed")
 
@@ -43,6 +60,10 @@ class ResultRow(BaseModel):
     def half(self) -> Union[float, None]:
         """Half the width of the interval; None if there is none."""
         return half_width(self.low, self.high)
+
+    def number(self, seed: int) -> Union[float, None]:
+        """Return the value of *seed*, NaN and infinity included; None if it has none."""
+        return float(self.excluded[seed]) if seed in self.excluded else self.values.get(seed)
 
 
 class ResultTable(BaseModel):
@@ -66,6 +87,7 @@ class ComparisonRow(BaseModel):
     coordinates: Dict[str, Any]
     labels: Dict[str, str]
     n: int
+    excluded: Dict[int, Name] = _EXCLUDED
     a_mean: float
     b_mean: float
     difference: float
@@ -91,6 +113,7 @@ class ComparisonTable(BaseModel):
     a: str
     b: str
     rows: List[ComparisonRow]
+    left_out: List[str] = _LEFT_OUT
 
 
 class DifferenceRow(BaseModel):
@@ -98,6 +121,7 @@ class DifferenceRow(BaseModel):
 
     labels: Dict[str, str] = Field(description="labels of the row, for all paths of the study")
     n: int = Field(description="number of seeds that both have")
+    excluded: Dict[int, Name] = _EXCLUDED
     mean: float
     low: Union[float, None]
     high: Union[float, None]
@@ -122,3 +146,4 @@ class DifferenceTable(BaseModel):
     against: str
     where: Dict[str, str] = Field(default_factory=dict)
     rows: List[DifferenceRow]
+    left_out: List[str] = _LEFT_OUT

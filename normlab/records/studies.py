@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Union
 
 from pydantic import BaseModel, Field
 
+from normlab.not_finite import DESCRIPTION, Places
 from normlab.records.as_html import study_facts
 from normlab.specs.studies import StudySpec
 
@@ -167,8 +168,9 @@ class TrialRecord(BaseModel):
     labels: Dict[str, str] = Field(description="coordinates as people read them")
     value: Union[float, None] = Field(description="the last value of the metric, if there is one")
     best: Union[float, None] = Field(
-        description="best value of the succeeded trials up to this one"
+        description="best finite value of the succeeded trials up to this one"
     )
+    not_finite: Places = Field({}, description=DESCRIPTION)
 
 
 class SearchHistory(BaseModel):

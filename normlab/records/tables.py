@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Literal, Union
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from typing_extensions import Annotated
 
+from normlab.not_finite import DESCRIPTION, Name, Places
 from normlab.specs.base import Label
 
 MOST_COLUMNS, MOST_JOBS, MOST_SKIPPED = 60, 1000, 10_000_000
@@ -79,7 +80,8 @@ class TableRow(BaseModel):
     id: str
     state: str
     owner: str
-    values: List[Any]
+    values: List[Any] = Field(description="null: the job has no value, or `not_finite` has it")
+    not_finite: Places = Field({}, description=DESCRIPTION)
 
 
 class TableRecord(BaseModel):
@@ -97,12 +99,16 @@ class TableRecord(BaseModel):
 class SeedMean(BaseModel):
     """A number averaged over seeds: of the newest succeeded job of each seed."""
 
-    n: int = Field(description="number of seeds that have a value")
-    mean: float
+    n: int = Field(description="number of seeds that have a finite value")
+    excluded: Dict[int, Name] = Field(
+        default_factory=dict,
+        description="values that are NaN or infinite by seed; no mean can include them",
+    )
+    mean: Union[float, None] = Field(description="null if no seed has a finite value")
     mean_text: str = Field(
         "",
         description="the mean, with the digits that are needed to distinguish the rows of its "
-        "column",
+        "column; if all values are NaN or infinite, which they are",
     )
     half_text: str = Field("", description="half the width of the interval, with two digits")
     sd: Union[float, None]

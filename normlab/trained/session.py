@@ -49,7 +49,7 @@ def main() -> int:
 
 def _numbers(job: JobDetail, found: Loaded) -> Dict[str, Dict[str, Any]]:
     return {
-        name: {"here": value, "recorded": job.last[name].value if name in job.last else None}
+        name: {"here": value, "recorded": job.last[name].number() if name in job.last else None}
         for name, value in found.data.evaluate(found.model).items()
     }
 

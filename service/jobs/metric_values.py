@@ -29,8 +29,12 @@ REDUCTIONS = ("last", "best", "min", "max", "mean")
 
 
 def of_one_job(name: str, reduction: str) -> ColumnElement[Any]:
-    """Return the value of a row of the table of jobs: for the few jobs of a page."""
-    found = select(_finite(_taken(name, reduction)))
+    """
+    Return the value of a row of the table of jobs: for the few jobs of a page.
+
+    NaN and infinity are values; null: the job has not reported the metric.
+    """
+    found = select(_taken(name, reduction))
     found = found.where(_last.job == schema.job.c.id, _last.key == _key_of(name))
     return found.limit(1).correlate(schema.job).scalar_subquery()
 
@@ -39,10 +43,12 @@ def of_all_jobs(name: str, reduction: str = "last") -> Subquery:
     """
     Return the rows (job, value) of all jobs that have reported the metric *name*.
 
+    A value that is NaN or infinite is null, so that it comes last in both directions.
     To be joined where many jobs are sorted or filtered: a look at an index for each of 100,000
     jobs takes ten times as long.
     """
-    found = select(_last.job, _finite(_taken(name, reduction)).label("value"))
+    taken = _taken(name, reduction)
+    found = select(_last.job, case((is_finite(taken), taken)).label("value"))
     return found.where(_last.key == _key_of(name)).subquery("of_all")
 
 
@@ -87,6 +93,6 @@ def _taken(name: str, reduction: str) -> ColumnElement[Any]:
     return {"last": _last.value, "min": _last.min, "max": _last.max}[reduction]
 
 
-def _finite(number: ColumnElement[Any]) -> ColumnElement[Any]:
-    # for PostgreSQL, NaN is larger than infinity; JSON has neither
-    return case((func.abs(number) < math.inf, number), else_=None)
+def is_finite(number: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return whether *number* is neither NaN nor infinite."""
+    return func.abs(number) < math.inf  # for PostgreSQL, NaN is larger than infinity

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -13,9 +12,13 @@ from sqlalchemy import (
     Connection,
     Row,
     Select,
+    Text,
+    and_,
     case,
+    cast,
     func,
     literal_column,
+    not_,
     or_,
     select,
     text,
@@ -24,6 +27,7 @@ from sqlalchemy import (
 
 from normlab.records import JobRecord
 from service.jobs import running_limits
+from service.jobs.metric_values import is_finite
 from service.jobs.running_limits import holding_back
 from service.plugins import abilities
 from service.store import schema
@@ -51,6 +55,7 @@ Held = Mapping[tuple[str, str], running_limits.Held]
 """The limits that are reached, by whose they are."""
 _UNLIMITED: Held = {}
 _key, _last = schema.metric_key.c, schema.metric_last.c
+_NONE: ColumnElement[Any] = literal_column("'{}'::json")
 USUAL = or_(*(_key.name.startswith(start) for start in ("train/", "val/", "device/")))
 """Metrics that every list shows."""
 
@@ -69,17 +74,22 @@ def with_stands(jobs: Select[Any], shown: ColumnElement[bool]) -> Select[Any]:
     """Add to each of *jobs* the last values of its metrics, by name."""
     job = jobs.subquery("listed")
     parts: list[ColumnElement[Any]] = [literal_column("'step'"), _last.step]
+    names: list[ColumnElement[Any]] = []
     for number in (_last.value, _last.min, _last.max):
-        parts += [literal_column(f"'{number.name}'"), _finite(number)]
+        parts += [literal_column(f"'{number.name}'"), case((is_finite(number), number))]
+        names += [literal_column(f"'/{number.name}'"), _name_of(number)]
+    named = func.json_strip_nulls(func.json_build_object(*names))
+    whole = and_(*map(is_finite, (_last.value, _last.min, _last.max)))
+    parts += [literal_column("'not_finite'"), case((whole, _NONE), else_=named)]
     by_name = func.json_object_agg(_key.name, func.json_build_object(*parts)).label("last")
-    named = schema.metric_last.join(schema.metric_key)
-    stands = select(by_name).select_from(named).where(_last.job == job.c.id, shown).lateral()
+    metrics = schema.metric_last.join(schema.metric_key)
+    stands = select(by_name).select_from(metrics).where(_last.job == job.c.id, shown).lateral()
     return select(job, stands.c.last).select_from(job.join(stands, true()))
 
 
-def _finite(number: ColumnElement[float]) -> ColumnElement[float | None]:
-    # for PostgreSQL, NaN is larger than infinity; JSON has neither
-    return case((func.abs(number) < math.inf, number), else_=None)
+def _name_of(number: ColumnElement[float]) -> ColumnElement[str | None]:
+    # PostgreSQL writes these as normlab.not_finite names them
+    return case((not_(is_finite(number)), cast(number, Text)))
 
 
 def records_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[JobRecord]:

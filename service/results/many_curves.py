@@ -67,4 +67,7 @@ def _keys(jobs: Sequence[str], seen: Collection[str]) -> dict[str, UUID]:
 
 def _nothing(name: str) -> dict[str, Any]:
     columns: dict[str, Any] = {column: [] for column in ("steps", "values", "times")}
-    return {"name": name, **columns, "min": None, "max": None, "points": 0, "last": None}
+    return {
+        "name": name, **columns, "min": None, "max": None, "points": 0, "last": None,
+        "not_finite": {},
+    }  # fmt: skip

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
+from normlab.not_finite import Places, name_of, put_back
 from normlab.records import DiagnosticRecord
 from normlab.specs.diagnostics import MetricMeaning, measured
 from service.results.chunks import PACKED, Columns, merge, thin_out, unpack
@@ -42,6 +44,8 @@ class Matrix:
     sites: list[str]
     steps: NDArray[Any]
     values: NDArray[np.float64]
+    not_finite: Places = field(default_factory=dict)
+    """The readings that are NaN or infinite; the others that are not finite were not taken."""
 
 
 def read(database: Database, job: str, most_readings: int) -> list[Matrix]:
@@ -92,10 +96,19 @@ def _matrix(diagnostic: str, measure: str, rows: Mapping[str, tuple[Any, Any]]) 
     sites = sorted(rows, key=_naturally)
     steps = np.unique(np.concatenate([at for at, _ in rows.values()]))
     values = np.full((len(rows), len(steps)), np.nan)
-    for row, site in zip(values, sites, strict=True):
+    was_read = np.zeros(values.shape, bool)
+    for i, site in enumerate(sites):
         at, found = rows[site]
-        row[np.searchsorted(steps, at)] = np.where(np.isfinite(found), found, np.nan)
-    return Matrix(diagnostic, measure, sites, steps, values)
+        places = np.searchsorted(steps, at)
+        values[i, places] = found
+        was_read[i, places] = True
+    return Matrix(diagnostic, measure, sites, steps, values, _named(values, was_read))
+
+
+def _named(values: NDArray[np.float64], was_read: NDArray[np.bool_]) -> Places:
+    places = np.argwhere(was_read & ~np.isfinite(values))
+    found = ((i, j, name_of(values[i, j])) for i, j in places)
+    return {f"/values/{i}/{j}": name for i, j, name in found if name is not None}
 
 
 def _naturally(site: str) -> list[tuple[int, str]]:
@@ -110,13 +123,13 @@ def of_norms(records: Iterable[DiagnosticRecord]) -> list[Matrix]:
         return []
     sites = list(found[0].record["norms"])
     steps = np.array([one.step for one in found])
-    return [
-        Matrix(_NORMS, name, sites, steps, _spread(found, sites, reduce))
-        for name, reduce in _SPREAD
-    ]
+    norms = [put_back(deepcopy(one.record))["norms"] for one in found]
+    return [_spread(name, sites, steps, norms, reduce) for name, reduce in _SPREAD]
 
 
 def _spread(
-    found: Sequence[DiagnosticRecord], sites: Sequence[str], reduce: Any
-) -> NDArray[np.float64]:
-    return np.array([[reduce(one.record["norms"][site]) for one in found] for site in sites])
+    name: str, sites: list[str], steps: NDArray[Any], norms: Sequence[Any], reduce: Any
+) -> Matrix:
+    values = np.array([[reduce(one[site]) for one in norms] for site in sites])
+    named = _named(values, np.ones(values.shape, bool))
+    return Matrix(_NORMS, name, sites, steps, values, named)

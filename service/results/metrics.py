@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from normlab.errors import FieldProblem, InvalidSpec, NotFound
 from normlab.events import Series
+from normlab.not_finite import places_of, taken_out
 from normlab.records import LastValue, SeriesRecord
 from service.jobs.leases import Lease
 from service.results.chunks import (
@@ -140,7 +141,7 @@ def names(database: Database, job: str) -> dict[str, LastValue]:
     with database.autocommit() as connection:
         rows = cursor_of(connection).execute(_NAMES, (parse_id(job),)).fetchall()
     return {
-        name: LastValue(step=step, value=_known(value), min=_known(low), max=_known(high))
+        name: LastValue(**last_value(step, value, low, high))
         for name, step, value, low, high in rows
     }
 
@@ -197,7 +198,13 @@ def shown(
         buckets = thin_out(points, max_points)
         taken = {"values": buckets.mean, "min": buckets.low, "max": buckets.high}
         rest = {"steps": buckets.steps, "times": buckets.times}
-    return {"name": name, **taken, **rest, "points": len(points), "last": last}
+    named = {
+        place: name
+        for column, values in taken.items()
+        if values is not None and not np.isfinite(values).all()
+        for place, name in places_of(values, f"/{column}").items()
+    }
+    return {"name": name, **taken, **rest, "points": len(points), "last": last, "not_finite": named}
 
 
 def _found(
@@ -268,7 +275,9 @@ def _extreme(points: Columns, find: Any) -> tuple[float, int]:
 
 def last_value(step: int, value: float, low: float, high: float) -> dict[str, Any]:
     """Return the fields of a LastValue."""
-    return {"step": step, "value": _known(value), "min": _known(low), "max": _known(high)}
+    named: dict[str, Any] = {}
+    found = taken_out({"value": value, "min": low, "max": high}, named)
+    return {"step": step, **found, "not_finite": named}
 
 
 def read_points(
@@ -297,10 +306,6 @@ def read_points(
         by_attempt.setdefault(attempt, []).append(chunk)
     parts = {attempt: unpack(chunks) for attempt, chunks in by_attempt.items()}
     return merge(parts, resumed).within(from_step, to_step) if parts else NOTHING
-
-
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _jsonable(values: NDArray[Any]) -> list[Any]:

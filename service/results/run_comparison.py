@@ -9,7 +9,9 @@ from typing import Any
 from sqlalchemy import text
 
 from normlab.errors import FieldProblem, InvalidSpec
+from normlab.not_finite import Name, counted
 from normlab.presentation.intervals import estimate
+from normlab.presentation.left_out import excluded_of
 from normlab.presentation.paired_tests import holm, paired_t
 from normlab.records.comparing import (
     ComparedGroup,
@@ -25,7 +27,7 @@ from normlab.specs.measures import is_timing
 from service.jobs.columns import FIXED, Column, column
 from service.results import seed_groups
 from service.results.gone_runs import possible, refuse, stored_form
-from service.results.seed_groups import SeedGroup
+from service.results.seed_groups import BySeed, SeedGroup
 from service.store import schema
 from service.store.database import Database
 
@@ -106,11 +108,11 @@ def _reference(
     question: CompareQuestion,
     gone: Sequence[str],
     groups: Sequence[SeedGroup],
-    values: Sequence[Mapping[int, float]],
+    values: Sequence[BySeed],
 ) -> int:
     wanted = None if question.reference is None else stored_form(question.reference)
     if wanted is None or wanted in gone:
-        return next((i for i, found in enumerate(values) if found), 0)
+        return next((i for i, found in enumerate(values) if found.values), 0)
     for i, group in enumerate(groups):
         if wanted in {str(row.id) for row in group.rows}:
             return i
@@ -167,11 +169,12 @@ def _run(row: Any, group: int) -> ComparedRun:
 
 def _compared(
     groups: Sequence[SeedGroup],
-    values: Sequence[Mapping[int, float]],
+    values: Sequence[BySeed],
     at: int,
     labels: Sequence[str],
 ) -> list[ComparedGroup]:
     pairs = [_pairs(found, values[at]) if i != at else [] for i, found in enumerate(values)]
+    excluded = [excluded_of(found, values[at]) for found in values]
     ps = [paired_t(found) for found in pairs]
     adjusted = holm(ps)
     means = seed_groups.with_digits([seed_groups.mean_of(found) for found in values])
@@ -182,40 +185,52 @@ def _compared(
             seeds=sorted({row.seed for row in group.rows}),
             repeated=len(group.rows) - len({row.seed for row in group.rows}),
             states=dict(Counter(row.state for row in group.rows)),
-            mean=means[i],
-            values=dict(values[i]),
-            difference=_difference(pairs[i], ps[i], adjusted[i]),
+            mean=means[i] if values[i].values else None,
+            values=dict(values[i].values),
+            excluded=dict(values[i].excluded),
+            difference=_difference(pairs[i], excluded[i], ps[i], adjusted[i]),
             why=_why(i == at, values[i], values[at], pairs[i]),
         )
         for i, group in enumerate(groups)
     ]
 
 
-def _pairs(found: Mapping[int, float], reference: Mapping[int, float]) -> list[float]:
-    return [found[seed] - reference[seed] for seed in sorted(set(found) & set(reference))]
+def _pairs(found: BySeed, other: BySeed) -> list[float]:
+    shared = sorted(set(found.values) & set(other.values))
+    return [found.values[seed] - other.values[seed] for seed in shared]
 
 
 def _difference(
-    pairs: Sequence[float], p: float | None, adjusted: float | None
+    pairs: Sequence[float],
+    excluded: Mapping[int, Name],
+    p: float | None,
+    adjusted: float | None,
 ) -> PairedDifference | None:
     if not pairs:
         return None
     found = estimate(pairs)
     return PairedDifference(
-        n=found.n, mean=found.mean, low=found.low, high=found.high, p=p, p_adjusted=adjusted
+        n=found.n,
+        excluded=dict(excluded),
+        mean=found.mean,
+        low=found.low,
+        high=found.high,
+        p=p,
+        p_adjusted=adjusted,
     )
 
 
-def _why(
-    reference: bool,
-    found: Mapping[int, float],
-    other: Mapping[int, float],
-    pairs: Sequence[float],
-) -> str:
+def _why(reference: bool, found: BySeed, other: BySeed, pairs: Sequence[float]) -> str:
     if reference:
         return "the reference"
-    if not found or not other:
-        return "no succeeded run has this number" + ("" if not found else " in the reference")
+    for side, where in ((found, ""), (other, " in the reference")):
+        if not side.values and side.excluded:
+            return f"no run has a finite number{where}: {counted(side.excluded.values())}"
+        if not side.values:
+            return f"no succeeded run has this number{where}"
+    excluded = excluded_of(found, other)
+    if not pairs and excluded:
+        return f"no seed with a finite number on both sides: {counted(excluded.values())}"
     if not pairs:
         return "no seed in common with the reference"
     return "only one seed in common, so there is no interval and no test" if len(pairs) == 1 else ""

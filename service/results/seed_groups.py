@@ -11,7 +11,8 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Connection, Row, Text, cast, func, literal, select
 
 from normlab.errors import FieldProblem, InvalidSpec
-from normlab.presentation.digits import shown
+from normlab.not_finite import Name, name_of
+from normlab.presentation.digits import of_none, shown
 from normlab.presentation.intervals import estimate
 from normlab.records.results import half_width
 from normlab.records.tables import GroupQuestion, GroupRow, GroupTable, JobsQuestion, SeedMean
@@ -38,6 +39,17 @@ _SHOWS = {
     "dataset": "dataset.name",
 }  # fmt: skip
 """Columns of the list that show a field of the specification under another name."""
+
+
+_OPEN: Mapping[str, Any] = {"sd": None, "low": None, "high": None}
+
+
+@dataclass(frozen=True)
+class BySeed:
+    """The values of a group's seeds, those that are NaN or infinite apart, by their names."""
+
+    values: Mapping[int, float]
+    excluded: Mapping[int, Name]
 
 
 @dataclass(frozen=True)
@@ -135,33 +147,40 @@ def _value(group: SeedGroup, i: int, of: Column) -> Any:
     return mean_of(by_seed_of(group.rows, place, timing=timing))
 
 
-def mean_of(by_seed: Mapping[int, float]) -> SeedMean | None:
-    """Average over seeds; None if there are none."""
-    if not by_seed:
+def mean_of(by_seed: BySeed) -> SeedMean | None:
+    """Average over the seeds with a finite value; None if no seed has a value."""
+    if not by_seed.values and not by_seed.excluded:
         return None
-    mean = estimate(list(by_seed.values()))
-    return SeedMean(n=mean.n, mean=mean.mean, sd=mean.sd, low=mean.low, high=mean.high)
+    if not by_seed.values:
+        said = of_none(by_seed.excluded)
+        return SeedMean(n=0, excluded=by_seed.excluded, mean=None, mean_text=said, **_OPEN)
+    found = vars(estimate(list(by_seed.values.values())))
+    return SeedMean(excluded=by_seed.excluded, **found)
 
 
 def with_digits(column: Sequence[Any]) -> list[Any]:
     """Write the means of one column with digits as in the table of a study; leave the rest."""
-    means = [value for value in column if isinstance(value, SeedMean)]
+    means = [value for value in column if isinstance(value, SeedMean) and value.n]
     texts = iter(shown([(mean.mean, half_width(mean.low, mean.high)) for mean in means]))
     return [
         value.model_copy(update={"mean_text": text.mean, "half_text": text.half})
-        if isinstance(value, SeedMean) and (text := next(texts))
+        if isinstance(value, SeedMean) and value.n and (text := next(texts))
         else value
         for value in column
     ]
 
 
-def by_seed_of(rows: Sequence[Row[Any]], place: int, *, timing: bool) -> dict[int, float]:
+def by_seed_of(rows: Sequence[Row[Any]], place: int, *, timing: bool) -> BySeed:
     """Return the value of each seed's newest succeeded job that has one."""
     found: dict[int, float] = {}
     for row in reversed(rows):  # newer ones replace older ones
         if row.state == "succeeded" and row[place] is not None and (row.timing_valid or not timing):
             found[row.seed] = float(row[place])
-    return dict(sorted(found.items()))
+    names = {seed: name_of(value) for seed, value in sorted(found.items())}
+    return BySeed(
+        {seed: found[seed] for seed, name in names.items() if name is None},
+        {seed: name for seed, name in names.items() if name is not None},
+    )
 
 
 def _by_type(value: Any) -> tuple[bool, Any]:

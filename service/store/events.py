@@ -10,6 +10,7 @@ from uuid import UUID
 import orjson
 from sqlalchemy import Connection, text
 
+from normlab.not_finite import FIELD, Places, taken_out
 from normlab.records import EventRecord
 from service.store.database import Database, cursor_of
 from service.store.identity import parse_id
@@ -54,7 +55,16 @@ def record(
 
 
 def to_json(value: Any) -> str:
-    """Encode JSON for PostgreSQL: numpy's numbers too, and null for values that are not numbers."""
+    """
+    Encode JSON for PostgreSQL: numpy's numbers too.
+
+    In place of NaN and infinity there is null, and in the field `not_finite` of an object, which
+    of them it is.
+    """
+    named: Places = {}
+    value = taken_out(value, named)
+    if isinstance(value, dict) and named:
+        value[FIELD] = named
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from sqlalchemy import Connection, text
 
 from normlab.errors import FieldProblem, InvalidSpec
+from normlab.not_finite import Name, name_of
 from normlab.presentation.intervals import Method, smaller_is_better
 from normlab.specs.cells import Coordinates
 from normlab.specs.decisions import REDUCTION, REDUCTION_RULE
@@ -66,8 +66,11 @@ class CellValue:
     job: str | None
     state: str
     value: float | None
+    """Finite; None otherwise."""
     why: str
-    """Why there is no value: the state, or what a succeeded job lacks; empty if there is one."""
+    """Why there is none: the state, not reported, or the name of NaN or infinity; or empty."""
+    excluded: Name | None = None
+    """The name, if the value is NaN or infinite."""
 
 
 def read(database: Database, study: str, question: Question) -> list[CellValue]:
@@ -88,12 +91,15 @@ def read(database: Database, study: str, question: Question) -> list[CellValue]:
 
 def _cells(database: Database, rows: Sequence[Any], question: Question) -> Iterator[CellValue]:
     for row in rows:
-        value, why = None, row.state
-        if row.state == "succeeded":
-            value = _number(database, row, question) if row.reported else None
-            why = "" if value is not None else "not finite" if row.reported else "not reported"
+        value, why, name = None, row.state, None
+        if row.state == "succeeded" and row.reported:
+            value = _number(database, row, question)
+            name = name_of(value)
+            value, why = (None, str(name)) if name else (value, "")
+        elif row.state == "succeeded":
+            why = "not reported"
         job = None if row.job is None else str(row.job)
-        yield CellValue(row.key, row.coordinates, row.seed, job, row.state, value, why)
+        yield CellValue(row.key, row.coordinates, row.seed, job, row.state, value, why, name)
 
 
 def _refuse_unknown_metric(connection: Connection, study: UUID, metric: str) -> None:
@@ -104,20 +110,19 @@ def _refuse_unknown_metric(connection: Connection, study: UUID, metric: str) -> 
         raise InvalidSpec.of([FieldProblem("metric", rule)])
 
 
-def _number(database: Database, row: Any, question: Question) -> float | None:
+def _number(database: Database, row: Any, question: Question) -> float:
     if question.reduction == "last":
         found = row.value
     elif question.reduction == "best":
         found = row.min if smaller_is_better(question.metric) else row.max
     else:
         found = _reduced(database, str(row.job), question)
-    return float(found) if math.isfinite(found) else None
+    return float(found)
 
 
 def _reduced(database: Database, job: str, question: Question) -> float:
-    series = metrics.read(database, job, question.metric)
-    steps = np.asarray(series.steps, dtype=float)
-    values = np.asarray([math.nan if v is None else v for v in series.values], dtype=float)
+    series = metrics.read_arrays(database, job, question.metric)
+    steps, values = series["steps"].astype(float), series["values"]
     if question.reduction == "area":  # mean height under the curve: the same unit as the metric
         if len(steps) == 1:
             return float(values[0])

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.presentation.intervals import paired_difference
+from normlab.presentation.left_out import excluded_of, said
 from normlab.records import ComparisonRow, ComparisonTable, ResultRow, ResultTable
 from service.store.database import Database
 from service.studies import studies
@@ -28,12 +29,23 @@ def compare(
     table = results(database, study, question)
     check_labels(table, axis, (a, b))
     linked = linked_with(database, table, axis, (a, b))
-    rows = list(_comparisons(table.rows, (axis, *linked), a, b, question))
+    pairs = list(_pairs(table.rows, (axis, *linked), a, b))
+    rows = [_row(*pair, (axis, *linked), question) for pair in pairs if shared(*pair)]
+    left_out = [said(*pair) for pair in pairs if not shared(*pair) and excluded_of(*pair)]
+    if not rows and left_out:
+        rule = f"have no seed with a finite value on both sides: {'; '.join(left_out[:3])}"
+        raise InvalidSpec(f"{a} and {b} {rule}")
     if not rows:
         raise InvalidSpec(f"{a} and {b} have no finished seed in common yet; wait, or complete")
     return ComparisonTable(
-        study=study, metric=question.metric, axis=axis, linked=linked, a=a, b=b, rows=rows
-    )
+        study=study, metric=question.metric, axis=axis, linked=linked, a=a, b=b, rows=rows,
+        left_out=left_out,
+    )  # fmt: skip
+
+
+def shared(row: ResultRow, other: ResultRow) -> list[int]:
+    """List the seeds with a finite value in both."""
+    return sorted(set(row.values) & set(other.values))
 
 
 def check_labels(table: ResultTable, axis: str, names: Sequence[str]) -> None:
@@ -65,28 +77,32 @@ def _follows(rows: Sequence[ResultRow], axis: str, path: str, names: Sequence[st
     return all(len({r.labels[path] for r in rows if r.labels[axis] == name}) == 1 for name in names)
 
 
-def _comparisons(
-    rows: Sequence[ResultRow], moving: Sequence[str], a: str, b: str, question: Question
-) -> Iterator[ComparisonRow]:
+def _pairs(
+    rows: Sequence[ResultRow], moving: Sequence[str], a: str, b: str
+) -> Iterator[tuple[ResultRow, ResultRow]]:
     def rest(row: ResultRow) -> str:
         return str(sorted((k, v) for k, v in row.labels.items() if k not in moving))
 
     axis = moving[0]
     others = {rest(row): row for row in rows if row.labels[axis] == b}
     for row in rows:
-        other = others.get(rest(row)) if row.labels[axis] == a else None
-        if other is None or not set(row.values) & set(other.values):
-            continue
-        found = paired_difference(row.values, other.values, question.interval, question.confidence)
-        shared = sorted(set(row.values) & set(other.values))
-        yield ComparisonRow(
-            coordinates={k: v for k, v in row.coordinates.items() if k not in moving},
-            labels={k: v for k, v in row.labels.items() if k not in moving},
-            n=found.n,
-            a_mean=sum(row.values[s] for s in shared) / found.n,
-            b_mean=sum(other.values[s] for s in shared) / found.n,
-            difference=found.mean,
-            sd=found.sd,
-            low=found.low,
-            high=found.high,
-        )
+        if row.labels[axis] == a and rest(row) in others:
+            yield row, others[rest(row)]
+
+
+def _row(
+    row: ResultRow, other: ResultRow, moving: Sequence[str], question: Question
+) -> ComparisonRow:
+    found = paired_difference(row.values, other.values, question.interval, question.confidence)
+    return ComparisonRow(
+        coordinates={k: v for k, v in row.coordinates.items() if k not in moving},
+        labels={k: v for k, v in row.labels.items() if k not in moving},
+        n=found.n,
+        excluded=excluded_of(row, other),
+        a_mean=sum(row.values[s] for s in shared(row, other)) / found.n,
+        b_mean=sum(other.values[s] for s in shared(row, other)) / found.n,
+        difference=found.mean,
+        sd=found.sd,
+        low=found.low,
+        high=found.high,
+    )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from normlab.presentation.intervals import paired_difference
+from normlab.presentation.left_out import excluded_of, said
 from normlab.presentation.paired_tests import holm, paired_t
 from normlab.records import DifferenceRow, DifferenceTable, ResultRow
 from service.store.database import Database
 from service.studies.cell_values import Question
-from service.studies.comparisons import check_labels, linked_with
+from service.studies.comparisons import check_labels, linked_with, shared
 from service.studies.results import results
 
 Pair = tuple[ResultRow, ResultRow]
@@ -27,7 +28,8 @@ def differences(
     Subtract from each row the row that has the value *against* on *axis* and is equal otherwise.
 
     The tests of all these rows are one family, so a narrower *where* asks fewer questions. Rows
-    without a seed in common with their reference are not listed.
+    without a seed in common with their reference are not listed; those for which all common seeds
+    are NaN or infinite on one side are named in `left_out`.
 
     Raises:
         NotFound: no such study.
@@ -45,7 +47,8 @@ def differences(
         linked=linked,
         against=against,
         where=dict(where or {}),
-        rows=_tested(pairs, question),
+        rows=_tested([pair for pair in pairs if shared(*pair)], question),
+        left_out=[said(*pair) for pair in pairs if not shared(*pair) and excluded_of(*pair)],
     )
 
 
@@ -55,11 +58,7 @@ def _pairs(rows: Sequence[ResultRow], moving: Sequence[str], against: str) -> li
 
     references = {rest(row): row for row in rows if row.labels[moving[0]] == against}
     found = [(row, references.get(rest(row))) for row in rows]
-    return [
-        (row, other)
-        for row, other in found
-        if other is not None and other is not row and set(row.values) & set(other.values)
-    ]
+    return [(row, other) for row, other in found if other is not None and other is not row]
 
 
 def _tested(pairs: Sequence[Pair], question: Question) -> list[DifferenceRow]:
@@ -71,8 +70,7 @@ def _tested(pairs: Sequence[Pair], question: Question) -> list[DifferenceRow]:
 
 
 def _by_seed(row: ResultRow, other: ResultRow) -> list[float]:
-    shared = sorted(set(row.values) & set(other.values))
-    return [row.values[seed] - other.values[seed] for seed in shared]
+    return [row.values[seed] - other.values[seed] for seed in shared(row, other)]
 
 
 def _row(
@@ -82,6 +80,7 @@ def _row(
     return DifferenceRow(
         labels=row.labels,
         n=found.n,
+        excluded=excluded_of(row, other),
         mean=found.mean,
         low=found.low,
         high=found.high,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from normlab.errors import FieldProblem, InvalidSpec
-from normlab.presentation.digits import shown
+from normlab.presentation.digits import of_none, shown
 from normlab.presentation.intervals import estimate
 from normlab.records import ResultRow, ResultTable
 from normlab.specs.cells import label
@@ -140,6 +140,7 @@ def _row(group: Sequence[CellValue], paths: Sequence[str], question: Question) -
         low=found.low if found else None,
         high=found.high if found else None,
         values=numbers,
+        excluded={cell.seed: cell.excluded for cell in group if cell.excluded is not None},
         jobs={cell.seed: cell.job for cell in group if cell.job is not None},
         states={cell.seed: cell.state for cell in group},
     )
@@ -154,6 +155,8 @@ def _reasons(group: Sequence[CellValue]) -> Iterator[tuple[str, int]]:
 def _with_digits(rows: Sequence[ResultRow]) -> list[ResultRow]:
     texts = shown([(row.mean, row.half) for row in rows])
     return [
-        row.model_copy(update={"mean_text": text.mean, "half_text": text.half})
+        row.model_copy(
+            update={"mean_text": text.mean or of_none(row.excluded), "half_text": text.half}
+        )
         for row, text in zip(rows, texts, strict=True)
     ]

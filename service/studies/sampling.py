@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +44,8 @@ def rebuilt(database: Database, search: Search, trials: Sequence[Any]) -> optuna
 def _trial_state(row: Any) -> optuna.trial.TrialState:
     from optuna.trial import TrialState
 
-    if row.state == "succeeded" and row.value is not None:
-        return TrialState.COMPLETE
+    if row.state == "succeeded" and row.value is not None and math.isfinite(row.value):
+        return TrialState.COMPLETE  # Optuna refuses NaN, and infinity would rank above all
     if row.pruned:
         return TrialState.PRUNED
     return TrialState.RUNNING if row.state in ("queued", "running") else TrialState.FAIL

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from normlab.errors import NotFound
+from normlab.not_finite import name_of
 from normlab.records import SearchHistory, TrialRecord
 from normlab.specs.cells import label
 from normlab.specs.studies import Search
@@ -52,6 +53,7 @@ def _trials(search: Search, rows: Sequence[Any]) -> list[TrialRecord]:
     best: float | None = None
     better = max if search.goal == "maximize" else min
     for number, row in enumerate(rows):
+        name = None if row.value is None else name_of(row.value)
         if _counts(row):
             best = row.value if best is None else better(best, row.value)
         found.append(
@@ -61,7 +63,8 @@ def _trials(search: Search, rows: Sequence[Any]) -> list[TrialRecord]:
                 state="pruned" if row.pruned else row.state,
                 coordinates=row.coordinates,
                 labels={path: label(value) for path, value in row.coordinates.items()},
-                value=row.value if row.value is not None and math.isfinite(row.value) else None,
+                value=None if name else row.value,
+                not_finite={"/value": name} if name else {},
                 best=best,
             )
         )

@@ -275,7 +275,7 @@ def test_best_says_whether_no_job_fits_or_none_of_those_has_a_value(
 
 @pytest.fixture
 def diverged(database: Database) -> str:
-    """A job whose loss became NaN in its second update, and infinite before."""
+    """A job whose loss became infinite in its second update, and NaN in its third."""
     submitted, held = submit(database), claim(database)
     loss = Series(steps=[1, 2, 3], values=[0.5, math.inf, math.nan], times=[1.0, 2.0, 3.0])
     reports.keep_all(database, held, [Metrics(series={"train/loss": loss})])
@@ -283,18 +283,36 @@ def diverged(database: Database) -> str:
     return submitted.id
 
 
-def test_a_loss_that_diverged_is_not_finite_and_not_missing(
+def test_a_loss_that_diverged_is_named_and_not_missing(
     say: Say, diverged: str, client: httpx.Client
 ) -> None:
     (row,) = (line for line in say("show", diverged).splitlines() if "train/loss" in line)
-    assert row.split()[:4] == ["train/loss", "3", "not", "finite"]
+    assert row.split() == ["train/loss", "3", "NaN", "0.5", "Infinity"]
     (row,) = (line for line in say("tail", diverged, "-n", "4").splitlines() if "train/" in line)
-    assert row.split()[-6:] == ["-", "0.5", "not", "finite", "not", "finite"]
+    assert row.split()[-4:] == ["-", "0.5", "Infinity", "NaN"]
     for line in (["tail", diverged, "-o", "csv"], ["export", diverged]):
         points = list(csv.DictReader(io.StringIO(say(*line))))
-        assert [point["value"] for point in points] == ["0.5", "NaN", "NaN"]
+        assert [point["value"] for point in points] == ["0.5", "Infinity", "NaN"]
     log_in(client)
-    assert "not finite" in client.get("/jobs").text
+    assert '<td data-label="Train loss" class="number">NaN</td>' in client.get("/jobs").text
+
+
+def test_forms_for_programs_tell_nan_from_infinity_and_from_nothing(
+    say: Say, diverged: str, database: Database
+) -> None:
+    nothing = submit(database).id
+    none, found = csv.DictReader(io.StringIO(say("ls", "-o", "csv")))
+    assert (none["id"], none["last.train/loss.value"]) == (nothing, "")
+    column = "last.train/loss"
+    assert [found[f"{column}.{of}"] for of in ("value", "min", "max")] == ["NaN", "0.5", "Infinity"]
+    for line, row in ((["ls"], 1), (["best", "-m", "train/loss"], 0)):
+        last = json.loads(say(*line, "--json"))[row]["last"]["train/loss"]
+        assert (last["value"], last["max"]) == (None, None)
+        assert last["not_finite"] == {"/value": "NaN", "/max": "Infinity"}
+    (written,) = (one for one in yaml.safe_load(say("ls", "-o", "yaml")) if one["id"] == diverged)
+    assert str(written["last"]["train/loss"]["value"]) == "nan"
+    assert written["last"]["train/loss"]["max"] == math.inf
+    assert "NaN" in say("best", "-m", "train/loss")
 
 
 def test_open_refuses_what_is_neither_a_job_nor_a_study(

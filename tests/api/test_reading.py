@@ -40,12 +40,18 @@ def report(database: Database, claim: Lease, name: str, values: list[float]) -> 
 
 
 def test_a_curve_comes_as_columns(client: httpx.Client, database: Database, claim: Lease) -> None:
-    report(database, claim, "train/loss", [3.0, float("nan"), 1.0])
+    report(database, claim, "train/loss", [3.0, float("nan"), float("-inf")])
     path = f"/v1/jobs/{claim.job}/metrics"
     found = SeriesRecord.model_validate_json(
         client.get(path, params={"name": "train/loss"}).content
     )
-    assert (found.steps, found.values, found.points) == ([1, 2, 3], [3.0, None, 1.0], 3)
+    assert (found.steps, found.values, found.points) == ([1, 2, 3], [3.0, None, None], 3)
+    named = {"/values/1": "NaN", "/values/2": "-Infinity"}
+    assert found.not_finite == named
+    listed = client.get("/v1/series", params={"name": "train/loss", "job": str(claim.job)}).json()
+    assert listed[0]["not_finite"] == named
+    names = client.get(f"/v1/jobs/{claim.job}/metrics:names").json()
+    assert names["train/loss"]["not_finite"] == {"/value": "-Infinity", "/min": "-Infinity"}
     part = client.get(path, params={"name": "train/loss", "from_step": 2, "to_step": 2}).json()
     assert part["steps"] == [2]
 

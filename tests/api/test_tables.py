@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from pathlib import Path
 
@@ -35,6 +36,30 @@ def test_a_table_is_one_request_for_chosen_columns(
     grouped = ask(client, "POST", "/v1/jobs:groups", json={"columns": ["val/accuracy:mean"]})
     (row,) = GroupTable.model_validate_json(grouped.content).rows
     assert row.values[0]["mean"] == 0.375
+
+
+def test_tables_and_their_files_tell_nan_from_infinity_and_from_nothing(
+    client: httpx.Client, database: Database
+) -> None:
+    for seed, value in enumerate([math.nan, -math.inf, 0.5]):
+        submit(database, seed=seed)
+        report(database, {"val/accuracy": [value]})
+    submit(database, seed=3)
+    asked = {"columns": ["seed", "val/accuracy"], "sort": "seed"}
+    rows = ask(client, "POST", "/v1/jobs:table", json=asked).json()["rows"]
+    assert [row["values"][1] for row in rows] == [None, None, 0.5, None]
+    places = [row["not_finite"].get("/values/1") for row in rows]
+    assert places == ["NaN", "-Infinity", None, None]
+    text = ask(client, "POST", "/v1/jobs:export", json=asked).text
+    assert [row[2] for row in csv.reader(io.StringIO(text))][1:] == ["NaN", "-Infinity", "0.5", ""]
+    listed = ask(client, "POST", "/v1/jobs:export", json={**asked, "form": "json"}).json()
+    assert [row.get("not_finite") for row in listed] == [
+        {"/val~1accuracy": "NaN"}, {"/val~1accuracy": "-Infinity"}, None, None,
+    ]  # fmt: skip
+    for turned in ("", "-"):
+        sort = {**asked, "sort": f"{turned}val/accuracy"}
+        rows = ask(client, "POST", "/v1/jobs:table", json=sort).json()["rows"]
+        assert rows[0]["values"][1] == 0.5  # what is not finite comes last, as what is missing
 
 
 def test_an_unknown_column_or_order_is_a_problem_of_its_field(client: httpx.Client) -> None:

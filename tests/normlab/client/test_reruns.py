@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf, nan
 from typing import Any, Dict, List, Optional
 
 from normlab.client.reruns import compare
@@ -44,9 +45,14 @@ def test_two_jobs_alone_are_told_nothing_of_packs() -> None:
     assert told(job(0.5, runtime="cpu"), job(0.6, runtime="cpu")) == []
 
 
+def test_nan_is_the_same_as_nan_and_another_than_infinity() -> None:
+    client: Any = NoFiles()
+    assert compare(job(nan), job(nan), client, client).metrics == []
+    assert compare(job(nan), job(inf), client, client).metrics == [("val/loss", "NaN", "Infinity")]
+
+
 def test_a_metric_that_is_not_finite_differs_from_one_that_was_not_reported() -> None:
     client: Any = NoFiles()
-    diverged, silent = job(None), job(0.5).model_copy(update={"last": {}})
-    found = compare(diverged, silent, client, client)
-    assert (found.same, found.metrics) == (False, [("val/loss", "not finite", None)])
-    assert compare(diverged, job(None), client, client).metrics == []
+    silent = job(0.5).model_copy(update={"last": {}})
+    found = compare(job(nan), silent, client, client)
+    assert (found.same, found.metrics) == (False, [("val/loss", "NaN", None)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Callable, List, Union
 
 import httpx
@@ -135,6 +136,35 @@ def test_nan_reaches_the_server_which_names_the_field(
     assert [(p.field, p.rule) for p in caught.value.problems] == [
         ("optimizer.lr", "must be finite")
     ]
+
+
+def test_nan_and_infinity_beside_a_record_come_back_as_numbers(
+    seen: List[httpx.Request], slept: List[float]
+) -> None:
+    told = {
+        "name": "train/loss", "steps": [1, 2], "values": [0.5, None], "times": [], "points": 2,
+        "last": {"step": 2, "value": None, "min": 0.5, "max": None,
+                 "not_finite": {"/value": "NaN", "/max": "Infinity"}},
+        "not_finite": {"/values/1": "-Infinity"},
+    }  # fmt: skip
+    client = client_of([httpx.Response(200, json=[told])], seen, slept)
+    (found,) = client.series(["j1"], "train/loss")
+    assert found.values == [0.5, -math.inf]
+    assert found.last is not None
+    assert math.isnan(found.last.value or 0)
+    assert found.last.max == math.inf
+
+
+def test_null_of_a_server_of_an_earlier_version_is_nan(
+    seen: List[httpx.Request], slept: List[float]
+) -> None:
+    last = {"step": 2, "value": None, "min": 0.5, "max": 0.5}
+    told = {"name": "train/loss", "steps": [2], "values": [None], "times": [], "points": 1}
+    client = client_of([httpx.Response(200, json=[{**told, "last": last}])], seen, slept)
+    (found,) = client.series(["j1"], "train/loss")
+    assert found.last is not None
+    assert math.isnan(found.last.number())
+    assert math.isnan(found.numbers()[0])
 
 
 def every_error() -> List[type]:

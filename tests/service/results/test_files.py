@@ -116,7 +116,7 @@ def test_diagnostics_are_read_by_name_and_step_and_the_last_attempt_counts(
     reports.keep_all(database, claim(database), again)
     records = diagnostics.read_all(database, job.id)
     assert [(r.name, r.step) for r in records] == [("ablation", 9), ("power", 1), ("power", 2)]
-    assert records[2].record == {"second": None}
+    assert records[2].record == {"second": None, "not_finite": {"/second": "NaN"}}
     assert len(diagnostics.read_all(database, job.id, "power")) == 2
 
 

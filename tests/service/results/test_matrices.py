@@ -28,6 +28,7 @@ def test_each_measure_is_a_matrix_with_its_layers_by_name(database: Database) ->
     assert power.sites == ["2.norm", "10.norm"]
     assert power.steps.tolist() == [5, 10]
     np.testing.assert_array_equal(power.values, [[0.5, math.nan], [0.25, 0.25]])
+    assert power.not_finite == {"/values/0/1": "NaN"}
     assert (beta.diagnostic, beta.sites, beta.values.tolist()) == ("landscape", [""], [[0.5]])
 
 
@@ -37,6 +38,19 @@ def test_a_layer_without_a_reading_has_a_gap(database: Database) -> None:
     assert reports.keep_all(database, claim(database), [Metrics(series=told)])
     (turns,) = matrices.read(database, submitted.id, 100)
     assert np.isnan(turns.values).tolist() == [[False, False], [True, False]]
+    assert turns.not_finite == {}
+
+
+def test_norms_of_weights_that_are_infinite_or_no_numbers_are_named(database: Database) -> None:
+    submitted = submit(database)
+    norms = {"c": [1.0, math.inf], "a.b": [math.nan, 1.0]}
+    told = Diagnostic(name="weight_norms", step=1, record={"norms": norms})
+    assert reports.keep_all(database, claim(database), [told])
+    smallest, mean, largest = matrices.of_norms(diagnostics.read_all(database, submitted.id))
+    assert smallest.not_finite == {"/values/1/0": "NaN"}
+    assert (
+        mean.not_finite == largest.not_finite == {"/values/0/0": "Infinity", "/values/1/0": "NaN"}
+    )
 
 
 def test_many_readings_become_buckets_with_their_means(database: Database) -> None:

@@ -78,14 +78,42 @@ def test_the_current_state_of_a_metric_is_its_last_value_and_its_extremes(
     assert tuple(at) == (1, 2)
 
 
-def test_a_non_finite_value_is_null_and_affects_no_other_point(database: Database) -> None:
+def test_values_that_are_not_finite_are_null_and_named_and_affect_no_other_point(
+    database: Database,
+) -> None:
     job = submit(database)
     held = claim(database)
     values = [1.0, math.nan, math.inf, -math.inf]
     _report(database, held, train_loss=Series(steps=[1, 2, 3, 4], values=values, times=[0.0] * 4))
-    assert metrics.read(database, job.id, "train/loss").values == [1.0, None, None, None]
-    assert metrics.names(database, job.id)["train/loss"].value is None
-    assert reading.get(database, job.id).last["train/loss"].value is None
+    found = metrics.read(database, job.id, "train/loss")
+    assert found.values == [1.0, None, None, None]
+    named = {"/values/1": "NaN", "/values/2": "Infinity", "/values/3": "-Infinity"}
+    assert found.not_finite == named
+    assert str(found.numbers()) == str(values)
+    for last in (
+        found.last,
+        metrics.names(database, job.id)["train/loss"],
+        reading.get(database, job.id).last["train/loss"],
+    ):
+        assert last is not None
+        assert (last.value, last.min, last.max) == (None, None, None)
+        assert [last.number(of) for of in ("value", "min", "max")] == [-math.inf] * 2 + [math.inf]
+
+
+def test_a_metric_that_was_never_a_number_keeps_its_kind(database: Database) -> None:
+    job = submit(database)
+    _report(database, claim(database), train_loss=series(1, 2, value=math.nan))
+    last = reading.get(database, job.id).last["train/loss"]
+    assert last.not_finite == {"/value": "NaN", "/min": "NaN", "/max": "NaN"}
+
+
+def test_buckets_name_the_infinity_in_them(database: Database) -> None:
+    job = submit(database)
+    values = [1.0, math.inf, 1.0, math.nan]
+    _report(database, claim(database), train_loss=_points([1, 2, 3, 4], values))
+    found = metrics.read(database, job.id, "train/loss", max_points=2)
+    assert found.not_finite == {"/values/0": "Infinity", "/max/0": "Infinity"}
+    assert (found.values, found.min, found.max) == ([None, 1.0], [1.0, 1.0], [None, 1.0])
 
 
 def test_a_resumed_attempt_replaces_what_came_after_its_checkpoint(database: Database) -> None:
@@ -231,11 +259,14 @@ def test_the_mean_of_a_curve_counts_a_step_once_that_two_attempts_reported(
     assert _mean(database, str(held.job)) == 3.0
 
 
-def test_the_mean_of_a_curve_with_a_value_that_is_not_finite_is_none(database: Database) -> None:
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_the_mean_of_a_curve_with_a_value_that_is_not_finite_is_that(
+    database: Database, bad: float
+) -> None:
     submit(database)
     held = claim(database)
-    _report(database, held, train_loss=_points([1, 2, 3], [1.0, math.nan, 3.0]))
-    assert _mean(database, str(held.job)) is None
+    _report(database, held, train_loss=_points([1, 2, 3], [1.0, bad, 3.0]))
+    assert str(_mean(database, str(held.job))) == str(bad)
 
 
 def test_curves_of_an_earlier_version_are_added_up_in_the_background(database: Database) -> None:

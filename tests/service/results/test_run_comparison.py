@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from normlab.errors import InvalidSpec, NotFound
@@ -43,6 +45,25 @@ def test_why_there_is_no_test_is_said(database: Database) -> None:
         "no succeeded run has this number",
     ]
     assert found.differing == {"epochs": [5, 2, 3, 4]}
+
+
+def test_seeds_that_are_not_finite_are_left_out_of_a_difference_and_named(
+    database: Database,
+) -> None:
+    jobs = [run(database, v, seed=i) for i, v in enumerate([0.5, 0.6, math.nan])]
+    jobs += [run(database, v, seed=i, epochs=2) for i, v in enumerate([0.7, math.inf, 0.9])]
+    jobs += [run(database, math.nan, seed=i, epochs=3) for i in range(2)]
+    jobs += [run(database, 0.5, seed=2, epochs=4)]
+    reference, other, never, apart = run_comparison.compare(
+        database, CompareQuestion(jobs=jobs)
+    ).groups
+    assert (reference.values, reference.excluded) == ({0: 0.5, 1: 0.6}, {2: "NaN"})
+    assert other.difference is not None
+    assert (other.difference.n, other.difference.mean) == (1, pytest.approx(0.2))
+    assert other.difference.excluded == {1: "Infinity", 2: "NaN"}
+    assert (never.mean, never.difference) == (None, None)
+    assert never.why == "no run has a finite number: 2 NaN"
+    assert apart.why == "no seed with a finite number on both sides: 1 NaN"
 
 
 def test_two_thousand_runs_are_refused_with_the_limit_and_the_way_out(database: Database) -> None:

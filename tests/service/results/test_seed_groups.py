@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -36,6 +37,19 @@ def test_a_mean_is_over_seeds_and_over_nothing_else(database: Database) -> None:
     # as in the table of a study: 4.3027 * 0.1 / sqrt(3) = 0.248, and 3 digits of the mean
     assert (three.values[1].mean_text, three.values[1].half_text) == ("0.600", "0.25")
     assert (other.values[1].mean_text, other.values[1].half_text) == ("0.1000", "")
+
+
+def test_a_mean_leaves_out_what_is_not_finite_and_names_it(database: Database) -> None:
+    for seed, value in enumerate([0.5, math.nan, 0.7, -math.inf]):
+        run(database, value, seed=seed)
+    run(database, math.nan, seed=0, epochs=2)
+    submit(database, epochs=3)
+    none, never, some = (row.values[0] for row in grouped(database, "val/accuracy").rows)
+    assert (some.n, some.mean, some.excluded) == (
+        2, pytest.approx(0.6), {1: "NaN", 3: "-Infinity"},
+    )  # fmt: skip
+    assert (never.n, never.mean, never.mean_text) == (0, None, "NaN")
+    assert none is None
 
 
 def test_fields_that_differ_where_the_columns_look_alike_are_named(database: Database) -> None:

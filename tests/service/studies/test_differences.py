@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from service.jobs import leases
 from service.results import metrics
 from service.store.database import Database
 from service.studies.cell_values import Question
+from service.studies.comparisons import compare
 from service.studies.differences import differences
 from tests.service.finishing import made
 
@@ -42,6 +44,24 @@ GRID: dict[str, Any] = {
     "axes": {"normalizer": ["batch", "layer", "group"], "batch_size": [32, 2]},
     "seeds": 4,
 }
+
+
+def test_seeds_and_rows_that_are_not_finite_are_named(database: Database) -> None:
+    study = made(database, GRID)
+
+    def of(spec: JobSpec) -> float:
+        if spec.batch_size == 2 and spec.normalizer.kind == "layer":
+            return math.nan
+        broke = spec.batch_size == 32 and spec.normalizer.kind == "group" and spec.seed == 1
+        return math.inf if broke else value(spec)
+
+    finish(database, of)
+    found = differences(database, study, Question(), "normalizer", "batch")
+    assert [(row.n, row.excluded) for row in found.rows] == [(4, {}), (3, {1: "Infinity"}), (4, {})]
+    assert found.left_out == ["normalizer layer, batch_size 2: 4 NaN"]
+    compared = compare(database, study, Question(), "normalizer", "layer", "batch")
+    assert [row.n for row in compared.rows] == [4]
+    assert compared.left_out == found.left_out
 
 
 def test_each_row_has_its_difference_from_the_row_that_is_equal_otherwise(

@@ -99,8 +99,9 @@ def test_cells_without_a_value_are_counted_by_their_state(database: Database, st
     rows = results.results(database, study, Question()).rows
     assert [(r.n, r.failed, r.without) for r in rows] == [
         (2, 0, {"cancelled": 1}), (2, 0, {"pruned": 1}),
-        (2, 1, {"failed": 1}), (1, 1, {"failed": 1, "not finite": 1}),
+        (2, 1, {"failed": 1}), (1, 1, {"failed": 1, "NaN": 1}),
     ]  # fmt: skip
+    assert rows[3].excluded == {2: "NaN"}
     assert rows[1].states[0] == "pruned"
     cells = studies.get(database, study).grid
     assert [cell.state for cell in cells].count("pruned") == 1

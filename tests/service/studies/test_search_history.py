@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -36,6 +37,18 @@ def test_a_history_has_the_best_value_so_far_and_the_best_trial(database: Databa
     assert found.best == values.index(max(values))
     assert found.logarithmic == ["optimizer.lr"]
     assert [set(trial.labels) for trial in found.trials] == [set(SPACE)] * 12
+
+
+def test_a_trial_that_is_not_finite_is_named_and_the_search_goes_on(database: Database) -> None:
+    study = create(database, space=SPACE, trials=6, parallel=2)
+    values = iter([math.nan, 0.5, math.inf, 0.25, 0.75, 0.5])
+    run(database, lambda _: next(values))
+    found = history(database, study.id)
+    assert [trial.value for trial in found.trials] == [None, 0.5, None, 0.25, 0.75, 0.5]
+    assert [found.trials[i].not_finite for i in range(3)] == [
+        {"/value": "NaN"}, {}, {"/value": "Infinity"},
+    ]  # fmt: skip
+    assert (found.best, found.trials[5].best) == (4, 0.75)
 
 
 def test_the_parameter_that_decides_is_more_important(database: Database) -> None:
