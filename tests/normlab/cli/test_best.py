@@ -9,7 +9,7 @@ from typing import Any, Iterator, Optional
 import pytest
 
 from normlab.cli import looking
-from normlab.records import JobRecord
+from normlab.records import JobRecord, LastValue
 
 
 def trained(metric: str) -> JobRecord:
@@ -17,7 +17,7 @@ def trained(metric: str) -> JobRecord:
     facts = {"name": None, "state": "succeeded", "model": "convnet", "dataset": "digits"}
     job: JobRecord = JobRecord.model_construct(
         id="5f0c9a41", normalizer="group", proxy=True, batch_size=8, seed=0,
-        last={metric: SimpleNamespace(value=0.5)}, **facts,
+        last={metric: LastValue(step=1, value=0.5, min=0.5, max=0.5)}, **facts,
     )  # fmt: skip
     return job
 

@@ -20,11 +20,11 @@ def job(state: str, **more: Any) -> JobDetail:
 def test_a_metric_that_only_one_of_both_has_is_named_in_words(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    metrics = [("val/loss", None, 0.5), ("val/error", "not finite", None)]
+    metrics = [("val/loss", None, 0.5), ("val/error", "NaN", None)]
     say(RerunComparison(False, metrics), "before", job("succeeded"))
     said = capsys.readouterr().out
     assert "  val/loss: not reported then, 0.5 now\n" in said
-    assert "  val/error: not finite then, not reported now\n" in said
+    assert "  val/error: NaN then, not reported now\n" in said
 
 
 def test_a_rerun_that_fails_says_why_and_compares_nothing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf, nan
 from typing import Optional
 
 import pytest
@@ -39,13 +40,15 @@ def test_a_detector_shows_its_precision_and_a_stylizer_its_loss() -> None:
 
 def test_a_job_without_an_evaluation_shows_none() -> None:
     assert headline(a_job(train_loss=1.0)) is None
-    assert headline(a_job(val_accuracy=None)) is None
     assert in_accuracys_place(a_job()) is None
 
 
-def test_a_loss_in_the_place_of_an_accuracy_may_be_not_finite() -> None:
-    assert in_accuracys_place(a_job(val_loss=None)) == "loss not finite"
-    assert in_accuracys_place(a_job(val_accuracy=None, train_loss=1.0)) is None
+def test_what_is_not_finite_is_shown_by_its_name() -> None:
+    assert in_accuracys_place(a_job(val_loss=nan)) == "loss NaN"
+    assert in_accuracys_place(a_job(val_accuracy=nan, val_loss=1.0)) is None
+    assert describe(a_job(val_accuracy=nan, train_loss=inf)) == (
+        "train/loss Infinity  val/accuracy NaN"
+    )
 
 
 @pytest.mark.parametrize("name", list(METRICS))
