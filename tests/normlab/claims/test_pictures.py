@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import nan
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -16,7 +17,7 @@ from normlab.claims.pictures import draw_claim
 from normlab.claims.verdicts import ClaimVerdict
 from normlab.errors import InvalidSpec
 from normlab.presentation.intervals import estimate
-from normlab.records import LastValue, ResultRow, ResultTable
+from normlab.records import LastValue, ResultRow, ResultTable, SeriesRecord
 from normlab.specs.cells import expand, label
 
 CLAIMS = load_claims()
@@ -55,8 +56,8 @@ class Study:
         return job_with({**rises, **sites})
 
     def metrics(self, job: str, *names: str) -> dict[str, Any]:
-        values = [0.5 + int(job) / 10, None, 0.7]
-        return {n: type("S", (), {"steps": [1, 2, 3], "values": values})() for n in names}
+        found: dict[str, Any] = {"steps": [1, 2, 3], "values": [0.5 + int(job) / 10, nan, 0.7]}
+        return {n: SeriesRecord(name=n, times=[], points=3, **found) for n in names}
 
     def diagnostics(self, job: str) -> list[Any]:
         curve = {"fractions": [0.0, 0.5], "mean": [0.9, 0.4 + int(job) / 100]}
@@ -129,7 +130,7 @@ def test_series_are_cut_to_the_steps_that_every_seed_has() -> None:
     study = Study(claim)
     (row, *_) = cells(verdict_of(claim, study), study)
     steps, seeds = lines(study, row, ["m"])["m"]
-    assert steps == [1.0, 3.0]  # at 2 there is no value
+    assert steps == [1.0, 3.0]  # at 2 it is NaN
     assert len(seeds) == len(claim.study.seeds)
     assert seeds[1] == [0.6, 0.7]
 
