@@ -18,6 +18,7 @@ from normlab.cli.progress import POLL_S, follow
 from normlab.client import Client
 from normlab.not_finite import written
 from normlab.records import JobRecord
+from normlab.specs.devices import DEVICES
 from normlab.stacks.own import own_stack
 
 
@@ -82,7 +83,7 @@ def run(
 
 def spec(arm: Arm, seed: int, epochs: int, device: str = "cpu") -> Dict[str, Any]:
     """Return one job: every arm has the same training except for the normalizer."""
-    runtime = {"ipu_runtime": "emulated"} if device == "ipu" else {}
+    runtime = {"ipu_runtime": "emulated"} if DEVICES[device].simulated else {}
     return {
         **runtime,
         "name": f"{arm.label}, statistics over {arm.statistics}, seed {seed}",

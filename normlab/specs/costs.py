@@ -33,16 +33,6 @@ _PYTHON_ELEMENT_S = 10e-9
 _WEIGHT_S = 2e-9
 HEAVY_S = 0.05  # time of a micro-batch on one core
 _FORWARD = 1 / 3  # the share of a sample's time that evaluation needs
-# The factor by which a network costs more than its places for normalizers suggest.
-_NETWORK = {
-    "unet": 2.7,
-    "lstm": 9.0,
-    "vit": 1.3,
-    "convnext": 1.5,
-    "stylizer": 1.5,  # its loss runs the features three times
-}
-_NATIVE = {"none", "batch", "layer", "group", "instance", "dyt", "weight", "bounded_weight",
-           "weight_standardized", "scaled_weight_standardized"}  # fmt: skip
 _KERNEL = 9  # weights of a 3x3 convolution per pair of channels
 
 
@@ -65,15 +55,14 @@ def cost(spec: JobSpec) -> Optional[Cost]:
     if facts is None or facts.sites_of is None or side is None:
         return None
     sites = facts.sites(spec.model.width, side)
-    python = spec.normalizer.kind not in _NATIVE or getattr(spec.normalizer, "proxy", False)
-    factor = _NETWORK.get(spec.model.name, 1.0)
+    python = not spec.normalizer.native or getattr(spec.normalizer, "proxy", False)
     place_s = _PLACE_S + (_PYTHON_PLACE_S if python else 0.0)
     element_s = _ELEMENT_S + (_PYTHON_ELEMENT_S if python else 0.0)
     products, elements, weights = _sizes(sites)
     return Cost(
-        update_s=weights * _WEIGHT_S * factor,
-        call_s=(_CALL_S + len(sites) * place_s) * factor,
-        sample_s=(products * _PRODUCT_S + elements * element_s) * factor,
+        update_s=weights * _WEIGHT_S * facts.cost,
+        call_s=(_CALL_S + len(sites) * place_s) * facts.cost,
+        sample_s=(products * _PRODUCT_S + elements * element_s) * facts.cost,
     )
 
 
@@ -88,7 +77,7 @@ def lean_call_s(spec: JobSpec) -> float:
         return 0.0
     facts, side = MODELS[spec.model.name], image_size(spec)
     places = 0 if side is None else len(facts.sites(spec.model.width, side))
-    return places * _LEAN_PLACE_S * _NETWORK.get(spec.model.name, 1.0)
+    return places * _LEAN_PLACE_S * facts.cost
 
 
 def update_s(spec: JobSpec) -> Optional[float]:

@@ -62,6 +62,7 @@ class DeviceFacts:
         simulated: whether `ipu_runtime` may replace it by a simulator.
         traced: whether the model is compiled before it runs; admission checks its operators.
         prefers_small_batches: whether auto chooses it only for small batches.
+        calibrated: whether the model of costs tells the time of a job before others have finished.
         caches: environment variables of a job that name a folder in the worker's data folder.
         rules: further rules for specifications.
         packs: how it trains packs; None if it does not.
@@ -82,6 +83,7 @@ class DeviceFacts:
     simulated: bool = False
     traced: bool = False
     prefers_small_batches: bool = False
+    calibrated: bool = False
     caches: Mapping[str, str] = field(default_factory=dict)
     rules: Callable[[JobSpec], List[FieldProblem]] = lambda spec: []
     packs: Optional[PackFacts] = None
@@ -115,6 +117,7 @@ DEVICES: Dict[str, DeviceFacts] = {
             accelerations=("kernels",),
             collectives="gloo",
             shares_host_memory=True,
+            calibrated=True,
             packs=PackFacts("accelerators.cpu_packs", costs=True),
         ),
         DeviceFacts(
@@ -201,7 +204,6 @@ def _problems(spec: JobSpec, facts: DeviceFacts) -> Iterator[FieldProblem]:
         able = _those(lambda other: other.steers_weights)
         rule = f"weights are steered on the host, which {facts.kind} does not allow; use {able}"
         yield FieldProblem("optimizer.norms_of", rule)
-
     if spec.hooks and not facts.steers_weights:
         able = _those(lambda other: other.steers_weights)
         rule = f"hooks see the weights on the host, which {facts.kind} does not allow; use {able}"

@@ -48,6 +48,10 @@ class ModelFacts:
         given: the arguments of the factory besides the options.
         also: further tasks; for each of them it gets another head.
         package: the library that the factory needs; None if it needs only torch.
+        packs: whether all its layers have a form for packs.
+        cost: the factor by which it costs more than its places for normalizers suggest.
+        pack_gain: the measured gain of its packs over that of the model; its samples cost more
+            in a pack.
     """
 
     name: str
@@ -67,6 +71,9 @@ class ModelFacts:
     also: Tuple[str, ...] = ()
     package: Optional[str] = None
     drops: Tuple[str, ...] = ()
+    packs: bool = False
+    cost: float = 1.0
+    pack_gain: float = 1.0
 
     def does(self, task: str) -> bool:
         """Return whether it can be built for *task*."""

@@ -118,6 +118,7 @@ _OWN = (
         min_image_size=8,
         sites_of=_preresnet8,
         drops=_DROPS,
+        packs=True,
     ),
     ModelFacts(
         "convnet",
@@ -127,6 +128,7 @@ _OWN = (
         min_image_size=8,
         sites_of=_convnet,
         drops=("dropout",),
+        packs=True,
     ),
     ModelFacts(
         "resnet20",
@@ -137,6 +139,7 @@ _OWN = (
         sites_of=_cifar_resnet(3),
         norm_ends_branch=True,
         drops=_DROPS,
+        packs=True,
     ),
     ModelFacts(
         "resnet56",
@@ -147,6 +150,7 @@ _OWN = (
         sites_of=_cifar_resnet(9),
         norm_ends_branch=True,
         drops=_DROPS,
+        packs=True,
     ),
     ModelFacts(
         "resnet18",
@@ -157,6 +161,7 @@ _OWN = (
         sites_of=_resnet18,
         norm_ends_branch=True,
         drops=_DROPS,
+        packs=True,
     ),
     ModelFacts(
         "resnet50",
@@ -167,6 +172,7 @@ _OWN = (
         sites_of=_resnet50,
         norm_ends_branch=True,
         drops=_DROPS,
+        packs=True,
     ),
     ModelFacts(
         "vit",
@@ -175,6 +181,9 @@ _OWN = (
         default_width=64,
         min_image_size=8,
         sites_of=_vit,
+        packs=True,
+        cost=1.3,
+        pack_gain=0.75,
     ),
     ModelFacts(
         "convnext",
@@ -183,6 +192,9 @@ _OWN = (
         default_width=32,
         min_image_size=16,
         sites_of=_convnext,
+        packs=True,
+        cost=1.5,
+        pack_gain=0.5,
     ),
     ModelFacts(
         "randomplain100",
@@ -191,6 +203,7 @@ _OWN = (
         default_width=128,
         min_image_size=8,
         sites_of=_randomplain100,
+        packs=True,
     ),
     ModelFacts(
         "unet",
@@ -200,6 +213,8 @@ _OWN = (
         min_image_size=8,
         sites_of=_unet,
         task="segmentation",
+        packs=True,
+        cost=2.7,
     ),
     ModelFacts(
         "lstm",
@@ -211,6 +226,9 @@ _OWN = (
         task="language",
         recurrent=True,
         drops=("dropout",),
+        packs=True,
+        cost=9.0,
+        pack_gain=0.6,
     ),
     ModelFacts(
         "detector",
@@ -220,6 +238,8 @@ _OWN = (
         min_image_size=8,
         sites_of=_detector,
         task="detection",
+        packs=True,
+        pack_gain=0.95,
     ),
     ModelFacts(
         "stylizer",
@@ -229,6 +249,9 @@ _OWN = (
         min_image_size=8,
         sites_of=_stylizer,
         task="style",
+        packs=True,
+        cost=1.5,  # its loss runs the features three times
+        pack_gain=0.65,
     ),
 )
 MODELS = Networks(NETWORKS, {facts.name: facts for facts in _OWN})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, List, Mapping, Optional
+from typing import TYPE_CHECKING, Any, ClassVar, List, Mapping, Optional, Tuple
 
 from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Literal, Self
@@ -43,6 +43,9 @@ class NormSpec(Spec):
     graph_refusal: ClassVar[Optional[str]] = "no test has shown that a recording of it is complete"
     shard_refusal: ClassVar[Optional[str]] = None  # why replicas cannot divide its parameters
     keeps_channels_last: ClassVar[bool] = False  # whether it costs nothing, so tensor cores gain
+    native: ClassVar[bool] = False  # whether it costs on a CPU what torch's own operators cost
+    packed_by_member: ClassVar[bool] = False  # whether members of a pack pass it in turns
+    packed_options: ClassVar[Tuple[str, ...]] = ()  # that may differ in one layer of a pack
 
     @property
     def acts_on_weights(self) -> bool:

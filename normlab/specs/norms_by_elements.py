@@ -17,6 +17,7 @@ class DynamicTanhSpec(NormSpec):
     source: ClassVar[str] = "Zhu, Chen, He, LeCun and Liu 2025, arXiv:2503.10622"
     layer: ClassVar[Optional[str]] = "normlab.norms.dynamic_tanh:DynamicTanh"
     graph_refusal: ClassVar[Optional[str]] = None
+    native: ClassVar[bool] = True
     keeps_channels_last: ClassVar[bool] = True
     within_token: ClassVar[bool] = True
     without_proxy: ClassVar[str] = "makes no normalized activation, for which a proxy could stand"

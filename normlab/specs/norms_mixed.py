@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, List, Optional
+from typing import ClassVar, List, Optional, Tuple
 
 from pydantic import Field
 from typing_extensions import Literal
@@ -60,6 +60,7 @@ class SparseSwitchableNormSpec(MixtureSpec):
         "its radius follows the training, and frozen units skip statistics"
     )
     runs_on_ipu: ClassVar[bool] = False
+    packed_by_member: ClassVar[bool] = True
     ipu_reason: ClassVar[str] = "its sparse projection chooses its steps from the data"
 
     kind: Literal["sparse_switchable"] = "sparse_switchable"
@@ -98,6 +99,7 @@ class MetaNormSpec(BatchStatisticsSpec):
     source: ClassVar[str] = "Shao, slides on normalization; gates: Zhang et al., arXiv:1908.05867"
     layer: ClassVar[Optional[str]] = "normlab.norms.meta:MetaNorm"
     graph_refusal: ClassVar[Optional[str]] = None
+    packed_options: ClassVar[Tuple[str, ...]] = ("momentum",)
 
     kind: Literal["meta"] = "meta"
     samples: Literal["own", "batch", "learned"] = Field(

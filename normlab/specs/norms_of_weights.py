@@ -18,6 +18,7 @@ class WeightNormSpec(NormSpec):
     title: ClassVar[str] = "Weight Normalization"
     source: ClassVar[str] = "Salimans and Kingma 2016, arXiv:1602.07868"
     graph_refusal: ClassVar[Optional[str]] = None
+    native: ClassVar[bool] = True
     keeps_channels_last: ClassVar[bool] = True
     acts_on: ClassVar[ActsOn] = "weights"
 
@@ -33,6 +34,7 @@ class BoundedWeightNormSpec(NormSpec):
     title: ClassVar[str] = "Bounded Weight Normalization"
     source: ClassVar[str] = "Hoffer, Banner, Golan and Soudry 2018, arXiv:1803.01814"
     graph_refusal: ClassVar[Optional[str]] = None
+    native: ClassVar[bool] = True
     keeps_channels_last: ClassVar[bool] = True
     acts_on: ClassVar[ActsOn] = "weights"
 
@@ -57,6 +59,7 @@ class WeightStandardizedSpec(ActivationNormSpec):
     title: ClassVar[str] = "Weight Standardization with Group Normalization"
     source: ClassVar[str] = "Qiao, Wang, Liu, Shen and Yuille 2019, arXiv:1903.10520"
     graph_refusal: ClassVar[Optional[str]] = None
+    native: ClassVar[bool] = True
     within_token: ClassVar[bool] = True
     acts_on: ClassVar[ActsOn] = "both"
 
@@ -91,6 +94,7 @@ class ScaledWeightStandardizedSpec(NormSpec):
     title: ClassVar[str] = "Scaled Weight Standardization"
     source: ClassVar[str] = "Brock, De and Smith 2021, arXiv:2101.08692; with Simonyan 2102.06171"
     graph_refusal: ClassVar[Optional[str]] = None
+    native: ClassVar[bool] = True
     keeps_channels_last: ClassVar[bool] = True
     acts_on: ClassVar[ActsOn] = "weights"
 
@@ -112,6 +116,7 @@ class NoNormSpec(NormSpec):
     title: ClassVar[str] = "No normalization"
     source: ClassVar[str] = "the baseline"
     graph_refusal: ClassVar[Optional[str]] = None
+    native: ClassVar[bool] = True
     keeps_channels_last: ClassVar[bool] = True
     acts_on: ClassVar[ActsOn] = "nothing"
 

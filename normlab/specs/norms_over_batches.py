@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, List, Optional
+from typing import ClassVar, List, Optional, Tuple
 
 from pydantic import Field, model_validator
 from typing_extensions import Literal, Self
@@ -19,6 +19,8 @@ class BatchNormSpec(BatchStatisticsSpec):
     source: ClassVar[str] = "Ioffe and Szegedy 2015, arXiv:1502.03167"
     layer: ClassVar[Optional[str]] = "normlab.norms.batch:BatchNorm"
     graph_refusal: ClassVar[Optional[str]] = None
+    native: ClassVar[bool] = True
+    packed_options: ClassVar[Tuple[str, ...]] = ("momentum",)
     keeps_channels_last: ClassVar[bool] = True
     channelwise: ClassVar[bool] = True
 
@@ -50,6 +52,7 @@ class BatchRenormSpec(BatchStatisticsSpec):
     source: ClassVar[str] = "Ioffe 2017, arXiv:1702.03275"
     layer: ClassVar[Optional[str]] = "normlab.norms.batch_renorm:BatchRenorm"
     graph_refusal: ClassVar[Optional[str]] = "its limits r and d follow the training"
+    packed_options: ClassVar[Tuple[str, ...]] = ("momentum",)
     channelwise: ClassVar[bool] = True
     runs_on_ipu: ClassVar[bool] = False
     ipu_reason: ClassVar[str] = "its statistics feed the same step, and its limits move by step"
@@ -126,6 +129,7 @@ class StreamingNormSpec(ActivationNormSpec):
     )
     batch_dependent: ClassVar[bool] = True
     stateful: ClassVar[bool] = True
+    packed_by_member: ClassVar[bool] = True
     runs_on_ipu: ClassVar[bool] = False
     ipu_reason: ClassVar[str] = "its gradient statistics are state that the backward pass changes"
 
@@ -155,6 +159,7 @@ class L1BatchNormSpec(BatchStatisticsSpec):
     source: ClassVar[str] = "Hoffer, Banner, Golan and Soudry 2018, arXiv:1803.01814"
     layer: ClassVar[Optional[str]] = "normlab.norms.lp_batch:L1BatchNorm"
     graph_refusal: ClassVar[Optional[str]] = None
+    packed_options: ClassVar[Tuple[str, ...]] = ("momentum",)
     channelwise: ClassVar[bool] = True
 
     kind: Literal["l1_batch"] = "l1_batch"

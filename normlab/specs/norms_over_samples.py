@@ -18,6 +18,7 @@ class LayerNormSpec(ActivationNormSpec):
     source: ClassVar[str] = "Ba, Kiros and Hinton 2016, arXiv:1607.06450"
     layer: ClassVar[Optional[str]] = "normlab.norms.per_sample:LayerNorm"
     graph_refusal: ClassVar[Optional[str]] = None
+    native: ClassVar[bool] = True
     within_token: ClassVar[bool] = True
 
     kind: Literal["layer"] = "layer"
@@ -34,6 +35,7 @@ class InstanceNormSpec(ActivationNormSpec):
     source: ClassVar[str] = "Ulyanov, Vedaldi and Lempitsky 2016, arXiv:1607.08022"
     layer: ClassVar[Optional[str]] = "normlab.norms.per_sample:InstanceNorm"
     graph_refusal: ClassVar[Optional[str]] = None
+    native: ClassVar[bool] = True
     channelwise: ClassVar[bool] = True
     keeps_expressivity: ClassVar[bool] = False
 
@@ -60,6 +62,7 @@ class GroupNormSpec(ActivationNormSpec):
     source: ClassVar[str] = "Wu and He 2018, arXiv:1803.08494"
     layer: ClassVar[Optional[str]] = "normlab.norms.per_sample:GroupNorm"
     graph_refusal: ClassVar[Optional[str]] = None
+    native: ClassVar[bool] = True
     within_token: ClassVar[bool] = True
 
     kind: Literal["group"] = "group"

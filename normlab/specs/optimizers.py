@@ -24,10 +24,12 @@ class Optimizer(NamedSpec):
         factory: the module:object that makes it from parameter groups, lr and its own options.
         decays: whether it uses `weight_decay`.
         compiled: whether an IPU's program can contain it.
+        packs: whether it can train the members of a pack, each with its own numbers.
     """
 
     decays: ClassVar[bool] = True
     compiled: ClassVar[bool] = False
+    packs: ClassVar[bool] = False
 
     lr: float = Field(0.1, gt=0, le=1000, description="learning rate, before any scaling")
     lr_reference_batch: Union[int, None] = Field(
@@ -112,6 +114,7 @@ class SGD(Optimizer):
 
     factory: ClassVar[str] = "normlab.training.torch_optimizers:sgd"
     compiled: ClassVar[bool] = True
+    packs: ClassVar[bool] = True
 
     name: Literal["sgd"] = "sgd"
     momentum: float = Field(0.9, ge=0, lt=1, description="0 turns momentum off")
@@ -131,6 +134,7 @@ class AdamW(Optimizer):
 
     factory: ClassVar[str] = "normlab.training.torch_optimizers:adamw"
     compiled: ClassVar[bool] = True
+    packs: ClassVar[bool] = True
 
     name: Literal["adamw"] = "adamw"
     lr: float = Field(0.001, gt=0, le=1000, description="learning rate, before any scaling")
@@ -146,6 +150,7 @@ class RMSprop(Optimizer):
 
     factory: ClassVar[str] = "normlab.training.torch_optimizers:rmsprop"
     compiled: ClassVar[bool] = True
+    packs: ClassVar[bool] = True
 
     name: Literal["rmsprop"] = "rmsprop"
     lr: float = Field(0.01, gt=0, le=1000, description="learning rate, before any scaling")

@@ -7,14 +7,12 @@ from typing import Literal, Optional, Union
 from normlab.errors import FieldProblem
 from normlab.specs.costs import cost, lean_call_s, least_memory_bytes, parallel_share
 from normlab.specs.jobs import JobSpec
+from normlab.specs.models import MODELS
 
 MOST = 64
 PackSize = Union[Literal["auto", "off"], int]
 _MOST_BY_ITSELF = 16
-_BY_MEMBER = {"streaming", "sparse_switchable"}  # kinds whose layers run one member after another
-# Measured gains over those of the model, for networks whose samples cost more in a pack.
-_OF_NETWORK = {"vit": 0.75, "convnext": 0.5, "stylizer": 0.65, "lstm": 0.6, "detector": 0.95}
-_SHARED = 0.35  # of their calls
+_SHARED = 0.35  # of the calls, with normalizers that the members pass in turns
 _DOUBLING = 1.1  # the gain that more members must bring
 WORTH = 1.25
 _MEMORY_BYTES = 2**28  # kept for backward; above it, caches and not calls are the limit
@@ -31,13 +29,12 @@ def expected_gain(spec: JobSpec, members: int) -> Optional[float]:
     found = cost(spec)
     if found is None:
         return None
-    shared = _SHARED if spec.normalizer.kind in _BY_MEMBER else 1.0
+    shared = _SHARED if spec.normalizer.packed_by_member else 1.0
     own_call_s = (1 - shared) * found.call_s + spec.batch_size * found.sample_s
     own_s = own_call_s * spec.gradient_accumulation + found.update_s
     calls_s = shared * found.call_s * spec.gradient_accumulation
     alone_s = calls_s + own_s - lean_call_s(spec) * spec.gradient_accumulation
-    factor = _OF_NETWORK.get(spec.model.name, 1.0)
-    return factor * members * alone_s / (calls_s + members * own_s)
+    return MODELS[spec.model.name].pack_gain * members * alone_s / (calls_s + members * own_s)
 
 
 def members_of(spec: JobSpec, asked: PackSize, memory_bytes: Optional[int] = None) -> int:

@@ -12,6 +12,8 @@ from normlab.errors import FieldProblem
 from normlab.specs.base import Spec
 from normlab.specs.devices import DEVICES, DeviceFacts
 from normlab.specs.jobs import JobSpec
+from normlab.specs.models import MODELS
+from normlab.specs.optimizers import OPTIMIZERS
 
 # The fields that may differ between members.
 _OWN = {"seed", "name", "priority", "max_attempts", "time_limit_s", "label_smoothing", "schedule"}
@@ -27,21 +29,12 @@ _SAME = {
     "diagnostics", "metrics", "checkpoint", "loading", "task", "init_from",
 }  # fmt: skip
 _OF_OPTIMIZERS = {*_NUMBERS_OF_OPTIMIZERS, "name", "nesterov", "norm_mode", "norm_ratio_limit"}
-_NETWORKS = (
-    "preresnet8", "convnet", "resnet20", "resnet56", "resnet18", "resnet50", "randomplain100",
-    "unet", "detector", "stylizer", "vit", "convnext", "lstm",
-)  # fmt: skip
 _ONLY: Dict[str, Sequence[Any]] = {  # other values have no packed form
     "replicas": (1,),
     "code": ((),),  # it is not known what a plugin's layers do with channels
     "hooks": ((),),
     "precision": ("float32", "bfloat16"),
 }
-# Numbers of a normalizer that may differ between members in one layer.
-_OF_ONE_LAYER = dict.fromkeys(
-    ("batch", "batch_renorm", "l1_batch", "linf_batch", "topk_batch", "meta"), ("momentum",)
-)
-_OPTIMIZERS = ("sgd", "adamw", "rmsprop")
 _APART = {*_OWN, "normalizer", "optimizer"}
 
 
@@ -109,9 +102,11 @@ def _problems_of(spec: JobSpec) -> Iterator[FieldProblem]:
         value = getattr(spec, field)
         if value not in values:
             yield FieldProblem(field, f"jobs with {value!r} cannot be members of a pack")
-    if spec.model.name not in _NETWORKS:
+    facts = MODELS.own.get(spec.model.name)
+    if facts is None or not facts.packs:
         rule = "cannot be packed, because it is not known what its layers do with channels"
-        offered = f"these can be packed: {', '.join(_NETWORKS)}"
+        able = [name for name, own in MODELS.own.items() if own.packs]
+        offered = f"these can be packed: {', '.join(able)}"
         yield FieldProblem("model.name", f"{spec.model.name!r} {rule}; {offered}")
     if spec.model.drops:
         yield FieldProblem("model", "a network with dropout or stochastic depth cannot be packed")
@@ -143,8 +138,9 @@ def _of_device(spec: JobSpec, facts: DeviceFacts) -> Iterator[FieldProblem]:
 
 def _unknown_in_optimizer(spec: JobSpec) -> Optional[FieldProblem]:
     optimizer = spec.optimizer
-    if optimizer.name not in _OPTIMIZERS:
-        rule = f"{optimizer.name!r} cannot train packs; use one of {', '.join(_OPTIMIZERS)}"
+    if not optimizer.packs:
+        able = [name for name, own in OPTIMIZERS.own.items() if own.packs]
+        rule = f"{optimizer.name!r} cannot train packs; use one of {', '.join(able)}"
         return FieldProblem("optimizer.name", rule)
     for field in _set_in(type(optimizer), optimizer, _OF_OPTIMIZERS):
         return FieldProblem(f"optimizer.{field}", "a pack cannot train with this option")
@@ -175,7 +171,7 @@ def _common(spec: JobSpec) -> Dict[str, Any]:
 def _in_one_layer(spec: JobSpec) -> Dict[str, Any]:
     """Return the options of the normalizer that are equal if one layer serves all members."""
     options: Dict[str, Any] = _plain(spec.normalizer)
-    own = _OF_ONE_LAYER.get(spec.normalizer.kind, ())
+    own = spec.normalizer.packed_options
     return {n: value is None if n in own else value for n, value in options.items()}
 
 

@@ -11,6 +11,7 @@ from statistics import median
 from sqlalchemy import Connection, text
 
 from normlab.specs.costs import job_s, update_s
+from normlab.specs.devices import DEVICES
 from normlab.specs.jobs import JobSpec
 from service.store.database import Database
 
@@ -101,7 +102,8 @@ class Pace:
             return TimeEstimate(predicted * median(alike), _ALIKE)
         if there:
             return TimeEstimate(predicted * median(_nearest(there, spec)), _OTHERS)
-        return TimeEstimate(predicted, _MODEL) if device == "cpu" else TimeEstimate(None, _NOBODY)
+        calibrated = DEVICES[device].calibrated
+        return TimeEstimate(predicted, _MODEL) if calibrated else TimeEstimate(None, _NOBODY)
 
 
 def of_job(database: Database, spec: JobSpec, device: str, steps: int | None) -> TimeEstimate:

@@ -9,7 +9,6 @@ import torch
 
 from normlab.norms import activation_norms
 from normlab.specs.normalizers import BY_KIND, parse_normalizer
-from normlab.specs.packs import _OF_ONE_LAYER
 from normlab.training.packs.packing import pack
 from normlab.training.packs.per_member import PerMember
 from tests.normlab.training.packs.members import (
@@ -80,7 +79,7 @@ def test_members_with_other_options_of_a_kind_run_their_own_layers() -> None:
     assert farthest(made, specs, [batches_of(spec, 10) for spec in specs]) < 1e-10
 
 
-@pytest.mark.parametrize("kind", sorted(_OF_ONE_LAYER))
+@pytest.mark.parametrize("kind", [kind for kind, of in BY_KIND.own.items() if of.packed_options])
 @pytest.mark.parametrize("options", [{}, {"virtual_batch_size": 2}])
 def test_members_with_momenta_of_their_own_share_a_layer(kind: str, options: Any) -> None:
     given = [{"kind": kind, "momentum": momentum, **options} for momentum in (0.1, 0.3)]
