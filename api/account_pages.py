@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.auth import COOKIE, OLD_COOKIE, AdminDep, ReaderDep, credential_of, host_of
-from api.callers import Caller, Credential
+from api.caller import Caller, Credential
 from api.costly import costly
 from api.rendering import render
 from api.root_path import root_of

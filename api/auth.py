@@ -9,7 +9,8 @@ from fastapi.security import APIKeyCookie, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 from starlette.requests import HTTPConnection
 
-from api.callers import CALLER, Caller, Callers, Credential, Standing
+from api.caller import CALLER, Caller, Credential
+from api.callers import Callers, Standing
 from api.rates import RATE
 from api.state import StateDep
 from api.things import Thing

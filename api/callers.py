@@ -5,28 +5,21 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
-from uuid import UUID
+from dataclasses import dataclass, replace
 
 from pydantic import SecretStr
 from starlette.concurrency import run_in_threadpool
 
+from api.caller import Caller, Credential
 from api.rates import Rates, Stand
 from api.strangers import Strangers
-from normlab.errors import Forbidden, ServiceUnavailable, Unauthorized
-from normlab.records.projects import DEFAULT, Role
+from normlab.errors import ServiceUnavailable, Unauthorized
 from service.jobs import allowances
 from service.store import projects, sessions, tokens
-from service.store.audit import Actor
 from service.store.database import Database
 from service.store.projects import OPERATOR
-from service.store.sight import EVERYTHING, NOTHING, Sight
+from service.store.sight import NOTHING, Sight
 from service.store.tokens import Scope, Token, hashed
-
-CALLER = "normlab.caller"
-"""Where the scope of a request has its caller, once it is known."""
 
 _LOOK_UPS = 4  # concurrent look-ups: invalid tokens cannot use up all threads and connections
 
@@ -35,88 +28,6 @@ _INCLUDED: dict[Scope, frozenset[Scope]] = {
     "submit": frozenset({"read", "submit"}),
     "admin": frozenset({"read", "submit", "admin"}),
 }
-
-
-@dataclass(frozen=True)
-class Credential:
-    """What a caller authenticates with: a program's token, or the id of a browser's session."""
-
-    kind: Literal["token", "session"]
-    secret: str = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Caller:
-    """
-    A caller and its permissions.
-
-    Args:
-        token: None for the operator's token, which has no row.
-        roles: in its projects; an admin may do everything in every project.
-        per_minute: how many requests it may make; None: any number.
-    """
-
-    owner: str
-    scopes: frozenset[Scope]
-    token: UUID | None = None
-    session: UUID | None = None
-    roles: Mapping[str, Role] = field(default_factory=dict, hash=False)
-    per_minute: int | None = None
-
-    @property
-    def actor(self) -> Actor:
-        """The actor that the audit trail names."""
-        return Actor(self.owner, self.token)
-
-    @property
-    def sight(self) -> Sight:
-        """What it may see."""
-        return EVERYTHING if "admin" in self.scopes else Sight(frozenset(self.roles))
-
-    @property
-    def targets(self) -> list[str]:
-        """The projects that it is a member of and may submit to, the default one first."""
-        return [name for name in self.projects() if self.may("submit", name)]
-
-    def projects(self, *further: str | None) -> list[str]:
-        """Return the projects that it is a member of, and *further* ones; the default one first."""
-        names = {*self.roles, *(name for name in further if name)}
-        return sorted(names, key=lambda name: (name != DEFAULT, name))
-
-    @property
-    def own_roles(self) -> Mapping[str, Role]:
-        """Its roles in projects; those that it sees and that are not named it administers."""
-        return {} if "admin" in self.scopes else self.roles
-
-    def may(self, role: Role, project: str) -> bool:
-        """Return whether it has *role*, or a larger one, in *project*."""
-        if "admin" in self.scopes:
-            return True
-        held = self.roles.get(project)
-        if held is None or (role != "read" and "submit" not in self.scopes):
-            return False
-        return projects.RANKS[held] >= projects.RANKS[role]
-
-    def may_change(self, owner: str, project: str) -> bool:
-        """Return whether it may change what *owner* added to *project*."""
-        return (owner == self.owner and self.may("submit", project)) or self.may("admin", project)
-
-    def check_may_change(self, owner: str, project: str, what: str) -> None:
-        """Raise unless this caller may change *what*, which *owner* added to *project*."""
-        if not self.may_change(owner, project):
-            raise Forbidden(
-                f"{what} belongs to {owner!r} and this token to {self.owner!r}, whose role in "
-                f"project {project!r} is {self.roles.get(project)!r}; its owner with the role "
-                "'submit', somebody who administers the project, or an admin token can do this"
-            )
-
-    def check_owns(self, owner: str, what: str) -> None:
-        """Raise unless *what* of *owner* belongs to this caller, or the caller is an admin."""
-        if owner != self.owner and "admin" not in self.scopes:
-            raise Forbidden(
-                f"{what} belongs to {owner!r} and this token to {self.owner!r}; "
-                "its owner or an admin token can do this"
-            )
 
 
 class Callers:

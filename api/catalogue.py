@@ -14,7 +14,8 @@ from normlab.records import (
     PartRecord,
 )
 from normlab.specs.augmentations import AUGMENTATIONS
-from normlab.specs.datasets import DATASETS, DatasetFacts
+from normlab.specs.dataset_facts import DatasetFacts
+from normlab.specs.datasets import DATASETS
 from normlab.specs.diagnostics import DIAGNOSTICS, DiagnosticFacts
 from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.model_facts import ModelFacts

@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
 from api.auth import ChangerDep
-from api.callers import Caller
+from api.caller import Caller
 from api.state import State, StateDep
 from normlab.records.labels import Labels
 from service.jobs import labels as of_jobs

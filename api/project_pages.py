@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
 from api.auth import AdminDep, ReaderDep
-from api.callers import Caller
+from api.caller import Caller
 from api.costly import costly
 from api.rendering import render
 from api.routes.projects import check_administers

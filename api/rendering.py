@@ -14,7 +14,7 @@ from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader
 from starlette.responses import Response
 
-from api.callers import CALLER, Caller
+from api.caller import CALLER, Caller
 from api.hints import hint, marked, meaning, when_empty
 from api.root_path import inner_path, root_of
 from api.template_addresses import Addresses

@@ -8,7 +8,7 @@ from fastapi import Depends, Query
 from starlette.concurrency import run_in_threadpool
 
 from api.auth import ReaderDep, SubmitterDep, ThingsDep
-from api.callers import Caller
+from api.caller import Caller
 from api.state import StateDep
 from normlab.errors import FieldProblem, Forbidden, InvalidSpec
 from normlab.records.projects import DEFAULT

@@ -15,7 +15,7 @@ from torch import Tensor
 from accelerators.inspection.operations import Operations, tensors
 from normlab.errors import InvalidSpec
 from normlab.ipu_check.jobs import example, inputs, meta_model, training_example
-from normlab.specs.datasets import DatasetFacts
+from normlab.specs.dataset_facts import DatasetFacts
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import task_of
 from normlab.specs.tasks import filled

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from api.archive import ARCHIVED, ArchivedQuery
 from api.auth import CallerDep, ChangerDep, ReaderDep, SubmitterDep
 from api.bodies import IdempotencyKey, JsonRoute, answer
-from api.callers import Caller
+from api.caller import Caller
 from api.costly import UNDER_WAY, costly
 from api.state import State, StateDep
 from api.targets import LookedAtDep, TargetDep

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 
 from api.auth import AdminDep, ReaderDep
 from api.bodies import JsonRoute
-from api.callers import Caller
+from api.caller import Caller
 from api.state import State, StateDep
 from normlab.errors import FieldProblem, Forbidden, InvalidSpec
 from normlab.records.limits import EACH, LimitList, LimitRequest, Subject

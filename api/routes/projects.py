@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 
 from api.auth import AdminDep, ReaderDep
 from api.bodies import JsonRoute
-from api.callers import Caller
+from api.caller import Caller
 from api.costly import costly
 from api.state import StateDep
 from normlab.errors import Forbidden

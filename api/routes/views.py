@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from api.auth import ReaderDep
 from api.bodies import JsonRoute
-from api.callers import Caller
+from api.caller import Caller
 from api.state import State, StateDep
 from normlab.records.tables import NewView, ViewList, ViewRecord
 from service.store import views

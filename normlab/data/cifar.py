@@ -11,7 +11,8 @@ from torch import Tensor
 
 from normlab.data.files import check_size, read
 from normlab.data.raw import Raw
-from normlab.specs.datasets import DATASETS, DatasetFacts
+from normlab.specs.dataset_facts import DatasetFacts
+from normlab.specs.datasets import DATASETS
 from normlab.specs.network_and_data import DatasetSpec
 
 _PIXELS = 3 * 32 * 32

@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 
 from normlab.errors import DatasetUnusable
-from normlab.specs.datasets import DatasetFacts
+from normlab.specs.dataset_facts import DatasetFacts
 
 
 def read(facts: DatasetFacts, data_root: Path, name: str) -> bytes:

@@ -8,7 +8,7 @@ from pydantic import create_model
 
 from normlab.plugins.options import fields
 from normlab.specs.base import Spec
-from normlab.specs.datasets import DatasetFacts
+from normlab.specs.dataset_facts import DatasetFacts
 from normlab.specs.diagnostics import DiagnosticFacts
 from normlab.specs.measures import HookFacts, MetricFacts
 from normlab.specs.model_facts import ModelFacts, NormPlace, SampleSize

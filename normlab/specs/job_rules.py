@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Callable, Container, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Callable, Container, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from pydantic import ValidationError
 
 from normlab.errors import FieldProblem, refuse
-from normlab.specs import devices, recipe_rules, sharding, zoo
-from normlab.specs.datasets import DATASETS, DatasetFacts
+from normlab.specs import devices, network_rules, recipe_rules, sharding, zoo
+from normlab.specs.datasets import DATASETS
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.jobs import JobSpec
 from normlab.specs.measures import HOOKS, METRICS
-from normlab.specs.model_facts import ModelFacts
 from normlab.specs.models import MODELS
-from normlab.specs.norm_places import places, why_unfit
-from normlab.specs.normalizers import check_channels
 from normlab.specs.options import checked_options
 from normlab.specs.problems import explain
 from normlab.specs.shared_answers import ManySharedAnswers
-from normlab.specs.sizes import image_size, train_size
+from normlab.specs.sizes import train_size
 from normlab.specs.tasks import TASKS
 from normlab.specs.under_code import under_its_code
 
@@ -126,14 +123,6 @@ def _of_task(spec: JobSpec, name: str) -> Problems:
             yield FieldProblem("metrics", rule)
 
 
-def _known(spec: JobSpec) -> Union[Tuple[ModelFacts, DatasetFacts, int], None]:
-    model, dataset = MODELS.get(spec.model.name), spec.dataset.facts()
-    side = image_size(spec)
-    if model is None or dataset is None or side is None or not model.does(dataset.task):
-        return None
-    return model, dataset, side
-
-
 def _dataset(spec: JobSpec) -> Problems:
     facts = spec.dataset.facts()
     if facts is None:
@@ -174,64 +163,6 @@ def _batches(spec: JobSpec) -> Problems:
     if virtual is not None and spec.batch_size % virtual:
         rule = f"{virtual} does not divide batch_size={spec.batch_size}; use a divisor of it"
         yield FieldProblem("normalizer.virtual_batch_size", rule)
-
-
-def _network(spec: JobSpec) -> Problems:
-    known = _known(spec)
-    if known is None:
-        return
-    model, _, side = known
-    unfit = why_unfit(spec)
-    if unfit is not None:
-        yield FieldProblem("model.name", f"{model.name} and {spec.dataset.name}: {unfit}")
-        return
-    if spec.model.width is not None and model.default_width is None:
-        rule = f"{model.name} has no width; see its options, or leave it out"
-        yield FieldProblem("model.width", rule)
-    if side < model.min_image_size:
-        rule = f"{model.name} needs images of {model.min_image_size} pixels, not {side}"
-        yield FieldProblem("model.name", rule)
-        return
-    norm = spec.normalizer
-    if spec.model.zero_last_scale and not model.norm_ends_branch:
-        rule = f"no residual branch of {model.name} ends with a normalizer; use it with a resnet"
-        yield FieldProblem("model.zero_last_scale", rule)
-    elif spec.model.zero_last_scale and not getattr(norm, "affine", False):
-        rule = f"normalizer {norm.kind!r} has no scale here; leave it out, or set affine to true"
-        yield FieldProblem("model.zero_last_scale", rule)
-    # Widths double from stage to stage: what fits the narrowest layer fits the others.
-    channels = [place.channels for place in places(spec) or ()]
-    yield from check_channels(spec.normalizer, channels)[:1]
-
-
-def _recurrence(spec: JobSpec) -> Problems:
-    model = MODELS.get(spec.model.name)
-    if model is not None and model.recurrent:
-        yield from filter(None, [spec.normalizer.problem_in_recurrence()])
-    elif model is not None and model.package is not None:
-        yield from _foresight(spec)
-
-
-def _foresight(spec: JobSpec) -> Problems:
-    dataset, norm = spec.dataset.facts(), spec.normalizer
-    reads = dataset is not None and dataset.task == "language"
-    if reads and not norm.within_token and norm.layer is not None:
-        rule = "lets the tokens of a sample see each other, so also the ones to be predicted"
-        yield norm.problem_of_kind(f"{rule}; use 'layer', 'rms', 'dyt' or 'none'")
-
-
-def _statistics(spec: JobSpec) -> Problems:
-    known = _known(spec)
-    if known is None or known[2] < known[0].min_image_size:
-        return
-    sides = [place.side for place in places(spec) or ()]
-    if not sides:
-        return
-    side = min(sides)
-    samples = getattr(spec.normalizer, "virtual_batch_size", None) or spec.batch_size
-    problem = spec.normalizer.problem_with_values(samples, side)
-    if problem is not None:
-        yield FieldProblem(problem.field, f"{problem.rule} ({spec.model.name})")
 
 
 def _norms(spec: JobSpec) -> Problems:
@@ -290,12 +221,12 @@ _RULES: Tuple[Rule, ...] = (
     _task,
     _dataset,
     _batches,
-    _network,
+    network_rules.network,
     recipe_rules.drops,
     recipe_rules.augmentations,
     recipe_rules.loss,
-    _recurrence,
-    _statistics,
+    network_rules.recurrence,
+    network_rules.statistics,
     recipe_rules.optimization,
     _norms,
     _hosts,

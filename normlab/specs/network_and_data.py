@@ -9,7 +9,8 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from normlab.specs.base import Label, Spec, is_stored
 from normlab.specs.dataset_contents import FileContents, contents_of
-from normlab.specs.datasets import DATASETS, DatasetFacts
+from normlab.specs.dataset_facts import DatasetFacts
+from normlab.specs.datasets import DATASETS
 from normlab.specs.json_values import Count
 from normlab.specs.models import MODELS
 from normlab.specs.options import checked_options

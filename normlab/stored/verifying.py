@@ -10,8 +10,9 @@ from typing import Callable, Iterator, Optional
 from normlab.errors import DatasetUnusable
 from normlab.specs.array_files import array
 from normlab.specs.dataset_contents import KEYS
+from normlab.specs.dataset_facts import DatasetFacts
 from normlab.specs.dataset_files import damage
-from normlab.specs.datasets import DATASETS, DatasetFacts
+from normlab.specs.datasets import DATASETS
 from normlab.specs.network_and_data import DatasetSpec
 from normlab.stored.addresses import PUBLICATIONS
 from normlab.stored.decoding import decoded

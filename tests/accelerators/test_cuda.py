@@ -13,16 +13,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from accelerators import open_accelerator
-from accelerators.cuda import (
-    CudaAccelerator,
-    _explain,
-    _kernels,
-    backend_of,
-    batch_that_fits,
-    bytes_asked_for,
-    prefers_channels_last,
-)
+from accelerators.cuda import CudaAccelerator, _kernels, backend_of, prefers_channels_last
 from accelerators.cuda_graph import GraphedStep, graphs_refusal
+from accelerators.cuda_memory import _explain, batch_that_fits, bytes_asked_for
 from normlab import norms
 from normlab.errors import DeviceUnavailable
 from normlab.norms import engine_triton

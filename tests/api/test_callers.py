@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from api import callers
-from api.callers import Caller, Callers, Credential
+from api.caller import Caller, Credential
+from api.callers import Callers
 from api.measures import Measures
 from api.strangers import Strangers
 from normlab.errors import Unauthorized
