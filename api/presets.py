@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import normlab
-from normlab.claims.claim import Claim, load_claims
+from normlab.claims.claim import Claim
+from normlab.claims.loading import load_claims
 from normlab.errors import NotFound
 from normlab.specs.jobs import JobSpec
 from normlab.specs.written import parse

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from accelerators import open_accelerator, packs
+from accelerators import open_accelerator, pack_members
 from accelerators.packs import Member, fit_pack
 from accelerators.torch_session import TorchSession
 from normlab import nets
@@ -68,7 +68,7 @@ def in_float64() -> Iterator[None]:
     """Build networks and place samples in float64."""
     before = torch.get_default_dtype()
     with ExitStack() as stack:
-        for session in (TorchSession, packs._MemberSession):
+        for session in (TorchSession, pack_members.MemberSession):
             stack.enter_context(patch.object(session, "place", _place))
         torch.set_default_dtype(torch.float64)
         try:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from itertools import count, islice
-from pathlib import Path
 from typing import Any, Dict, List, Literal, Tuple, Union
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from normlab.errors import InvalidSpec, NotFound
 from normlab.presentation import deciding
 from normlab.presentation.deciding import Claimed
 from normlab.specs.base import Spec
@@ -19,10 +16,6 @@ from normlab.specs.decisions import SeedRounds, with_more
 from normlab.specs.exclusions import put
 from normlab.specs.optimization import TWIN
 from normlab.specs.studies import Seed, StudySpec
-from normlab.specs.written import value_of
-
-# beside the package in a checkout, inside it in a wheel
-_FOLDERS = (Path(__file__).parents[2] / "studies", Path(__file__).parents[1] / "studies")
 
 
 class PaperReference(Spec):
@@ -228,33 +221,3 @@ def first_part(study: StudySpec) -> Union[StudySpec, None]:
         return None
     rest = (*study.exclude, *waiting)
     return study.model_copy(update={"name": f"{study.name}, first part", "exclude": rest})
-
-
-def load_claims(folder: Union[Path, None] = None) -> Dict[str, Claim]:
-    """
-    Read every claim, in the order of their file names.
-
-    Raises:
-        InvalidSpec: a file is not a claim; the message names it.
-    """
-    found = folder or next((f for f in _FOLDERS if f.is_dir()), None)
-    if found is None:
-        raise InvalidSpec("the folder of claims, studies/, is missing; install normlab again")
-    claims = [_load(path) for path in sorted(found.glob("*.yaml"))]
-    return {claim.key: claim for claim in claims}
-
-
-def find_claim(key: str) -> Claim:
-    """Return the claim *key*, or the only one whose key begins with it; else raise NotFound."""
-    claims = load_claims()
-    matches: List[Claim] = [c for k, c in claims.items() if k == key or k.startswith(f"{key}-")]
-    if len(matches) != 1:
-        raise NotFound(f"there is no claim {key!r}; `normlab reproduce --list` has all")
-    return matches[0]
-
-
-def _load(path: Path) -> Claim:
-    try:
-        return Claim.model_validate(value_of(path.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError) as e:
-        raise InvalidSpec(f"{path.name} is not a claim: {e}") from e

@@ -30,7 +30,7 @@ def asked(keys: Sequence[str], everything: bool, changes: Changes) -> List[Tuple
         InvalidSpec: none is named, or the changes do not fit.
         NotFound: one is unknown.
     """
-    from normlab.claims.claim import find_claim, load_claims
+    from normlab.claims.loading import find_claim, load_claims
     from normlab.errors import InvalidSpec
 
     chosen = list(load_claims().values()) if everything else [find_claim(key) for key in keys]

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def write_page(client: Any, verdicts: Sequence[ClaimVerdict], page: Path) -> None:
     """Put *verdicts* on *page*; sections on other claims stay if those have not changed."""
     from normlab.claims import page as pages
-    from normlab.claims.claim import load_claims
     from normlab.claims.gathering import running_s
+    from normlab.claims.loading import load_claims
 
     folder = page.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)

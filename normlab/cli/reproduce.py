@@ -89,7 +89,7 @@ def reproduce(
 
 def _list() -> None:
     from normlab.claims import report
-    from normlab.claims.claim import load_claims
+    from normlab.claims.loading import load_claims
 
     print("\n".join(report.list_lines(list(load_claims().values()))))
 

@@ -17,7 +17,8 @@ from normlab.laws.cost import SHAPE, cost
 from normlab.laws.modes import MODES, Mode, differences, tolerated, torchs_own_warnings
 from normlab.laws.properties import PROPERTIES
 from normlab.laws.recipe_laws import RECIPE_LAWS, hold
-from normlab.laws.ways import CHANNELS, Broken, on_meta
+from normlab.laws.small_trainings import CHANNELS, Broken
+from normlab.laws.ways import on_meta
 from normlab.norms import make
 from normlab.plugins.loading import load, use
 from normlab.plugins.sources import read_source

@@ -9,8 +9,9 @@ from typing import Callable, Dict, Iterator, NamedTuple, Optional, Union
 import torch
 from torch import Tensor, nn
 
-from normlab.laws import rounding, ways
-from normlab.laws.ways import Record, Way
+from normlab.laws import rounding, two_models, ways
+from normlab.laws.small_trainings import Record
+from normlab.laws.ways import Way
 
 Net = Callable[[], nn.Module]
 
@@ -45,7 +46,7 @@ MODES: Dict[str, Mode] = {
     "checkpoint around compiled, hooks": Mode(ways.around_hooks),
     "checkpoint inside compiled": Mode(ways.checkpoint_inside),
     "compiled evaluation": Mode(ways.compiled_eval, ways.evaluated),
-    "vmap over models": Mode(ways.vmapped, ways.each),
+    "vmap over models": Mode(two_models.vmapped, two_models.each),
     "func.grad, evaluation": Mode(ways.transformed, ways.evaluated),
     "export, training": Mode(ways.exported),
     "export, evaluation": Mode(ways.exported_eval, ways.evaluated),

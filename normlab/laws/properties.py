@@ -8,7 +8,7 @@ from typing import Callable, Dict
 import torch
 from torch import Tensor, nn
 
-from normlab.laws.ways import CHANNELS, Broken
+from normlab.laws.small_trainings import CHANNELS, Broken
 from normlab.specs.norm_base import NormSpec
 
 Layer = Callable[[], nn.Module]  # makes a new layer, always with the same values

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from normlab.data.augmenting import made_augmentation
 from normlab.errors import InvalidSpec
-from normlab.laws.ways import Broken
+from normlab.laws.small_trainings import Broken
 from normlab.specs.augmentations import AUGMENTATIONS, Augmentation
 from normlab.specs.named_objects import named_object
 from normlab.specs.optimizers import OPTIMIZERS, Optimizer

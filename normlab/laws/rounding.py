@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from normlab.laws import ways
-from normlab.laws.ways import Record
+from normlab.laws import small_trainings
+from normlab.laws.small_trainings import Record
 from normlab.norms.typed_bases import Function
 
 RUNS = 12
@@ -58,7 +58,7 @@ def _run(net: nn.Module, dtype: torch.dtype, seed: int, wide: bool) -> Record:
         own = {n: p if id(p) in kept else rounded(p) for n, p in layer.named_parameters()}
         return rounded(torch.func.functional_call(layer, own, (z,)))
 
-    return ways.train(net, call)
+    return small_trainings.train(net, call)
 
 
 def tolerances(

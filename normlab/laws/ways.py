@@ -5,71 +5,16 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-from typing import Any, Callable, Dict, Iterator, Tuple
+from typing import Any, Callable
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-Record = Dict[str, Tensor]
-Call = Callable[[Tensor], Tensor]
+from normlab.laws.small_trainings import CHANNELS, Broken, Record, data, some, train
+
 Way = Callable[[nn.Module], Record]
-
-
-class Broken(Exception):
-    """A layer breaks a law; the message says how."""
-
-
-STEPS = 2
-BATCH = (4, 3, 5, 3)
-CHANNELS = 8
-
-
-def data(like: nn.Module) -> Iterator[Tuple[Tensor, Tensor]]:
-    """Yield inputs, and factors for the outputs, in the dtype of a network."""
-    generator = torch.Generator().manual_seed(5)
-    dtype = next(like.parameters()).dtype
-    for _ in range(STEPS):
-        x = torch.randn(BATCH, generator=generator, dtype=torch.float64)
-        c = torch.randn(4, CHANNELS, 5, 3, generator=generator, dtype=torch.float64)
-        yield x.to(dtype), c.to(dtype)
-
-
-def train(net: nn.Module, call: Call, accumulate: int = 1, penalty: float = 0.0) -> Record:
-    """Train *net* with *call*; record outputs, gradients and the final state."""
-    found: Record = {}
-    for step, (x, c) in enumerate(data(net)):
-        x.requires_grad_()
-        for _ in range(accumulate):
-            y = call(x)
-            loss = (y * c).sum()
-            if penalty:
-                (gx,) = torch.autograd.grad(loss, x, create_graph=True)
-                loss = loss + penalty * gx.square().sum()
-            torch.autograd.backward(loss)
-        found[f"y{step}"], found[f"gx{step}"] = y.detach(), some(x.grad)
-        update(net, found, step)
-    found.update({name: b.clone() for name, b in net.named_buffers() if name in net.state_dict()})
-    return found
-
-
-def some(gradient: Any) -> Tensor:
-    """Return *gradient*, which must not be None."""
-    if gradient is None:
-        raise Broken("no gradient reaches what is before the layer")
-    found: Tensor = gradient.clone()
-    return found
-
-
-@torch.no_grad()
-def update(net: nn.Module, found: Record, step: int) -> None:
-    """Record the gradients of the parameters, and change the parameters with them."""
-    for name, p in net.named_parameters():
-        if p.grad is not None:
-            found[f"{name} {step}"] = p.grad.clone()
-            p.sub_(0.01 * p.grad / (1 + p.grad.abs().max()))
-            p.grad = None
 
 
 def eager(net: nn.Module) -> Record:
@@ -250,50 +195,6 @@ def _slopes(net: nn.Module, grad: Callable[..., Any], call: Any = None) -> Recor
     x, c = next(data(net))
     call = call or net
     return {"y": call(x).detach(), "gx": grad(lambda x: (call(x) * c).sum(), x)}
-
-
-def each(net: nn.Module) -> Record:
-    """Both models of the batch, one after another."""
-    nets = models(net)
-    found = [gradients_of(n) for n in nets]
-    return {name: torch.stack([f[name] for f in found]) for name in found[0]}
-
-
-def models(net: nn.Module) -> Tuple[nn.Module, nn.Module]:
-    """Return *net*, and a copy with other weights."""
-    other = copy.deepcopy(net)
-    with torch.no_grad():
-        for p in other.parameters():
-            p.mul_(1.25)
-    return net, other
-
-
-def gradients_of(net: nn.Module) -> Record:
-    """Return output and gradients of one step of *net*, and its final state."""
-    x, c = next(data(net))
-    y = net(x)
-    (y * c).sum().backward()
-    zero = {name: torch.zeros_like(p) for name, p in net.named_parameters()}
-    grads = {n: zero[n] if p.grad is None else p.grad for n, p in net.named_parameters()}
-    state = {name: b.clone() for name, b in net.named_buffers() if name in net.state_dict()}
-    return {"y": y.detach(), **grads, **state}
-
-
-def vmapped(net: nn.Module, made: Callable[[Any], Any] = lambda step: step) -> Record:
-    """Two models at once, by vmap; *made* may compile the step."""
-    nets = models(net)
-    x, c = next(data(net))
-    parameters, buffers = torch.func.stack_module_state(list(nets))
-    skeleton = copy.deepcopy(net)
-
-    def loss(parameters: Any, buffers: Any) -> Any:
-        y = torch.func.functional_call(skeleton, (parameters, buffers), (x,))
-        return (y * c).sum(), y
-
-    step = made(torch.func.vmap(torch.func.grad(loss, has_aux=True)))
-    grads, y = step(parameters, buffers)
-    state = {name: b for name, b in buffers.items() if name in net.state_dict()}
-    return {"y": y.detach(), **grads, **state}
 
 
 def scripted(net: nn.Module) -> Record:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from accelerators import ipu_packs
 from accelerators.ipu_packs import IpuPackSession
 from accelerators.ipu_session import IpuSession
-from accelerators.packs import _MemberSession
+from accelerators.pack_members import MemberSession
 from accelerators.poptorch_emulation import arguments, outputs
 from normlab.errors import InvalidSpec, JobCancelled, JobDrained, UnsupportedModel
 from normlab.nets.sites import MeanPool
@@ -41,7 +41,7 @@ def in_float64(monkeypatch: pytest.MonkeyPatch) -> Any:
     def place(self: object, x: Tensor) -> Tensor:
         return x.double() if x.is_floating_point() else x
 
-    for session in (IpuSession, _MemberSession):
+    for session in (IpuSession, MemberSession):
         monkeypatch.setattr(session, "place", place)
     monkeypatch.setattr(arguments, "_ON_DEVICE", {})
     monkeypatch.setattr(outputs, "_DEVICE_TYPES", {})

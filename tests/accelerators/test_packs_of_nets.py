@@ -66,7 +66,7 @@ def test_steps_share_their_scales_where_members_differ_in_a_number(tmp_path: Pat
 def test_a_member_that_learns_a_style_follows_its_job_alone(tmp_path: Path) -> None:
     torch.set_default_dtype(torch.float32)  # in which the features of the loss are
     with pytest.MonkeyPatch.context() as patch:
-        for session in ("torch_session.TorchSession", "packs._MemberSession"):
+        for session in ("torch_session.TorchSession", "pack_members.MemberSession"):
             patch.setattr(f"accelerators.{session}.place", lambda self, x: x)
         specs = jobs(**EXAMPLES["style"])
         for i, run in enumerate(run_pack(specs, tmp_path)):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from accelerators.packs import _MemberSession
+from accelerators.pack_members import MemberSession
 from accelerators.torch_session import TorchSession
 from normlab.errors import JobCancelled
 from normlab.specs.diagnostics import DIAGNOSTICS
@@ -58,7 +58,7 @@ def in_float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return x.double() if x.is_floating_point() else x
 
     monkeypatch.setattr(TorchSession, "place", place)
-    monkeypatch.setattr(_MemberSession, "place", place)
+    monkeypatch.setattr(MemberSession, "place", place)
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from api import presets
-from normlab.claims.claim import load_claims
+from normlab.claims.loading import load_claims
 from normlab.errors import NotFound
 from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec

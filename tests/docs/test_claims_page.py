@@ -9,7 +9,8 @@ from typing import Dict, List
 import pytest
 
 from normlab.claims import page
-from normlab.claims.claim import Claim, load_claims
+from normlab.claims.claim import Claim
+from normlab.claims.loading import load_claims
 from normlab.claims.verdicts import ClaimVerdict
 from normlab.records import ResultTable
 

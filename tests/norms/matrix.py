@@ -12,7 +12,7 @@ from typing import Any, Dict, Optional, Tuple
 import torch
 from torch import nn
 
-from normlab.laws import ways
+from normlab.laws import small_trainings
 from normlab.laws.modes import MODES
 from normlab.norms import make
 from normlab.specs.normalizers import BY_KIND
@@ -108,7 +108,9 @@ def net_of(kind: str) -> nn.Module:
     """Return a convolution, whose gradient comes from the layer, and the layer."""
     torch.manual_seed(0)
     spec, activation = KINDS[kind]
-    return nn.Sequential(nn.Conv2d(3, ways.CHANNELS, 1, bias=False), make(spec, 8, activation))
+    return nn.Sequential(
+        nn.Conv2d(3, small_trainings.CHANNELS, 1, bias=False), make(spec, 8, activation)
+    )
 
 
 def is_refused(kind: str, mode: str) -> bool:

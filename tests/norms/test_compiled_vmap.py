@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from normlab.errors import InvalidSpec
-from normlab.laws import ways
+from normlab.laws import two_models
 from normlab.laws.modes import differences, torchs_own_warnings
 from tests.norms import matrix
 
 pytestmark = pytest.mark.skipif(
     not hasattr(torch, "compiler"), reason="PyTorch 2.0 cannot compile a vmap"
 )
-compiled = partial(ways.vmapped, made=partial(torch.compile, backend="aot_eager"))
+compiled = partial(two_models.vmapped, made=partial(torch.compile, backend="aot_eager"))
 KINDS = ("batch, proxy", "batch_renorm", "switchable")
 
 
@@ -23,7 +23,7 @@ KINDS = ("batch, proxy", "batch_renorm", "switchable")
 def test_a_compiled_vmap_equals_each_model_alone_in_float64(kind: str) -> None:
     with torchs_own_warnings():
         found = compiled(matrix.net_of(kind))
-    assert differences(found, ways.each(matrix.net_of(kind).double()), 2e-5) == {}
+    assert differences(found, two_models.each(matrix.net_of(kind).double()), 2e-5) == {}
 
 
 @pytest.mark.parametrize("kind", matrix.CONTROLLED)

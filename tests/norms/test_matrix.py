@@ -15,7 +15,8 @@ from torch import nn
 from normlab.errors import InvalidSpec, NormlabError
 from normlab.laws import ways
 from normlab.laws.modes import MODES, differences, tolerated, torchs_own_warnings
-from normlab.laws.ways import Record, Way
+from normlab.laws.small_trainings import Record
+from normlab.laws.ways import Way
 from normlab.norms import fused_kernels
 from tests.norms import matrix
 from tests.norms.compiling import load_or_skip

@@ -8,8 +8,9 @@ from typing import Any, Sequence
 import pytest
 
 from normlab.claims import page, report
-from normlab.claims.claim import Claim, Effect, find_claim, first_part, load_claims
+from normlab.claims.claim import Claim, Effect, first_part
 from normlab.claims.elsewhere import on_dataset
+from normlab.claims.loading import find_claim, load_claims
 from normlab.claims.tuning import tuning_study
 from normlab.claims.verdicts import ClaimVerdict, EffectResult, best_by_other_seeds, judge, weigh
 from normlab.errors import InvalidSpec, NotFound

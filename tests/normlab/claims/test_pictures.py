@@ -10,8 +10,9 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from normlab.claims.claim import Claim, load_claims
+from normlab.claims.claim import Claim
 from normlab.claims.gathering import best_table, cells, last_values, lines, name_of, readable, short
+from normlab.claims.loading import load_claims
 from normlab.claims.page import section
 from normlab.claims.pictures import draw_claim
 from normlab.claims.verdicts import ClaimVerdict

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from normlab.claims import page
-from normlab.claims.claim import Claim, load_claims
+from normlab.claims.claim import Claim
+from normlab.claims.loading import load_claims
 from normlab.claims.report import protocol
 from normlab.claims.workload import stages
 from normlab.cli import claims_queue

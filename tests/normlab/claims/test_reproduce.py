@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("service.up", reason="the server's packages are not installed")
 
-from normlab.claims.claim import load_claims
+from normlab.claims.loading import load_claims
 from normlab.cli.application import run
 from normlab.stacks.connection import Connection, read_connection
 from normlab.stacks.own import own_stack

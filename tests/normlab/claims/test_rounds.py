@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from normlab.claims.claim import Claim, load_claims
+from normlab.claims.claim import Claim
+from normlab.claims.loading import load_claims
 from normlab.claims.tuning import chosen, tuning_study
 from normlab.cli.claim_rounds import run_claim
 from normlab.cli.claims_progress import ClaimsProgress
