@@ -21,7 +21,7 @@ from normlab.specs.devices import DEVICES
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.jobs import JobSpec
 from service.jobs import listing, reading
-from service.jobs.listing import JobFilters
+from service.jobs.job_filters import JobFilters
 
 router = APIRouter()
 

@@ -21,7 +21,7 @@ from normlab.records import ENDED, JobPage
 from normlab.specs.normalizers import BY_KIND
 from normlab.specs.written import as_yaml, in_short
 from service.jobs import listing, reading, workers
-from service.jobs.listing import JobFilters
+from service.jobs.job_filters import JobFilters
 from service.store import events
 from service.studies.listing import names_of
 

@@ -10,7 +10,7 @@ from fastapi import Depends, Query
 
 from api.state import State
 from normlab.specs.headlines import headline_of
-from service.studies import studies
+from service.studies import details
 from service.studies.cell_values import Question
 
 WhereQuery = Annotated[
@@ -46,7 +46,7 @@ def _question(
     state: State,
     study: str,
 ) -> Question:
-    shown = metric or headline_of(studies.get(state.reads, study, 0).spec.base)
+    shown = metric or headline_of(details.get(state.reads, study, 0).spec.base)
     return Question(shown, reduction, interval, confidence)
 
 

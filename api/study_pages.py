@@ -16,7 +16,7 @@ from normlab.specs.cells import label
 from normlab.specs.headlines import headline_of
 from normlab.specs.written import as_yaml
 from service.store import events
-from service.studies import decisions, studies
+from service.studies import decisions, details
 from service.studies.listing import list_studies
 
 router = APIRouter()
@@ -59,7 +59,7 @@ def show_new_study(request: Request, reader: ReaderDep, state: StateDep) -> Resp
     """
     asked = request.query_params
     origin, claim, recipe = (asked.get(name) for name in ("from", "claim", "recipe"))
-    found = studies.get(state.database, origin, 0) if origin else None
+    found = details.get(state.database, origin, 0) if origin else None
     start = found.spec.model_dump(mode="json", exclude_defaults=True) if found else None
     if start is None:
         start = presets.study_of(claim=claim, recipe_name=recipe)
@@ -86,7 +86,7 @@ def show_new_study(request: Request, reader: ReaderDep, state: StateDep) -> Resp
 def show_study(study: str, request: Request, reader: ReaderDep, state: StateDep) -> Response:
     """Show one study."""
     after = events.latest(state.reads)  # first: what happens while the page is made is followed
-    detail = studies.get(state.reads, study, 0)
+    detail = details.get(state.reads, study, 0)
     decision = decisions.decision(state.reads, study) if detail.spec.decide else None
     charts = [(row, chart(decision, row)) for row in decision.rows] if decision else []
     return render(

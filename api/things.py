@@ -17,7 +17,7 @@ from normlab.errors import NotFound
 from service.jobs import reading
 from service.store.database import Database
 from service.store.identity import parse_id
-from service.studies import studies
+from service.studies import details
 
 Kind = Literal["job", "study"]
 _KINDS: tuple[Kind, ...] = ("job", "study")
@@ -89,7 +89,7 @@ class Things:
 
 def unknown(kind: Kind, given: str) -> NotFound:
     """Return the error for an unknown thing."""
-    return reading.unknown(given) if kind == "job" else studies.unknown(given)
+    return reading.unknown(given) if kind == "job" else details.unknown(given)
 
 
 def _named(request: Request) -> Iterator[tuple[Kind, str]]:

@@ -24,7 +24,8 @@ from normlab.events import Finished
 from normlab.specs.jobs import JobSpec
 from service.jobs import gauges, leases, reading, submissions
 from service.jobs.doorbell import SilentDoorbell
-from service.jobs.listing import JobFilters, list_jobs
+from service.jobs.job_filters import JobFilters
+from service.jobs.listing import list_jobs
 from service.jobs.reaper import Reaper
 from service.jobs.relay import Relay
 from service.jobs.workers import devices

@@ -18,6 +18,7 @@ from api.routes import (
     plugins,
     projects,
     studies,
+    study_results,
     tables,
     tokens,
     trash,
@@ -39,6 +40,7 @@ ROUTERS = (
     catalogue.router,
     trash.router,  # before studies, whose route for verbs would take `restore`
     studies.router,
+    study_results.router,
     figures.router,
     plugins.router,
     projects.router,

@@ -21,7 +21,7 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.sizes import steps
 from normlab.specs.starting_weights import Longer
 from service.jobs import changes, estimates, listing, outlook, priorities, reading, submissions
-from service.jobs.listing import JobFilters
+from service.jobs.job_filters import JobFilters
 from service.results import continuing
 
 router = APIRouter(tags=["jobs"], route_class=JsonRoute)

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from normlab.errors import ServiceUnavailable
-from service.servers.embedded import postgres_program
+from service.servers.postgres import postgres_program
 
 
 def dump(url: str, snapshot: str, target: Path) -> None:

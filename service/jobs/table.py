@@ -33,7 +33,7 @@ from normlab.records.tables import ColumnRecord, JobsQuestion, TableQuestion
 from service.jobs.columns import Column, column
 from service.jobs.filter_costs import comparisons
 from service.jobs.filters import parse
-from service.jobs.listing import JobFilters
+from service.jobs.job_filters import JobFilters
 from service.jobs.metric_values import of_all_jobs
 from service.jobs.names import reported_in_sight
 from service.jobs.rare import narrowed

@@ -139,6 +139,11 @@ class Child:
         return text.decode(errors="replace").strip()
 
 
+def server_environment() -> Mapping[str, str]:
+    """Return what a server sees of our environment: nothing that could change what it does."""
+    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C"}
+
+
 def restart_ended(children: Sequence[Child]) -> list[Child]:
     """Restart the *children* that have ended; return them, even those that did not start."""
     ended = [child for child in children if child.may_restart]

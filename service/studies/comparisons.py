@@ -9,7 +9,7 @@ from normlab.presentation.intervals import paired_difference
 from normlab.presentation.left_out import excluded_of, said
 from normlab.records import ComparisonRow, ComparisonTable, ResultRow, ResultTable
 from service.store.database import Database
-from service.studies import studies
+from service.studies import details
 from service.studies.cell_values import Question
 from service.studies.results import results
 
@@ -64,7 +64,7 @@ def linked_with(
     database: Database, table: ResultTable, axis: str, names: Sequence[str]
 ) -> list[str]:
     """List the paths that vary with *axis*, of which each of these values has one value."""
-    moving = _moving_with(studies.factors(database, table.study), axis)
+    moving = _moving_with(details.factors(database, table.study), axis)
     return [path for path in moving if _follows(table.rows, axis, path, names)]
 
 

@@ -14,7 +14,7 @@ from normlab.specs.decisions import Decide
 from service.store import patience
 from service.store.database import Database
 from service.store.identity import parse_id
-from service.studies import looks, studies
+from service.studies import details, looks
 from service.studies.decider import first_look, rule_of
 
 
@@ -25,7 +25,7 @@ def decision(database: Database, study: str) -> DecisionTable:
     Raises:
         NotFound: no such study, or one that decides nothing.
     """
-    row, spec = studies.stored(database, study)
+    row, spec = details.stored(database, study)
     decide = spec.decide
     if decide is None:
         raise NotFound(f"study {study} decides nothing: give it `decide`, such as {{by: 0.01}}")

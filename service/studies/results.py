@@ -10,7 +10,7 @@ from normlab.presentation.intervals import estimate
 from normlab.records import ResultRow, ResultTable
 from normlab.specs.cells import label
 from service.store.database import Database
-from service.studies import cell_values, studies
+from service.studies import cell_values, details
 from service.studies.cell_places import place_all
 from service.studies.cell_values import CellValue, Question
 
@@ -39,7 +39,7 @@ def results(
         InvalidSpec: a path or a label that the study does not have, a metric that no job
             reported, or rows that would pool cells which differ in more than their seed.
     """
-    declared = studies.paths(database, study)
+    declared = details.paths(database, study)
     read = cell_values.read(database, study, question)
     paths, cells = place_all(database, declared, read)
     chosen = _known_paths(paths, group_by, "group_by") if group_by is not None else paths

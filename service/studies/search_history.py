@@ -13,7 +13,7 @@ from normlab.specs.cells import label
 from normlab.specs.studies import Search
 from service.store.database import Database
 from service.store.identity import parse_id
-from service.studies import studies
+from service.studies import details
 from service.studies.sampling import distributions, params
 from service.studies.searches import trials_of
 
@@ -28,7 +28,7 @@ def history(database: Database, study: str) -> SearchHistory:
     Raises:
         NotFound: no such study, or it is a grid.
     """
-    search = studies.get(database, study, 0).spec.search
+    search = details.get(database, study, 0).spec.search
     if search is None:
         raise NotFound(f"study {study} is a grid and has no trials; its results are means")
     with database.autocommit() as connection:

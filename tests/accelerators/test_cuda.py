@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from accelerators import open_accelerator
 from accelerators.cuda import CudaAccelerator, _kernels, backend_of, prefers_channels_last
 from accelerators.cuda_graph import GraphedStep, graphs_refusal
-from accelerators.cuda_memory import _explain, batch_that_fits, bytes_asked_for
+from accelerators.cuda_memory import batch_that_fits, bytes_asked_for, explain
 from normlab import norms
 from normlab.errors import DeviceUnavailable
 from normlab.norms import engine_triton
@@ -60,7 +60,7 @@ def test_out_of_memory_is_reported_with_a_remedy(monkeypatch: pytest.MonkeyPatch
     properties = SimpleNamespace(total_memory=8 << 30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
     error = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nmore")
-    words = _explain(error, nn.Linear(8, 8), job(batch_size=32), torch.device("cuda"))
+    words = explain(error, nn.Linear(8, 8), job(batch_size=32), torch.device("cuda"))
     assert "batch_size=32 does not fit into 8.0 GiB" in words
     assert "try batch_size=8 with gradient_accumulation=4" in words
     assert "more" not in words

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional, Sequence
 import pytest
 import torch
 
-from accelerators import packs
+from accelerators import joint_session, packs
 from accelerators.cuda_graph import graphs_refusal
 from accelerators.cuda_packs import CudaPacks, GraphedPackSession
 from normlab.errors import JobCancelled, JobDrained, OutOfDeviceMemory, PackFellApart
@@ -122,7 +122,7 @@ def assert_same(runs: Sequence[Run], others: Sequence[Run]) -> None:
 def gains(monkeypatch: pytest.MonkeyPatch) -> List[float]:
     """Return the list from which measurements of a pack's gain are taken."""
     given = [3.456]
-    monkeypatch.setattr(packs, "measured_gain", lambda *_: given[-1])
+    monkeypatch.setattr(joint_session, "measured_gain", lambda *_: given[-1])
     return given
 
 
@@ -169,17 +169,17 @@ def test_a_pack_is_compared_with_a_member_alone_and_learns_nothing_from_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: List[float] = []
-    compare = packs.measured_gain
+    compare = joint_session.measured_gain
 
     def noted(*given: Any) -> float:
         measured.append(compare(*given))
         return 2.0
 
-    monkeypatch.setattr(packs, "measured_gain", noted)
+    monkeypatch.setattr(joint_session, "measured_gain", noted)
     compared = on_gpu(jobs(), tmp_path / "compared")
     assert len(measured) == 1
     assert measured[0] > 0
-    monkeypatch.setattr(packs, "measured_gain", lambda *_: 2.0)
+    monkeypatch.setattr(joint_session, "measured_gain", lambda *_: 2.0)
     assert_same(compared, on_gpu(jobs(), tmp_path / "not"))
 
 

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from service.jobs import reaper
-from service.servers.embedded import postgres_program
+from service.servers.postgres import postgres_program
 from service.store.database import Database, migrate
 from tests.service.work import claim, reap, submit
 

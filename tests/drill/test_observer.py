@@ -13,7 +13,7 @@ from service.jobs import leases
 from service.jobs.leases import Lease
 from service.jobs.pack_leases import with_mates
 from service.store.database import Database
-from service.studies import studies
+from service.studies import details, studies
 from tests.drill import observer
 from tests.drill.observer import Observer
 
@@ -25,7 +25,7 @@ def jobs(database: Database) -> list[str]:
     spec = StudySpec.model_validate({"name": "s", "seeds": 3, "base": BASE, "pack": 3})
     place = ("cpu", "the only device of this test")
     made, _ = studies.create(database, spec, owner="me", place=lambda _: place, check=lambda _: [])
-    return [str(cell.job) for cell in studies.get(database, made.id).grid]
+    return [str(cell.job) for cell in details.get(database, made.id).grid]
 
 
 @pytest.fixture

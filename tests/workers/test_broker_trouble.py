@@ -16,7 +16,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from service.servers.embedded import _redis_binary
+from service.servers.broker import _redis_binary
 from service.store.database import Database
 
 from .conftest import NOTHING

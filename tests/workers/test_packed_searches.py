@@ -14,7 +14,7 @@ from service.jobs import changes, leases
 from service.jobs.leases import Lease
 from service.results import reports
 from service.store.database import Database
-from service.studies import studies
+from service.studies import details, studies
 from service.studies.searches import Searcher
 from tests.workers.test_packs import PackBench
 from workers.pack_supervisor import work_on
@@ -41,7 +41,7 @@ def search(bench: PackBench, searcher: Searcher) -> str:
     asked = {"sampler": "random", "pruner": "median", "trials": 7, "parallel": 7, "space": space}
     study = StudySpec.model_validate({"name": "s", "base": LONG, "search": asked, "pack": 3})
     made, _ = studies.create(bench.database, study, owner="me", place=place, check=lambda _: [])
-    while studies.get(bench.database, made.id).cells < 7:
+    while details.get(bench.database, made.id).cells < 7:
         searcher.round()
     return made.id
 
@@ -79,7 +79,7 @@ def test_a_pruned_trial_leaves_its_pack_and_the_others_go_on(bench: PackBench) -
         bench.until(job, lambda record, step=step: record.step > step)
         changes.cancel(bench.database, job)
     thread.join(60)
-    assert studies.get(bench.database, study).counts == {
+    assert details.get(bench.database, study).counts == {
         "succeeded": 4,
         "pruned": 1,
         "cancelled": 2,

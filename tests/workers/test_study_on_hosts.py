@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from normlab.specs.studies import StudySpec
 from service.results import metrics
-from service.studies import studies
+from service.studies import details, studies
 
 from .conftest import LONG
 from .floor import Floor
@@ -68,10 +68,10 @@ def test_a_study_that_loses_a_host_is_finished_by_the_other_one(
     torn = _standing_still(floor, lost)
     _kill_host(lost)
     floor.until(
-        lambda: studies.get(floor.database, study).counts == {"succeeded": 4}, timeout_s=180
+        lambda: details.get(floor.database, study).counts == {"succeeded": 4}, timeout_s=180
     )
     assert [a.outcome for a in floor.job(torn).attempts] == ["lost", "succeeded"]
-    for cell in studies.get(floor.database, study).grid:
+    for cell in details.get(floor.database, study).grid:
         assert cell.job is not None
         steps = metrics.read(floor.database, cell.job, "train/loss").steps
         assert steps == list(range(1, STEPS + 1))  # each update once, whoever trained it

@@ -28,7 +28,7 @@ from service.results import artifacts, weight_sources
 from service.servers import embedded
 from service.settings import Settings
 from service.store.database import Database, migrate, newest_revision, revisions
-from service.studies import studies
+from service.studies import details
 from workers.warm_launcher import WarmLauncher
 
 from .bench import Bench
@@ -67,7 +67,7 @@ def test_jobs_of_an_earlier_release_end_with_the_numbers_of_that_release(
             assert record.state == "succeeded", (name, record)
             assert bench.losses(earlier["job"])[1] == pytest.approx(earlier["losses"], rel=1e-3)
         assert bench.job(JOBS["torn"]["job"]).attempts[1].resumed_from_step == 30
-        assert studies.get(database, EXPECTED["study"]).state == "complete"
+        assert details.get(database, EXPECTED["study"]).state == "complete"
         _has_its_weights(database, JOBS["ended"]["job"], tmp_path / "jobs")
 
 

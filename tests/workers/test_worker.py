@@ -15,7 +15,7 @@ from service.jobs import changes, workers
 from service.jobs.relay import Relay
 from service.loops import Loop
 from service.results import metrics
-from service.studies import studies
+from service.studies import details, studies
 from tests.processes import command_of, has_ended
 
 from .conftest import LONG, NOTHING, SHORT
@@ -184,7 +184,7 @@ def test_a_worker_trains_the_cells_of_a_study_together(floor: Floor) -> None:
     )
     floor.hire()
     floor.bell.ring("cpu")
-    cells = studies.list_cells(floor.database, record.id).cells
+    cells = details.list_cells(floor.database, record.id).cells
     jobs = [str(cell.job) for cell in cells]
     done = [floor.until_state(job, "succeeded", "failed") for job in jobs]
     assert [job.state for job in done] == 3 * ["succeeded"]

@@ -14,7 +14,7 @@ from normlab.specs.studies import StudySpec
 from service.jobs import changes, listing, submissions
 from service.jobs.conditions import condition
 from service.jobs.filters import parse
-from service.jobs.listing import JobFilters
+from service.jobs.job_filters import JobFilters
 from service.store.database import Database
 from service.studies import studies
 from service.studies.listing import list_studies

@@ -13,7 +13,8 @@ from normlab.records.labels import Labels
 from service.jobs import indexing, labels, rare
 from service.jobs.filters import parse
 from service.jobs.indexing import Indexer
-from service.jobs.listing import JobFilters, list_jobs
+from service.jobs.job_filters import JobFilters
+from service.jobs.listing import list_jobs
 from service.store.database import Database
 from tests.many_jobs import fill
 from tests.service.work import submit

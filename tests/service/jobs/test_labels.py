@@ -11,11 +11,11 @@ from normlab.records.labels import Labels
 from normlab.records.tables import TableQuestion
 from normlab.specs.studies import StudySpec
 from service.jobs import changes, labels, listing, names, reading, table, trash
-from service.jobs.listing import JobFilters
+from service.jobs.job_filters import JobFilters
 from service.store import audit
 from service.store.audit import Actor
 from service.store.database import Database
-from service.studies import changes as study_changes, studies
+from service.studies import changes as study_changes, details, studies
 from service.studies.listing import list_studies
 from tests.service.work import submit
 
@@ -35,7 +35,7 @@ def found(database: Database, where: str | None = None, **how: Any) -> set[str]:
 def a_study(database: Database, name: str = "s", seeds: int = 2) -> tuple[str, set[str]]:
     wanted = StudySpec(name=name, base={"normalizer": "batch"}, seeds=tuple(range(seeds)))
     study = studies.create(database, wanted, owner="ada", **HERE)[0].id
-    return study, {str(cell.job) for cell in studies.get(database, study).grid}
+    return study, {str(cell.job) for cell in details.get(database, study).grid}
 
 
 def test_name_note_and_tags_of_a_job_change_and_its_specification_does_not(

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from normlab.records import JobRecord
 from service.jobs import leading, listing
-from service.jobs.listing import JobFilters
+from service.jobs.job_filters import JobFilters
 from service.store.database import Database
 from tests.many_jobs import fill
 

@@ -8,7 +8,7 @@ from normlab.errors import InvalidSpec
 from normlab.events import Finished, Metrics
 from normlab.records import JobPage
 from service.jobs import leases, listing, reading
-from service.jobs.listing import JobFilters
+from service.jobs.job_filters import JobFilters
 from service.results import reports
 from service.store.cursors import decode_cursor, encode_cursor
 from service.store.database import Database

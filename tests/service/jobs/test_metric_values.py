@@ -10,7 +10,7 @@ from sqlalchemy import event
 
 from normlab.records.tables import TableQuestion
 from service.jobs import listing, table
-from service.jobs.listing import JobFilters
+from service.jobs.job_filters import JobFilters
 from service.store.database import Database
 from tests.many_jobs import fill
 

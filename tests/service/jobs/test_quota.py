@@ -13,7 +13,7 @@ from normlab.specs.studies import StudySpec
 from service.jobs import allowances, changes, gauges, quota, submissions
 from service.store.audit import Actor
 from service.store.database import Database
-from service.studies import studies
+from service.studies import details, studies
 from service.studies.listing import list_studies
 from tests.service.work import at_once, spec, submit
 
@@ -86,7 +86,7 @@ def test_the_limit_applies_to_completing_and_retrying_too(database: Database) ->
         lambda: changes.retry(database, single.id, MOST),
     )
     assert (refused, queued(database)) == (1, MOST - 6)
-    assert studies.get(database, cancelled.id).counts == {"cancelled": 8}
+    assert details.get(database, cancelled.id).counts == {"cancelled": 8}
 
 
 def test_the_limit_applies_to_a_larger_grid_and_the_study_stays(database: Database) -> None:
@@ -97,7 +97,7 @@ def test_the_limit_applies_to_a_larger_grid_and_the_study_stays(database: Databa
             database, small.id, larger, owner="ada", place=lambda _: ("cpu", ""),
             check=lambda _: [], max_queued=MOST,
         )  # fmt: skip
-    assert studies.get(database, small.id).cells == 8
+    assert details.get(database, small.id).cells == 8
 
 
 def test_others_are_not_counted(database: Database) -> None:

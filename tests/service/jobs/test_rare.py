@@ -10,7 +10,8 @@ from sqlalchemy import Connection, Engine, event, text
 from normlab.records.labels import Labels
 from normlab.records.tables import TableQuestion
 from service.jobs import labels, listing, rare, table
-from service.jobs.listing import JobFilters, list_jobs
+from service.jobs.job_filters import JobFilters
+from service.jobs.listing import list_jobs
 from service.store.database import Database
 from tests.many_jobs import fill
 from tests.service.work import submit

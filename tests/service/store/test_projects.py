@@ -10,7 +10,8 @@ from sqlalchemy import text
 from normlab.errors import Conflict, NotFound
 from normlab.records.projects import MemberRequest, ProjectRequest
 from service.jobs import submissions
-from service.jobs.listing import JobFilters, list_jobs
+from service.jobs.job_filters import JobFilters
+from service.jobs.listing import list_jobs
 from service.plugins import store
 from service.store import projects, sight
 from service.store.audit import Actor

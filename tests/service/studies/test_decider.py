@@ -18,7 +18,7 @@ from normlab.specs.studies import StudySpec
 from service.jobs import changes, leases
 from service.results import metrics
 from service.store.database import Database
-from service.studies import studies
+from service.studies import details, studies
 from service.studies.decider import Decider
 from service.studies.decisions import decision
 
@@ -105,8 +105,8 @@ def test_a_large_effect_is_decided_with_few_seeds(
     found = decision(database, study.id)
     assert verdicts(found) == [word]
     assert found.rows[0].words.startswith(said)
-    assert studies.get(database, study.id).state == "complete"
-    assert studies.get(database, study.id).cells <= 16
+    assert details.get(database, study.id).state == "complete"
+    assert details.get(database, study.id).cells <= 16
 
 
 def test_comparisons_undecided_at_the_limit_name_the_effect_that_would_have_shown(
@@ -121,7 +121,7 @@ def test_comparisons_undecided_at_the_limit_name_the_effect_that_would_have_show
     assert last.seen > 0.01
     assert last.more is not None
     assert "more seeds would decide" in found.rows[0].words
-    assert studies.get(database, study.id).state == "complete"
+    assert details.get(database, study.id).state == "complete"
     assert [look.seeds for look in found.rows[0].looks] == [6, 9, 12]
 
 
@@ -155,7 +155,7 @@ def test_a_verdict_stays_whatever_happens_to_the_others(database: Database) -> N
     assert verdicts(found) == ["shows", "undecided"]
     assert found.rows[0].looks[-1].seeds < 18
     assert [look.verdict for look in found.rows[0].looks[:-1]].count("shows") == 0
-    seeds = {(c.coordinates["batch_size"], c.seed) for c in studies.get(database, study.id).grid}
+    seeds = {(c.coordinates["batch_size"], c.seed) for c in details.get(database, study.id).grid}
     assert max(s for size, s in seeds if size == 8) < max(s for size, s in seeds if size == 32)
 
 
@@ -175,7 +175,7 @@ def test_a_smaller_loss_is_better(database: Database) -> None:
 def test_a_metric_that_nobody_reports_fails_the_study_with_the_reason(database: Database) -> None:
     study = create(database, {"metric": "val/acuracy"})
     run(database, better(0.3))
-    found = studies.get(database, study.id)
+    found = details.get(database, study.id)
     assert found.state == "failed"
     assert "the nearest are val/accuracy" in str(found.reason)
 
@@ -209,13 +209,13 @@ def test_a_cancelled_study_continues_when_it_is_completed(database: Database) ->
     assert verdicts(decision(database, study.id)) == ["shows"]
     studies.complete(database, study.id, place=place)
     decider(database).round()
-    assert studies.get(database, study.id).state == "complete"
+    assert details.get(database, study.id).state == "complete"
 
 
 def test_an_existing_grid_can_be_decided(database: Database) -> None:
     study = create(database, None, seeds=7)
     work(database, better(0.3))
-    assert studies.get(database, study.id).state == "complete"
+    assert details.get(database, study.id).state == "complete"
     assert extend(database, study.id, spec_of({}, seeds=7)).state == "active"
     run(database, better(0.3))
     assert decision(database, study.id).rows[0].looks[0].seeds == 7
@@ -243,7 +243,7 @@ def test_a_value_that_the_axis_lacks_is_refused_with_those_it_has(database: Data
 
 def test_a_job_that_somebody_cancels_counts_as_one_without_a_value(database: Database) -> None:
     study = create(database, {}, seeds=6)
-    job = studies.get(database, study.id).grid[0].job
+    job = details.get(database, study.id).grid[0].job
     assert job is not None
     changes.cancel(database, job)
     work(database, better(0.3))

@@ -13,7 +13,7 @@ from normlab.specs.studies import StudySpec
 from service.jobs import leases, reading
 from service.store import events
 from service.store.database import Database
-from service.studies import studies
+from service.studies import details, studies
 from tests.service.work import claim
 
 
@@ -60,7 +60,7 @@ def test_each_job_of_a_cancelled_study_has_its_event_as_if_cancelled_alone(
     record = study(database, 3)
     running = claim(database)
     studies.cancel(database, record.id)
-    queued = [c.job for c in studies.get(database, record.id).grid if c.state == "cancelled"]
+    queued = [c.job for c in details.get(database, record.id).grid if c.state == "cancelled"]
     last = [events.since(database, job)[-1] for job in queued if job]
     assert [(e.kind, e.payload) for e in last] == [
         ("cancelled", {"attempt": 0, "cause": "requested"})

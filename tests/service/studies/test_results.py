@@ -14,7 +14,7 @@ from normlab.specs.studies import StudySpec
 from service.jobs import leases
 from service.results import reports
 from service.store.database import Database
-from service.studies import comparisons, results, studies
+from service.studies import comparisons, details, results, studies
 from service.studies.cell_values import Question
 from tests.service.finishing import finish_all, made
 
@@ -103,7 +103,7 @@ def test_cells_without_a_value_are_counted_by_their_state(database: Database, st
     ]  # fmt: skip
     assert rows[3].excluded == {2: "NaN"}
     assert rows[1].states[0] == "pruned"
-    cells = studies.get(database, study).grid
+    cells = details.get(database, study).grid
     assert [cell.state for cell in cells].count("pruned") == 1
 
 

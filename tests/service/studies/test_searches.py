@@ -18,7 +18,7 @@ from service.jobs import leases
 from service.jobs.leases import Lease
 from service.results import metrics, reports
 from service.store.database import Database
-from service.studies import studies
+from service.studies import details, studies
 from service.studies.listing import list_studies
 from service.studies.searches import Searcher, trials_of
 
@@ -63,12 +63,12 @@ def work(database: Database) -> int:
 
 def test_a_search_runs_its_trials_a_few_at_a_time(database: Database) -> None:
     study = create(database)
-    assert studies.get(database, study.id).cells == 0
+    assert details.get(database, study.id).cells == 0
     rounds = []
     while searcher(database).round():  # a new searcher each round: nothing is kept in memory
         rounds.append(work(database))
     assert rounds == [3, 3, 3, 3]
-    found = studies.get(database, study.id)
+    found = details.get(database, study.id)
     assert (found.state, found.counts) == ("complete", {"succeeded": 12})
     assert len({c.coordinates["optimizer.lr"] for c in found.grid}) == 12
 
@@ -83,7 +83,7 @@ def test_tpe_learns_from_what_was_tried(database: Database) -> None:
     study = create(database, sampler="tpe", trials=30, parallel=5)
     while searcher(database).round():
         work(database)
-    rates = [c.coordinates["optimizer.lr"] for c in studies.get(database, study.id).grid]
+    rates = [c.coordinates["optimizer.lr"] for c in details.get(database, study.id).grid]
     first, last = (sorted(abs(r - 0.1) for r in part)[5] for part in (rates[:10], rates[-10:]))
     assert last < first
 
@@ -102,9 +102,9 @@ def test_bad_trials_are_pruned_and_not_completed_again(database: Database) -> No
     assert renewal is not None
     assert renewal.cancel_requested
     leases.release(database, taken)
-    assert studies.get(database, study.id).counts == {"succeeded": 5, "pruned": 1}
+    assert details.get(database, study.id).counts == {"succeeded": 5, "pruned": 1}
     studies.complete(database, study.id, place=place)
-    assert studies.get(database, study.id).counts == {"succeeded": 5, "pruned": 1}
+    assert details.get(database, study.id).counts == {"succeeded": 5, "pruned": 1}
 
 
 @pytest.mark.parametrize(("values", "stopped"), [([0.1, 0.1], 1), ([0.99, 0.99], 0)])
@@ -128,14 +128,14 @@ def test_asha_compares_with_trials_that_have_ended(
 def test_a_small_space_ends_the_proposals(database: Database) -> None:
     study = create(database, space={"batch_size": {"choices": [8, 16]}}, trials=10, parallel=10)
     searcher(database).round()
-    assert studies.get(database, study.id).cells == 2
+    assert details.get(database, study.id).cells == 2
 
 
 def test_choices_may_be_objects(database: Database) -> None:
     kinds = [{"kind": "group", "groups": g} for g in (2, 4)]
     study = create(database, space={"normalizer": {"choices": kinds}}, trials=2, parallel=2)
     searcher(database).round()
-    found = [c.coordinates["normalizer"] for c in studies.get(database, study.id).grid]
+    found = [c.coordinates["normalizer"] for c in details.get(database, study.id).grid]
     assert sorted(k["groups"] for k in found) == [2, 4]
 
 
@@ -188,7 +188,7 @@ def test_invalid_combinations_are_skipped(database: Database) -> None:
     space = {"batch_size": {"choices": [8, 16]}, "epochs": {"choices": [1, 2]}}
     study = create(database, space=space, trials=4, parallel=4)
     Searcher(database, lambda: place, check).round()
-    places = [tuple(c.coordinates.values()) for c in studies.get(database, study.id).grid]
+    places = [tuple(c.coordinates.values()) for c in details.get(database, study.id).grid]
     assert (16, 2) not in places
     assert 1 <= len(places) <= 3
 
@@ -197,11 +197,11 @@ def test_a_search_that_cannot_continue_fails_alone_with_its_reason(database: Dat
     bad, good = create(database), create(database, seed=7)
     spoil(database, bad.id, '{"base": {"normalizer": "no_such"}}')
     assert searcher(database).round() == 3
-    found = studies.get(database, bad.id)
+    found = details.get(database, bad.id)
     assert found.state == "failed"
     assert found.reason is not None
     assert "no_such" in found.reason
-    assert studies.get(database, good.id).counts == {"queued": 3}
+    assert details.get(database, good.id).counts == {"queued": 3}
 
 
 def test_a_search_that_this_version_cannot_read_hides_no_other_study(database: Database) -> None:
@@ -225,21 +225,21 @@ def test_a_defect_in_one_search_is_counted_noted_and_stops_no_other(database: Da
     failures: list[int] = []
     searching = Searcher(database, lambda: place, check, failed=lambda: failures.append(1))
     assert (searching.round(), len(failures)) == (3, 1)
-    found = studies.get(database, bad.id)
+    found = details.get(database, bad.id)
     assert found.state == "active"
     assert found.reason is not None
     assert "ZeroDivisionError: a defect" in found.reason
     spoiled["go"] = False
     assert searcher(database).round() == 3
-    assert studies.get(database, bad.id).reason is None
-    assert studies.get(database, good.id).counts == {"queued": 3}
+    assert details.get(database, bad.id).reason is None
+    assert details.get(database, good.id).counts == {"queued": 3}
 
 
 def test_a_space_that_is_used_up_ends_the_search(database: Database) -> None:
     study = create(database, space={"batch_size": {"choices": [8, 16]}}, trials=10, parallel=10)
     while searcher(database).round():
         work(database)
-    found = studies.get(database, study.id)
+    found = details.get(database, study.id)
     assert found.state == "complete"
     assert found.reason is not None
     assert "no more cells than the 2" in found.reason

@@ -15,9 +15,9 @@ from normlab.records import StudyRecord
 from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
 from service.jobs import changes, leases, listing, submissions
-from service.jobs.listing import JobFilters
+from service.jobs.job_filters import JobFilters
 from service.store.database import Database
-from service.studies import changes as study_changes, slices, studies
+from service.studies import changes as study_changes, details, slices, studies
 from service.studies.listing import list_studies
 from service.studies.moves import SLICE
 from service.studies.places import PlaceOf
@@ -67,10 +67,10 @@ def test_a_large_study_is_accepted_whole_and_queued_slice_by_slice(database: Dat
     assert record.state == "queueing"
     assert record.counts == {"queued": SLICE, "planned": MANY - SLICE}
     assert slicer(database).round() == MANY - SLICE
-    after = studies.get(database, record.id)
+    after = details.get(database, record.id)
     assert (after.state, after.counts) == ("active", {"queued": MANY})
     assert slicer(database).round() == 0
-    assert after.grid == studies.list_cells(database, record.id).cells
+    assert after.grid == details.list_cells(database, record.id).cells
     assert [cell.seed for cell in after.grid] == list(range(MANY))
     assert len({cell.job for cell in after.grid}) == MANY
 
@@ -82,7 +82,7 @@ def test_queueing_goes_on_where_a_killed_process_left_it(
     monkeypatch.setattr(slices, "_ROUND_S", -1.0)  # one slice a round
     done = [slicer(database).round() for _ in range(3)]  # each of them knows nothing of the others
     assert done == [SLICE, MANY - 2 * SLICE, 0]
-    assert studies.get(database, record.id).counts == {"queued": MANY}
+    assert details.get(database, record.id).counts == {"queued": MANY}
 
 
 def test_what_is_planned_counts_to_the_limit(database: Database) -> None:
@@ -110,7 +110,7 @@ def test_nobody_waits_for_a_slice_that_is_being_queued(database: Database) -> No
         row = connection.execute(text("select * from study")).one()
         assert queue_slice(connection, row, place) == SLICE
         other.submit(submit, database, 10_000).result(timeout=20)
-    assert studies.get(database, record.id).counts["queued"] == 2 * SLICE
+    assert details.get(database, record.id).counts["queued"] == 2 * SLICE
 
 
 def test_no_cell_starts_after_a_study_was_cancelled(database: Database) -> None:
@@ -137,7 +137,7 @@ def test_a_large_study_is_cancelled_at_once_and_its_jobs_slice_by_slice(
     waiting = listing.list_jobs(database, JobFilters(state=("queued",)), limit=1).jobs[0]
     assert "being cancelled" in str(waiting.waiting_for)
     assert slicer(database).round() == MANY - SLICE
-    after = studies.get(database, record.id)
+    after = details.get(database, record.id)
     assert (after.state, after.counts) == ("cancelled", {"cancelled": MANY})
 
 
@@ -152,7 +152,7 @@ def test_a_large_study_is_completed_slice_by_slice_and_each_job_once(database: D
     stopped = str(listing.list_jobs(database, JobFilters(state=("queued",)), limit=1).jobs[0].id)
     changes.cancel(database, stopped)
     slicer(database).round()
-    counts = studies.get(database, record.id).counts
+    counts = details.get(database, record.id).counts
     assert counts == {"succeeded": 1, "cancelled": 1, "queued": MANY - 2}
 
 
@@ -161,7 +161,7 @@ def test_completion_is_held_to_the_limit_with_what_it_plans(database: Database) 
     studies.cancel(database, record.id)
     with pytest.raises(QuotaExceeded):
         studies.complete(database, record.id, place=place, max_queued=MANY - 1)
-    assert studies.get(database, record.id).state == "cancelled"
+    assert details.get(database, record.id).state == "cancelled"
     studies.complete(database, record.id, place=place, max_queued=MANY)
 
 
@@ -171,7 +171,7 @@ def test_completion_takes_back_a_cancellation_that_is_under_way(database: Databa
     studies.cancel(database, record.id)
     studies.complete(database, record.id, place=place)
     slicer(database).round()
-    assert studies.get(database, record.id).counts == {"queued": MANY}
+    assert details.get(database, record.id).counts == {"queued": MANY}
 
 
 def test_a_new_priority_reaches_every_queued_job(database: Database) -> None:
@@ -187,7 +187,7 @@ def test_a_paused_study_is_queued_and_waits(database: Database) -> None:
     record = study(database)
     studies.pause(database, record.id)
     slicer(database).round()
-    paused = studies.get(database, record.id)
+    paused = details.get(database, record.id)
     assert (paused.state, paused.counts) == ("paused", {"queued": MANY})
     assert leases.claim(database, "cpu", "w", 30) is None
 
@@ -210,10 +210,10 @@ def test_a_study_that_cannot_be_queued_fails_by_itself_with_its_reason(database:
         broken = text("update study set spec = spec || '{\"base\": {}}' where id = :study")
         connection.execute(broken, {"study": bad.id})
     slicer(database).round()
-    found = studies.get(database, bad.id)
+    found = details.get(database, bad.id)
     assert found.state == "failed"
     assert "normalizer" in str(found.reason)
-    assert studies.get(database, good.id).counts == {"queued": MANY}
+    assert details.get(database, good.id).counts == {"queued": MANY}
     submit(database, MANY + SLICE + 1)  # what was planned counts no more
 
 
@@ -223,7 +223,7 @@ def test_a_study_whose_cells_are_no_longer_its_own_says_so(database: Database) -
         other = '{"base": {"normalizer": "layer"}}'
         connection.execute(text(f"update study set spec = spec || '{other}'"))
     slicer(database).round()
-    assert "planned with another base" in str(studies.get(database, record.id).reason)
+    assert "planned with another base" in str(details.get(database, record.id).reason)
 
 
 def test_a_round_that_fails_stops_no_other_study_and_is_tried_again(database: Database) -> None:
@@ -235,12 +235,12 @@ def test_a_round_that_fails_stops_no_other_study_and_is_tried_again(database: Da
         return place(job)
 
     slicer(database, broken).round()
-    first = studies.get(database, bad.id)
+    first = details.get(database, bad.id)
     assert first.counts == {"queued": SLICE, "planned": MANY - SLICE}
     assert "a round of the study failed (RuntimeError: a defect)" in str(first.reason)
-    assert studies.get(database, good.id).counts == {"queued": MANY}
+    assert details.get(database, good.id).counts == {"queued": MANY}
     slicer(database).round()
-    later = studies.get(database, bad.id)
+    later = details.get(database, bad.id)
     assert (later.reason, later.counts) == (None, {"queued": MANY})
 
 
@@ -248,13 +248,13 @@ def test_cells_come_in_pages(database: Database) -> None:
     record = study(database)
     cells, cursor = [], None
     while True:
-        page = studies.list_cells(database, record.id, cursor, 200)
+        page = details.list_cells(database, record.id, cursor, 200)
         cells += page.cells
         cursor = page.next_cursor
         if cursor is None:
             break
         assert len(page.cells) == 200
     assert [cell.seed for cell in cells] == list(range(MANY))
-    first = studies.get(database, record.id, 10)
+    first = details.get(database, record.id, 10)
     assert (len(first.grid), first.cells) == (10, MANY)
-    assert studies.list_cells(database, record.id, first.next_cursor, 1).cells == [cells[10]]
+    assert details.list_cells(database, record.id, first.next_cursor, 1).cells == [cells[10]]

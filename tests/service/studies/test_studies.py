@@ -15,7 +15,7 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
 from service.jobs import changes, leases, listing, reading
 from service.store.database import Database
-from service.studies import changes as study_changes, studies
+from service.studies import changes as study_changes, details, studies
 from service.studies.listing import list_studies
 
 GRID = {"normalizer": ["batch", "layer", "instance"], "batch_size": [32, 8, 2]}
@@ -49,7 +49,7 @@ def test_a_study_queues_each_cell_once(database: Database) -> None:
     assert (record.cells, record.counts, record.state) == (27, {"queued": 27}, "active")
     assert len(set(work(database, 27))) == 27
     assert leases.claim(database, "cpu", "w", 30) is None
-    assert studies.get(database, record.id).state == "complete"
+    assert details.get(database, record.id).state == "complete"
 
 
 def test_the_same_file_is_the_same_study(database: Database) -> None:
@@ -69,15 +69,15 @@ def test_complete_runs_only_unfinished_cells(database: Database) -> None:
     rest = work(database, 17)
     assert set(failed) < set(rest)
     assert not set(succeeded) & set(rest)
-    assert studies.get(database, record.id).counts == {"succeeded": 27}
+    assert details.get(database, record.id).counts == {"succeeded": 27}
 
 
 def test_complete_of_a_complete_study_changes_nothing(database: Database) -> None:
     record = study(database)
     work(database, 27)
-    before = studies.get(database, record.id)
+    before = details.get(database, record.id)
     studies.complete(database, record.id, place=place)
-    assert studies.get(database, record.id) == before
+    assert details.get(database, record.id) == before
 
 
 def test_a_longer_axis_adds_just_the_new_cells(database: Database) -> None:
@@ -181,7 +181,7 @@ def test_one_wrong_cell_refuses_the_whole_study(database: Database) -> None:
 
 def test_an_unknown_study_is_not_found(database: Database) -> None:
     complete = partial(studies.complete, place=place)
-    for verb in (studies.get, complete, studies.pause, studies.cancel):
+    for verb in (details.get, complete, studies.pause, studies.cancel):
         with pytest.raises(NotFound, match="the list of studies"):
             verb(database, "nope")
 
@@ -215,7 +215,7 @@ def test_one_owners_large_study_does_not_starve_another_owners_job(database: Dat
 
 
 def _queued(database: Database, study: str) -> list[UUID]:
-    return [UUID(c.job) for c in studies.get(database, study).grid if c.state == "queued" and c.job]
+    return [UUID(c.job) for c in details.get(database, study).grid if c.state == "queued" and c.job]
 
 
 def test_a_study_cannot_grow_into_another(database: Database) -> None:

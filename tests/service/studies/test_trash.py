@@ -11,10 +11,10 @@ from sqlalchemy import text
 
 from normlab.errors import Conflict, NotFound
 from service.jobs import changes, consumption, listing, reading, trash as jobs
-from service.jobs.listing import JobFilters
+from service.jobs.job_filters import JobFilters
 from service.storage.folder import FolderStore
 from service.store.database import Database
-from service.studies import purging, studies, trash as whole
+from service.studies import details, purging, studies, trash as whole
 from service.studies.listing import list_studies
 from service.studies.purging import Purger
 from tests.service.finishing import finish_all, made
@@ -88,7 +88,7 @@ def test_a_job_that_a_waiting_job_reads_is_kept(database: Database) -> None:
 def test_a_cell_of_a_study_goes_only_with_its_study(database: Database) -> None:
     study = made(database, GRID)
     finish_all(database)
-    cell = studies.get(database, study).grid[0].job
+    cell = details.get(database, study).grid[0].job
     assert cell is not None
     with pytest.raises(Conflict, match="a cell of study 'g'"):
         jobs.trash(database, cell)
@@ -107,7 +107,7 @@ def test_a_deleted_study_takes_its_jobs_along_and_brings_them_back(database: Dat
     with pytest.raises(Conflict, match="in the trash; restore it first"):
         studies.cancel(database, study)
     whole.restore(database, study)
-    assert studies.get(database, study).counts == {"succeeded": 2}
+    assert details.get(database, study).counts == {"succeeded": 2}
     assert len(listed(database)) == 3
 
 
@@ -127,7 +127,7 @@ def test_the_same_specification_is_computed_anew_after_its_study_was_deleted(
     whole.trash(database, study)
     again = made(database, GRID)
     assert again != study
-    assert studies.get(database, again).counts == {"queued": 2}  # nothing from the trash is reused
+    assert details.get(database, again).counts == {"queued": 2}  # nothing from the trash is reused
     with pytest.raises(Conflict, match=f"study {again} has the same specification"):
         whole.restore(database, study)
 
@@ -136,10 +136,10 @@ def test_what_another_study_shows_stays(database: Database) -> None:
     study = made(database, GRID)
     finish_all(database)
     larger = made(database, {**GRID, "name": "larger", "seeds": [0, 1]})
-    assert studies.get(database, larger).reused == 2
+    assert details.get(database, larger).reused == 2
     finish_all(database)
     whole.trash(database, study)
-    assert studies.get(database, larger).counts == {"succeeded": 4}
+    assert details.get(database, larger).counts == {"succeeded": 4}
     assert len(listed(database)) == 4
 
 
@@ -163,7 +163,7 @@ def test_old_trash_is_purged_with_its_files_and_the_rest_stays(
     with pytest.raises(NotFound):
         reading.get(database, old)
     with pytest.raises(NotFound):
-        studies.get(database, study)
+        details.get(database, study)
     assert (listed(database), listed(database, trash=True)) == ({kept}, {new})
 
 
