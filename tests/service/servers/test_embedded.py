@@ -21,7 +21,7 @@ from service.jobs import leases, listing
 from service.jobs.doorbell import SilentDoorbell
 from service.jobs.relay import Relay
 from service.results import reports
-from service.servers import embedded
+from service.servers import broker, embedded, postgres
 from service.servers.children import end_leftover
 from service.servers.embedded import Servers
 from service.settings import Settings
@@ -164,7 +164,7 @@ def test_only_the_owner_can_reach_the_sockets_at_any_depth_of_folders(fresh: Set
 def test_without_redis_messages_go_through_a_folder(
     fresh: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "_redis_binary", lambda: None)
+    monkeypatch.setattr(broker, "_redis_binary", lambda: None)
     servers = embedded.start(fresh.model_copy(update={"database_url": "postgresql://x"}))
     assert servers.broker_url == f"filesystem://{fresh.data_dir}/messages"
     servers.stop()
@@ -195,7 +195,7 @@ def test_an_interrupted_first_start_does_not_block_the_next(fresh: Settings) -> 
 def test_the_statements_run_on_postgresql_15_too(
     fresh: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "_postgres_binaries", lambda: DEBIAN)
+    monkeypatch.setattr(postgres, "_postgres_binaries", lambda: DEBIAN)
     servers = embedded.start(fresh.model_copy(update={"broker_url": "redis://x"}))
     try:
         migrate(servers.database_url)
