@@ -16,7 +16,8 @@ import numpy as np
 
 from benchmarks.options import at_least_one, parser_of
 from benchmarks.table import show
-from normlab.presentation.deciding import ONE_SIDED, Rule, largest_sd, level_of, sizes
+from normlab.presentation.deciding import ONE_SIDED, largest_sd, level_of, sizes
+from normlab.presentation.judging import Rule
 from normlab.presentation.mean_bounds import lower, upper
 from normlab.specs.decisions import Decide
 

@@ -23,7 +23,7 @@ from normlab.specs.jobs import JobSpec
 from normlab.training.checkpoints import CheckpointFolder
 from normlab.training.loop import fit
 from normlab.training.reporting import SilentReporter
-from workers.worker import job_environment
+from workers.job_environment import job_environment
 
 NAME = "threads"
 MOST_LOST = 0.1

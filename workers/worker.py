@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +33,7 @@ from service.traces import exported
 from workers.bell import Bell
 from workers.gpus import GpuPool, gpu_names
 from workers.host_facts import host_facts, probe, unprobed
+from workers.job_environment import job_environment
 from workers.lags import Lags
 from workers.loads import Loads
 from workers.pack_supervisor import work_on
@@ -251,21 +251,3 @@ class Worker:
             there = float(connection.execute(_CLOCK).scalar_one())
             self._address = self._address or own_address(connection)
         return (asked + time.time()) / 2 - there
-
-
-# A thread that has finished its part of an operator waits for the others. By default it spins for
-# milliseconds. On busy cores, it then takes a core from the thread that it waits for.
-_IDLE_THREADS = {"OMP_WAIT_POLICY": "passive"}
-
-
-def job_environment(environment: Mapping[str, str], device: str, data_dir: Path) -> dict[str, str]:
-    """Return the environment of a job process."""
-    ours = {**_IDLE_THREADS, **without_our_settings(environment)}
-    for variable, folder in DEVICES[device].caches.items():
-        ours.setdefault(variable, str(data_dir.absolute() / folder))
-    return ours
-
-
-def without_our_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """Remove secrets that a job must not see: the database's password, the tokens of services."""
-    return {k: v for k, v in environment.items() if not k.startswith(("NORMLAB_", "OTEL_"))}

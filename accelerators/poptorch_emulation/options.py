@@ -11,11 +11,16 @@ from typing_extensions import Self
 
 from accelerators.poptorch_emulation.enums import (
     ConnectionType,
-    MeanReductionStrategy,
     OutputMode,
-    ReductionType,
 )
-from accelerators.poptorch_emulation.errors import Error
+from accelerators.poptorch_emulation.option_groups import (
+    Freezable,
+    PrecisionOptions,
+    TrainingOptions,
+    boolean,
+    positive,
+    refuse_if,
+)
 
 # Setters of PopTorch without an effect in float32 on one host: recorded.
 _WITHOUT_EFFECT = {
@@ -42,93 +47,6 @@ _NOT_ACTED_OUT = {
     "updatableNamedBuffers",
     "useOfflineIpuTarget",
 }
-
-
-class Freezable:
-    """Attributes with fixed names that can be set until `freeze`."""
-
-    def __init__(self, **values: Any) -> None:
-        self.__dict__["_values"] = values
-        self.__dict__["_frozen"] = False
-
-    def __getattr__(self, name: str) -> Any:
-        values: Dict[str, Any] = self.__dict__.get("_values", {})
-        if name in values:
-            return values[name]
-        raise AttributeError(f"PopTorch's emulation has no option {name!r}")
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if self._frozen:
-            raise AttributeError("Can't modify frozen Options")
-        assert name in self._values, f"Invalid option {name}"
-        self._values[name] = value
-
-    def freeze(self) -> None:
-        """Prevent any further change."""
-        self.__dict__["_frozen"] = True
-
-
-class TrainingOptions(Freezable):
-    """`Options.Training`: the micro-batches per update, and their reduction."""
-
-    gradient_accumulation: int
-    reduction: ReductionType
-    mean_reduction_strategy: MeanReductionStrategy
-
-    def __init__(self) -> None:
-        super().__init__(
-            gradient_accumulation=1,
-            reduction=ReductionType.Mean,
-            mean_reduction_strategy=MeanReductionStrategy.Post,
-        )
-
-    def gradientAccumulation(self, gradient_accumulation: int) -> Self:
-        """Average (or add) the gradients of this many micro-batches before an update."""
-        self.gradient_accumulation = _positive("gradientAccumulation", gradient_accumulation)
-        return self
-
-    def accumulationAndReplicationReductionType(self, reduction_type: ReductionType) -> Self:
-        """Choose how the gradients of micro-batches and replicas are combined."""
-        if reduction_type not in (ReductionType.Mean, ReductionType.Sum):
-            raise ValueError("Unsupported reduction type for accumulation and replication.")
-        self.reduction = reduction_type
-        return self
-
-    def setMeanAccumulationAndReplicationReductionStrategy(self, strategy: Any) -> Self:
-        """Accept both values: the time of the division makes no difference in float32."""
-        assert isinstance(strategy, MeanReductionStrategy), f"not a strategy: {strategy!r}"
-        self.mean_reduction_strategy = strategy
-        return self
-
-    def setConvolutionDithering(self, enabled: bool) -> Self:
-        """Accept both values: they concern tiles, which the host does not have."""
-        _boolean("setConvolutionDithering", enabled)
-        return self
-
-    def setAutomaticLossScaling(self, enabled: bool) -> Self:
-        """Refuse: loss scaling has no meaning in float32."""
-        _refuse_if(enabled, "Training.setAutomaticLossScaling(True)")
-        return self
-
-
-class PrecisionOptions(Freezable):
-    """`Options.Precision`: only options that float32 on the host supports."""
-
-    def enableStochasticRounding(self, enabled: bool) -> Self:
-        """Refuse: the host rounds to nearest."""
-        _refuse_if(enabled, "Precision.enableStochasticRounding(True)")
-        return self
-
-    def enableFloatingPointExceptions(self, enabled: bool) -> Self:
-        """Refuse: the host does not trap."""
-        _refuse_if(enabled, "Precision.enableFloatingPointExceptions(True)")
-        return self
-
-    def setPartialsType(self, dtype: torch.dtype) -> Self:
-        """Refuse half-precision partial sums."""
-        half = dtype in (torch.half, torch.float16)
-        _refuse_if(half, "Precision.setPartialsType(torch.half)")
-        return self
 
 
 class Options(Freezable):
@@ -162,27 +80,27 @@ class Options(Freezable):
     def __getattr__(self, name: str) -> Any:
         if name in _WITHOUT_EFFECT:
             return partial(self._record, name)
-        _refuse_if(name in _NOT_ACTED_OUT, name)
+        refuse_if(name in _NOT_ACTED_OUT, name)
         return super().__getattr__(name)
 
     def deviceIterations(self, device_iterations: int) -> Self:
         """Run this many updates (or inference batches) per call."""
-        self.device_iterations = _positive("deviceIterations", device_iterations)
+        self.device_iterations = positive("deviceIterations", device_iterations)
         return self
 
     def replicationFactor(self, replication_factor: int) -> Self:
         """Train this many data-parallel replicas."""
-        self.replication_factor = _positive("replicationFactor", replication_factor)
+        self.replication_factor = positive("replicationFactor", replication_factor)
         return self
 
     def inputReplicaGrouping(self, input_group_size: int, input_group_type: Any = None) -> Self:
         """Refuse groups of more than one replica that share an input."""
-        _refuse_if(input_group_size != 1, f"inputReplicaGrouping({input_group_size})")
+        refuse_if(input_group_size != 1, f"inputReplicaGrouping({input_group_size})")
         return self
 
     def broadcastBuffers(self, broadcast_buffers: bool = True) -> Self:
         """Set whether replicas are expected to hold equal buffers."""
-        self.broadcast_buffers = _boolean("broadcastBuffers", broadcast_buffers)
+        self.broadcast_buffers = boolean("broadcastBuffers", broadcast_buffers)
         return self
 
     def outputMode(
@@ -213,7 +131,7 @@ class Options(Freezable):
 
     def showCompilationProgressBar(self, show: bool = True) -> Self:
         """Set whether a progress bar is drawn while compiling; there is none here."""
-        self.show_compilation_progress_bar = _boolean("showCompilationProgressBar", show)
+        self.show_compilation_progress_bar = boolean("showCompilationProgressBar", show)
         return self
 
     def setAvailableMemoryProportion(self, proportion: Mapping[str, float]) -> Self:
@@ -223,7 +141,7 @@ class Options(Freezable):
 
     def useIpuModel(self, use_model: bool) -> Self:
         """Refuse: the IPU Model is Graphcore's simulator, which this is not."""
-        _refuse_if(use_model, "useIpuModel(True)")
+        refuse_if(use_model, "useIpuModel(True)")
         return self
 
     def clone(self) -> Options:
@@ -254,19 +172,3 @@ def _thawed(value: Any) -> Any:
     other = copy.copy(value)
     other.__dict__.update(_values=dict(value._values), _frozen=False)
     return other
-
-
-def _positive(name: str, value: int) -> int:
-    assert type(value) is int, f"{name} takes an int: {value!r}"
-    assert value > 0, f"{name} must be greater than 0: {value}"
-    return value
-
-
-def _boolean(name: str, value: bool) -> bool:
-    assert isinstance(value, bool), f"{name} takes a bool: {value!r}"
-    return value
-
-
-def _refuse_if(asked: bool, what: str) -> None:
-    if asked:
-        raise Error(f"{what} cannot be honoured by the host emulation; leave it out")

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Literal, Tuple, Union
 from pydantic import Field, model_validator
 
 from normlab.presentation import deciding
-from normlab.presentation.deciding import Claimed
+from normlab.presentation.judging import Claimed
 from normlab.specs.base import Spec
 from normlab.specs.decisions import SeedRounds, with_more
 from normlab.specs.exclusions import put

@@ -10,7 +10,7 @@ from normlab.claims import report
 from normlab.claims.claim import Claim
 from normlab.claims.gathering import readable
 from normlab.claims.verdicts import WORDS, ClaimVerdict
-from normlab.presentation.deciding import CONTRADICTS, SHOWS, UNDECIDED
+from normlab.presentation.judging import CONTRADICTS, SHOWS, UNDECIDED
 from normlab.presentation.tables import markdown
 
 _COLUMNS = 3  # of the gallery

@@ -8,8 +8,9 @@ from typing import List, Sequence
 from normlab.claims.claim import Claim, Effect
 from normlab.claims.gathering import name_of, settings
 from normlab.claims.verdicts import ClaimVerdict, EffectResult
-from normlab.presentation.deciding import UNDECIDED, LookResult, Rule, largest_sd
+from normlab.presentation.deciding import largest_sd
 from normlab.presentation.intervals import smaller_is_better
+from normlab.presentation.judging import UNDECIDED, LookResult, Rule
 from normlab.specs.cells import expand, label
 
 

@@ -8,8 +8,8 @@ from typing import Dict, List, Mapping, Protocol, Sequence, Tuple
 from normlab.claims.claim import Claim, Effect
 from normlab.errors import InvalidSpec
 from normlab.presentation import deciding
-from normlab.presentation.deciding import CONTRADICTS, SHOWS, UNDECIDED, LookResult, Rule, Sample
 from normlab.presentation.intervals import smaller_is_better
+from normlab.presentation.judging import CONTRADICTS, SHOWS, UNDECIDED, LookResult, Rule, Sample
 from normlab.presentation.mean_bounds import SMALLEST
 from normlab.records import ResultRow, ResultTable
 

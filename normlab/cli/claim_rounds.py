@@ -84,7 +84,7 @@ def _judge(
 ) -> Tuple[ClaimVerdict, bool]:
     """Run one round of seeds after another until each effect is decided."""
     from normlab.claims.verdicts import judge
-    from normlab.presentation.deciding import UNDECIDED
+    from normlab.presentation.judging import UNDECIDED
 
     looks: List[int] = []
     before = 0  # cells of the earlier rounds

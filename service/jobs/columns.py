@@ -24,7 +24,7 @@ from normlab.errors import FieldProblem, InvalidSpec
 from normlab.records.tables import ColumnKind
 from normlab.specs.jobs import JobSpec
 from normlab.specs.problems import field_names
-from service.jobs.conditions import COLUMNS, STUDY_NAME
+from service.jobs.filter_columns import COLUMNS, STUDY_NAME
 from service.jobs.metric_values import REDUCTIONS, of_one_job
 from service.store import schema
 

@@ -9,7 +9,8 @@ from sqlalchemy import (
     not_,
 )
 
-from service.jobs.conditions import ARCHIVED, condition, is_named
+from service.jobs.conditions import condition, is_named
+from service.jobs.filter_columns import ARCHIVED
 from service.jobs.filter_costs import comparisons
 from service.jobs.filters import FieldComparison, Filter, parse
 from service.store import schema

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, text
 
 from normlab.errors import InvalidSpec
 from normlab.presentation import deciding
-from normlab.presentation.deciding import UNDECIDED, Rule, Sample
 from normlab.presentation.intervals import smaller_is_better
+from normlab.presentation.judging import UNDECIDED, Rule, Sample
 from normlab.specs.cells import Cell, expand
 from normlab.specs.contrasts import Comparison, comparisons
 from normlab.specs.decisions import Decide, with_more

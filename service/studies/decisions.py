@@ -6,7 +6,7 @@ from collections import Counter
 
 from normlab.errors import NotFound
 from normlab.presentation import deciding
-from normlab.presentation.deciding import CONTRADICTS, SHOWS
+from normlab.presentation.judging import CONTRADICTS, SHOWS
 from normlab.records.decisions import DecisionRow, DecisionTable, LookRecord
 from normlab.specs.cells import lay_out
 from normlab.specs.contrasts import Comparison, comparisons

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, insert, text
 
 from normlab.errors import Conflict
-from normlab.presentation.deciding import UNDECIDED, LookResult
+from normlab.presentation.judging import UNDECIDED, LookResult
 from normlab.records.decisions import LookRecord
 from service.store import schema
 

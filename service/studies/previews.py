@@ -9,7 +9,7 @@ from uuid import UUID
 
 from normlab.errors import FieldProblem
 from normlab.presentation import deciding
-from normlab.presentation.deciding import Rule
+from normlab.presentation.judging import Rule
 from normlab.records import CellRecord, DecisionCost, Refusal, StudyPreview
 from normlab.records.projects import DEFAULT
 from normlab.specs.cells import Cell, Grid, lay_out

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("scipy", reason="decisions are made by the service")
 
 from benchmarks.calibration import BEYOND, RARE, SHAPES, allowed, collapses, errors, ever, power
-from normlab.presentation.deciding import Rule
+from normlab.presentation.judging import Rule
 from normlab.specs.decisions import Decide
 
 SIMULATIONS = 10_000

@@ -9,16 +9,8 @@ import pytest
 
 pytest.importorskip("scipy", reason="decisions are made by the service")
 
-from normlab.presentation.deciding import (
-    CONTRADICTS,
-    SHOWS,
-    UNDECIDED,
-    Claimed,
-    Rule,
-    Sample,
-    look,
-    sizes,
-)
+from normlab.presentation.deciding import look, sizes
+from normlab.presentation.judging import CONTRADICTS, SHOWS, UNDECIDED, Claimed, Rule, Sample
 from normlab.specs.decisions import MISSED, Decide
 
 
