@@ -6,7 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any, Dict, Optional
 
 from normlab.errors import DeviceUnavailable, UnsupportedModel, told
-from normlab.specs.devices import DEVICES, problems
+from normlab.specs.device_rules import problems
+from normlab.specs.devices import DEVICES
 from normlab.specs.jobs import JobSpec
 
 if TYPE_CHECKING:  # this module imports torch, which some users of this package do not have or need

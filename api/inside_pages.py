@@ -16,7 +16,7 @@ from api.rendering import render
 from api.state import State, StateDep
 from normlab.errors import NotFound
 from normlab.records import JobDetail, JobRecord
-from normlab.specs import devices
+from normlab.specs import device_rules
 from normlab.specs.devices import DEVICES
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.jobs import JobSpec
@@ -94,5 +94,7 @@ def _others(state: State, job: JobDetail) -> list[dict[str, Any]]:
 def _devices(kind: str) -> list[tuple[str, str]]:
     """Return each kind of device, and why it cannot train *kind*; empty: it can."""
     job = JobSpec(normalizer=kind)
-    refused = {name: "; ".join(p.rule for p in devices.problems(job, name)) for name in DEVICES}
+    refused = {
+        name: "; ".join(p.rule for p in device_rules.problems(job, name)) for name in DEVICES
+    }
     return [(DEVICES[name].title, why) for name, why in refused.items()]

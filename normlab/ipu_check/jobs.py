@@ -16,7 +16,7 @@ from normlab.ipu_check.trace import check_model, meta_batch
 from normlab.nets import build
 from normlab.nets.factories import Report
 from normlab.specs.augmentations import RandomResizedCrop
-from normlab.specs.devices import problems
+from normlab.specs.device_rules import problems
 from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS
 from normlab.specs.sizes import image_size, task_of

@@ -15,6 +15,7 @@ from normlab.norms.finite import count_unless, finiteness, keep
 from normlab.norms.online_coefficients import OnlineOptions
 from normlab.norms.online_passes import Normalize
 from normlab.norms.turns import Turns
+from normlab.specs.devices import those
 from normlab.specs.norms_over_samples import OnlineNormSpec
 
 _DEFAULTS = OnlineNormSpec()
@@ -129,8 +130,8 @@ class OnlineNorm(ActivationNorm):
         if self.plain:
             raise InvalidSpec(
                 "'online' has no form in plain operators: its backward is a control process, not "
-                "the derivative of its forward; train it on cpu or cuda, or choose a kind such as "
-                "'group'"
+                f"the derivative of its forward; train it on {those(lambda d: not d.traced)}, or "
+                "choose a kind such as 'group'"
             )
         self._keep_state_in(passes.statistics_dtype(x))
         if capture.is_on(x):

@@ -9,25 +9,10 @@ from typing_extensions import Literal
 
 from normlab.errors import FieldProblem
 from normlab.plugins import making, making_recipes
+from normlab.plugins.entries import EntryDescription
 from normlab.plugins.options import fields
 from normlab.specs.norm_base import ActivationNormSpec, NormSpec
 from normlab.specs.registries import NORMALIZERS, Plugin
-
-
-class EntryDescription(BaseModel):
-    """One name that a plugin adds."""
-
-    model_config = ConfigDict(frozen=True)
-
-    part: str
-    name: str
-    path: str = Field(description="module:object; it can be imported once the plugin is loaded")
-    summary: str = ""
-    form: str = Field(
-        "", description="of a normalizer: module or moments; of a network: norm or converted"
-    )
-    facts: Dict[str, Any] = Field(default_factory=dict)
-    options: Dict[str, Dict[str, Any]] = Field(default_factory=dict)
 
 
 class PluginDescription(BaseModel):

@@ -13,7 +13,8 @@ from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 from normlab.errors import InvalidSpec
 from normlab.plugins import parts, recipe_parts
 from normlab.plugins.declaring import Declared, gathering
-from normlab.plugins.descriptions import EntryDescription, PluginDescription
+from normlab.plugins.descriptions import PluginDescription
+from normlab.plugins.entries import EntryDescription
 from normlab.plugins.needs import checked_needs
 from normlab.plugins.options import described_options
 from normlab.plugins.sources import read_source

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Type
+from typing import Any, Callable, Dict, List, Mapping, Type
 
 from pydantic import create_model
 
+from normlab.plugins.entries import EntryDescription
 from normlab.plugins.options import fields
 from normlab.specs.base import Spec
 from normlab.specs.dataset_facts import DatasetFacts
@@ -14,9 +15,6 @@ from normlab.specs.measures import HookFacts, MetricFacts
 from normlab.specs.model_facts import ModelFacts, NormPlace, SampleSize
 from normlab.specs.registries import DATASETS, DIAGNOSTICS, HOOKS, METRICS, NETWORKS, TASKS
 from normlab.specs.tasks import TaskFacts
-
-if TYPE_CHECKING:
-    from normlab.plugins.descriptions import EntryDescription
 
 READER = "normlab.data.factories:load"
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Dict, Type, TypeVar
+from typing import Any, Callable, Dict, Type, TypeVar
 
 from pydantic import Field, create_model
 from typing_extensions import Literal
 
+from normlab.plugins.entries import EntryDescription
 from normlab.plugins.options import fields
 from normlab.specs.augmentations import Augmentation
 from normlab.specs.base import Spec
 from normlab.specs.optimizers import Optimizer
 from normlab.specs.registries import AUGMENTATIONS, OPTIMIZERS, SCHEDULES
 from normlab.specs.schedules import Schedule
-
-if TYPE_CHECKING:
-    from normlab.plugins.descriptions import EntryDescription
 
 SpecT = TypeVar("SpecT", bound=Spec)
 

@@ -6,7 +6,8 @@ import importlib
 from typing import Any, Dict, Iterator, List
 
 from normlab.errors import InvalidSpec
-from normlab.plugins.descriptions import EntryDescription, PluginDescription
+from normlab.plugins.descriptions import PluginDescription
+from normlab.plugins.entries import EntryDescription
 from normlab.plugins.making import size_key
 from normlab.specs import registries
 from normlab.specs.datasets import DATASETS

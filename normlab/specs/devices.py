@@ -7,19 +7,12 @@ from typing import (
     TYPE_CHECKING,
     Callable,
     Dict,
-    Iterator,
-    List,
     Literal,
     Mapping,
     Optional,
     Sequence,
     Tuple,
 )
-
-from normlab.errors import FieldProblem
-
-if TYPE_CHECKING:  # a job's `device` is one of the names below
-    from normlab.specs.jobs import JobSpec
 
 
 @dataclass(frozen=True)
@@ -31,13 +24,13 @@ class PackFacts:
         adapter: the module whose `open_packs` opens it for a pack.
         accelerations: the values of `acceleration`, besides "none", that work with packs.
         costs: whether the model of costs predicts the gain; otherwise the process measures it.
-        rules: further rules for the members of a pack.
+        rules: the module:function with further rules for the members of a pack.
     """
 
     adapter: str
     accelerations: Tuple[str, ...] = ()
     costs: bool = False
-    rules: Callable[[JobSpec], List[FieldProblem]] = lambda spec: []
+    rules: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +57,7 @@ class DeviceFacts:
         prefers_small_batches: whether auto chooses it only for small batches.
         calibrated: whether the model of costs tells the time of a job before others have finished.
         caches: environment variables of a job that name a folder in the worker's data folder.
-        rules: further rules for specifications.
+        rules: the module:function with further rules for specifications.
         packs: how it trains packs; None if it does not.
     """
 
@@ -85,23 +78,12 @@ class DeviceFacts:
     prefers_small_batches: bool = False
     calibrated: bool = False
     caches: Mapping[str, str] = field(default_factory=dict)
-    rules: Callable[[JobSpec], List[FieldProblem]] = lambda spec: []
+    rules: Optional[str] = None
     packs: Optional[PackFacts] = None
 
 
-def _of_ipus(spec: JobSpec) -> List[FieldProblem]:
-    from normlab.specs import ipu_rules  # needs every normalizer, and the CLI only the names
-
-    return ipu_rules.problems(spec)
-
-
-def _of_ipu_packs(spec: JobSpec) -> List[FieldProblem]:
-    from normlab.specs import ipu_rules
-
-    return ipu_rules.problems_in_packs(spec)
-
-
-def _either(words: Sequence[str]) -> str:
+def either(words: Sequence[str]) -> str:
+    """Join *words* by commas and "or"."""
     return " or ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
@@ -145,13 +127,17 @@ DEVICES: Dict[str, DeviceFacts] = {
             prefers_small_batches=True,
             # Compiling takes minutes: later attempts reuse the compiled programs.
             caches={"POPTORCH_CACHE_DIR": "executables"},
-            rules=_of_ipus,
-            packs=PackFacts("accelerators.ipu_packs", costs=True, rules=_of_ipu_packs),
+            rules="normlab.specs.ipu_rules:problems",
+            packs=PackFacts(
+                "accelerators.ipu_packs",
+                costs=True,
+                rules="normlab.specs.ipu_rules:problems_in_packs",
+            ),
         ),
     )
 }
 KINDS = tuple(DEVICES)
-NAMES = _either(KINDS)
+NAMES = either(KINDS)
 if TYPE_CHECKING:
     Kind = str
 else:
@@ -164,51 +150,6 @@ IN_TRITON = ("triton", "triton_graphs")
 PRECISIONS = tuple(dict.fromkeys(p for facts in DEVICES.values() for p in facts.precisions))
 
 
-def problems(spec: JobSpec, kind: str) -> List[FieldProblem]:
-    """List why a device of *kind* would refuse *spec*; empty if *spec* alone gives no reason."""
-    return [*_problems(spec, DEVICES[kind]), *DEVICES[kind].rules(spec)]
-
-
-def takers(spec: JobSpec) -> List[str]:
-    """List the kinds of device that *spec* alone does not rule out."""
-    return [kind for kind in DEVICES if not problems(spec, kind)]
-
-
-def _problems(spec: JobSpec, facts: DeviceFacts) -> Iterator[FieldProblem]:
-    if spec.precision not in facts.precisions:
-        able = _those(lambda other: spec.precision in other.precisions)
-        offered = _either(facts.precisions)
-        rule = f"{spec.precision} is for {able}, not for {facts.kind}; there, use {offered}"
-        yield FieldProblem("precision", rule)
-    if spec.acceleration not in ("none", *facts.accelerations):
-        able = _those(lambda other: spec.acceleration in other.accelerations)
-        offered = _either(("none", *facts.accelerations))
-        rule = f"{spec.acceleration!r} is for {able}, not for {facts.kind}; there, use {offered}"
-        yield FieldProblem("acceleration", rule)
-    if spec.tf32 and not facts.rounds_to_tf32:
-        able = _those(lambda other: other.rounds_to_tf32)
-        yield FieldProblem("tf32", f"is for {able}, not for {facts.kind}; leave it out")
-    if spec.ipu_runtime != "hardware" and not facts.simulated:
-        able = _those(lambda other: other.simulated)
-        rule = f"{spec.ipu_runtime!r} is for {able}, not for {facts.kind}; leave it out"
-        yield FieldProblem("ipu_runtime", rule)
-    if (spec.hosts or 1) > 1 and facts.collectives is None:
-        able = _those(lambda other: other.collectives is not None)
-        rule = f"one process holds all replicas of an {facts.title}; use {able}, or leave it out"
-        yield FieldProblem("hosts", rule)
-    if spec.sharding == "full" and facts.collectives is None:
-        able = _those(lambda other: other.collectives is not None)
-        rule = f"one process holds all replicas of an {facts.title}; use {able}, or leave it out"
-        yield FieldProblem("sharding", rule)
-    if spec.optimizer.norms_of is not None and not facts.steers_weights:
-        able = _those(lambda other: other.steers_weights)
-        rule = f"weights are steered on the host, which {facts.kind} does not allow; use {able}"
-        yield FieldProblem("optimizer.norms_of", rule)
-    if spec.hooks and not facts.steers_weights:
-        able = _those(lambda other: other.steers_weights)
-        rule = f"hooks see the weights on the host, which {facts.kind} does not allow; use {able}"
-        yield FieldProblem("hooks", rule)
-
-
-def _those(can: Callable[[DeviceFacts], bool]) -> str:
-    return _either([facts.kind for facts in DEVICES.values() if can(facts)]) or "no device"
+def those(can: Callable[[DeviceFacts], bool]) -> str:
+    """Name the kinds of device that *can* do something, as a text for a message."""
+    return either([facts.kind for facts in DEVICES.values() if can(facts)]) or "no device"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Iterator, List
 
 from normlab.errors import FieldProblem
+from normlab.specs.devices import those
 from normlab.specs.jobs import JobSpec
 from normlab.specs.optimizers import OPTIMIZERS, RMSprop
 
 MOST_IPUS = 64  # the most IPUs that one process may use
+_OTHERS = those(lambda facts: not facts.traced)
 
 
 def problems(spec: JobSpec) -> List[FieldProblem]:
@@ -32,10 +34,10 @@ def _problems(spec: JobSpec) -> Iterator[FieldProblem]:
     yield from _of_optimizer(spec)
     if spec.freeze:
         rule = "a compiled update moves every parameter"
-        yield FieldProblem("freeze", f"{rule}; leave it out or use cpu or cuda")
+        yield FieldProblem("freeze", f"{rule}; leave it out or use {_OTHERS}")
     if spec.diagnostics:
         rule = "read the model while it runs, and a compiled model cannot be read"
-        yield FieldProblem("diagnostics", f"{rule}; leave them out or use cpu or cuda")
+        yield FieldProblem("diagnostics", f"{rule}; leave them out or use {_OTHERS}")
 
 
 def _of_optimizer(spec: JobSpec) -> Iterator[FieldProblem]:
@@ -49,11 +51,11 @@ def _of_optimizer(spec: JobSpec) -> Iterator[FieldProblem]:
             yield FieldProblem(f"optimizer.{field}", rule)
     if spec.ema is not None:
         rule = "the weights live in a compiled program, and no average of them is kept there"
-        yield FieldProblem("ema", f"{rule}; leave it out or use cpu or cuda")
+        yield FieldProblem("ema", f"{rule}; leave it out or use {_OTHERS}")
     for field in ("dropout", "stochastic_depth"):
         if getattr(spec.model, field):
             rule = "the device's random state is in no checkpoint, so a resumed job would drop"
-            yield FieldProblem(f"model.{field}", f"{rule} others; leave it out or use cpu or cuda")
+            yield FieldProblem(f"model.{field}", f"{rule} others; leave it out or use {_OTHERS}")
 
 
 def problems_in_packs(spec: JobSpec) -> List[FieldProblem]:

@@ -8,7 +8,7 @@ from typing import Callable, Container, Iterable, Iterator, List, Optional, Sequ
 from pydantic import ValidationError
 
 from normlab.errors import FieldProblem, refuse
-from normlab.specs import devices, network_rules, recipe_rules, sharding, zoo
+from normlab.specs import device_rules, devices, network_rules, recipe_rules, sharding, zoo
 from normlab.specs.datasets import DATASETS
 from normlab.specs.diagnostics import DIAGNOSTICS
 from normlab.specs.jobs import JobSpec
@@ -193,14 +193,14 @@ def _sharding(spec: JobSpec) -> Problems:
 
 def _device(spec: JobSpec) -> Problems:
     if spec.device != "auto":
-        yield from devices.problems(spec, spec.device)
-    elif not devices.takers(spec):
+        yield from device_rules.problems(spec, spec.device)
+    elif not device_rules.takers(spec):
         why = [f"{kind}: {_first(spec, kind)}" for kind in devices.KINDS]
         yield FieldProblem("device", f"no device can take this job ({'; '.join(why)})")
 
 
 def _first(spec: JobSpec, kind: str) -> str:
-    problem = devices.problems(spec, kind)[0]
+    problem = device_rules.problems(spec, kind)[0]
     return f"{problem.field} {problem.rule}"
 
 

@@ -42,11 +42,11 @@ from normlab.specs.normalizers import BY_KIND, NormalizerSpec
 from normlab.specs.optimization import AugmentationSpec, AverageSpec, CheckpointSpec, LossSpec
 from normlab.specs.optimizers import OPTIMIZERS, SGD, OptimizerSpec
 from normlab.specs.schedules import SCHEDULES, Cosine, ScheduleSpec
-from normlab.specs.sharding import Sharding
 from normlab.specs.starting_weights import Continuation, InitFrom
 from normlab.specs.tasks import TASKS
 
 IpuRuntime = Literal["hardware", "ipu_model", "emulated"]
+Sharding = Literal["auto", "off", "full"]
 if TYPE_CHECKING:
     Device = str
     Precision = str
@@ -130,8 +130,8 @@ class JobSpec(Spec):
     )
     ipu_runtime: IpuRuntime = Field(
         "hardware",
-        description="ipu only: train on the device, on Graphcore's simulator, or in an "
-        "emulation on the host",
+        description=f"{devices.those(lambda facts: facts.simulated)} only: train on the device, "
+        "on Graphcore's simulator, or in an emulation on the host",
     )
     epochs: int = Field(
         5,
@@ -166,7 +166,11 @@ class JobSpec(Spec):
     precision: Precision = Field(
         "float32", description="number format of activations; statistics stay in float32"
     )
-    tf32: bool = Field(False, description="cuda only: round the inputs of float32 products to TF32")
+    tf32: bool = Field(
+        False,
+        description=f"{devices.those(lambda facts: facts.rounds_to_tf32)} only: round the inputs "
+        "of float32 products to TF32",
+    )
     acceleration: Acceleration = Field(
         "none",
         description="how updates are made faster. cuda_graphs and compile are for steps that "

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from normlab.errors import FieldProblem
 from normlab.specs.base import Spec
+from normlab.specs.device_rules import further
 from normlab.specs.devices import DEVICES, DeviceFacts
 from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS
@@ -133,7 +134,7 @@ def _of_device(spec: JobSpec, facts: DeviceFacts) -> Iterator[FieldProblem]:
         rule = f"{spec.acceleration!r} cannot be used for packs on {facts.kind}; use {offered}"
         yield FieldProblem("acceleration", rule)
     else:
-        yield from packs.rules(spec)
+        yield from further(packs.rules, spec)
 
 
 def _unknown_in_optimizer(spec: JobSpec) -> Optional[FieldProblem]:

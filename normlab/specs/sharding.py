@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Iterator
-
-from typing_extensions import Literal
+from typing import Iterator
 
 from normlab.errors import FieldProblem
+from normlab.specs.jobs import JobSpec
 
-if TYPE_CHECKING:
-    from normlab.specs.jobs import JobSpec
-
-Sharding = Literal["auto", "off", "full"]
 FIELD = "sharding"
 LEAST_TORCH = (2, 6)
 """The first release of torch with `torch.distributed.fsdp.fully_shard`."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from normlab.diagnostics.step_size import TRANSPOSED, scale_free_layers
 from normlab.errors import InvalidSpec
+from normlab.specs.devices import those
 from normlab.specs.jobs import JobSpec
 from normlab.specs.optimizers import Optimizer
 from normlab.training.accelerator import Session
@@ -33,7 +34,8 @@ def steering(session: Session, spec: JobSpec, norms: Optional[Sequence[EpochNorm
         )
     optimizer = getattr(session, "optimizer", None)
     if not isinstance(optimizer, torch.optim.Optimizer):
-        raise InvalidSpec("optimizer.norms_of: this device updates weights itself; use cpu or cuda")
+        able = those(lambda facts: facts.steers_weights)
+        raise InvalidSpec(f"optimizer.norms_of: this device updates weights itself; use {able}")
     control = NormControl(session.inspect(), spec.optimizer, norms)
     control.attach(optimizer)
     return control.enter_epoch

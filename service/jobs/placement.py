@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from normlab.records import WorkerRecord
-from normlab.specs.devices import DEVICES, KINDS, DeviceFacts, problems, takers
+from normlab.specs.device_rules import problems, takers
+from normlab.specs.devices import DEVICES, KINDS, DeviceFacts
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sharding import share_of
 

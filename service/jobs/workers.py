@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from normlab import __version__
 from normlab.records import DeviceRecord, WorkerRecord
-from normlab.specs import devices as table
+from normlab.specs import device_rules, devices as table
 from normlab.specs.jobs import JobSpec
 from normlab.specs.normalizers import BY_KIND
 from service.store import events, releases
@@ -174,4 +174,4 @@ def _device(kind: str, workers: list[WorkerRecord], load: Any) -> DeviceRecord:
 
 def _normalizers(device: str) -> list[str]:
     jobs = {kind: JobSpec(normalizer=kind) for kind in BY_KIND}
-    return [kind for kind, job in jobs.items() if not table.problems(job, device)]
+    return [kind for kind, job in jobs.items() if not device_rules.problems(job, device)]

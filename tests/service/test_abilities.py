@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 
-from normlab.plugins.descriptions import EntryDescription, PluginDescription
+from normlab.plugins.descriptions import PluginDescription
+from normlab.plugins.entries import EntryDescription
 from normlab.plugins.sources import PluginFiles
 from normlab.specs import registries
 from service.admission import Admission

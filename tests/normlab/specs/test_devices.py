@@ -7,7 +7,8 @@ import pytest
 from accelerators import open_accelerator
 from normlab.errors import UnsupportedModel
 from normlab.specs import ipu_rules
-from normlab.specs.devices import ACCELERATIONS, DEVICES, PRECISIONS, problems, takers
+from normlab.specs.device_rules import problems, takers
+from normlab.specs.devices import ACCELERATIONS, DEVICES, PRECISIONS
 from normlab.specs.job_rules import check
 from normlab.specs.jobs import JobSpec
 from normlab.specs.normalizers import BY_KIND
