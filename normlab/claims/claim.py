@@ -21,8 +21,8 @@ from normlab.specs.studies import Seed, StudySpec
 class PaperReference(Spec):
     """The reference to a paper."""
 
-    paper: str = Field(description="authors, title, year, arXiv id")
-    figure: str = Field(description="figure, table or section")
+    paper: str = Field(description="the authors, title, year and arXiv id of the paper")
+    figure: str = Field(description="the figure, table or section that shows the claim")
 
 
 class PublishedNumber(Spec):
@@ -30,7 +30,7 @@ class PublishedNumber(Spec):
 
     what: str
     value: str
-    source: str = Field(description="the paper or repository, and how it was read")
+    source: str = Field(description="the paper or repository that has it, and how it was read")
 
 
 class Effect(Spec):
@@ -45,13 +45,15 @@ class Effect(Spec):
     name: str
     metric: str = "val/accuracy"
     reduction: str = "last"
-    a: Dict[str, str] = Field(description="path to label: the cells from which is subtracted")
-    b: Union[Dict[str, str], None] = Field(
-        None, description="path to label: the cells that are subtracted"
+    a: Dict[str, str] = Field(
+        description="the label of each path: the cells from whose values others are subtracted"
     )
-    than: Union[float, None] = Field(None, description="a number that is subtracted instead of b")
+    b: Union[Dict[str, str], None] = Field(
+        None, description="the label of each path: the cells whose values are subtracted"
+    )
+    than: Union[float, None] = Field(None, description="a number that is subtracted in place of b")
     expect: Literal["above", "below", "within", "not_below"]
-    by: float = Field(0.0, ge=0, description="in the metric's unit")
+    by: float = Field(0.0, ge=0, description="limit of the difference, in the unit of the metric")
 
     @model_validator(mode="after")
     def _compares_with_one_thing(self) -> Effect:
@@ -81,18 +83,20 @@ class Edition(Spec):
     """An earlier protocol of the claim, or the beginning of this one."""
 
     date: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
-    protocol: str = Field(description="what was asked, and what had been seen by then")
-    verdict: str = Field("", description="what came out; empty: it is the current one")
+    protocol: str = Field(
+        description="what this protocol asked, and what had been seen when it was written"
+    )
+    verdict: str = Field("", description="what its result was; empty: it is the current protocol")
 
 
 class Picture(Spec):
     """The plot that is drawn beside the claim's table."""
 
     kind: Literal["table", "best", "batches", "training", "band", "ablation", "rises", "power"] = (
-        Field("table", description="see normlab/claims/pictures.py")
+        Field("table", description="the kind of plot; normlab/claims/pictures.py describes them")
     )
     metrics: Tuple[str, ...] = Field(
-        (), description="the curves of `training`, or the edges of `band`"
+        (), description="the metrics whose curves `training` draws, or that are the edges of `band`"
     )
     title: str = ""
 
@@ -100,7 +104,9 @@ class Picture(Spec):
 class Quick(Spec):
     """Changes that make a claim's study small enough for a quick test."""
 
-    set: Dict[str, Any] = Field(default_factory=dict, description="dotted path to value")
+    set: Dict[str, Any] = Field(
+        default_factory=dict, description="the new value of each dotted path"
+    )
 
 
 class Claim(Spec):
@@ -108,33 +114,41 @@ class Claim(Spec):
 
     key: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     title: str
-    says: str = Field(description="the claim in a sentence or two")
+    says: str = Field(description="the claim in one or two sentences")
     sources: Tuple[PaperReference, ...] = Field(min_length=1)
     published: Tuple[PublishedNumber, ...] = ()
     study: StudySpec
     effects: Tuple[Effect, ...] = Field(min_length=1)
     decide: Union[SeedRounds, None] = Field(
-        None, description="add seeds until each effect is decided; default: only those of the study"
+        None, description="how seeds are added until each effect is decided; null: none are added"
     )
     tuning_seeds: Tuple[Seed, ...] = Field(
-        (), description="choose the best of `best_over` by `metric`; no effect is judged on them"
+        (),
+        description="seeds on which `metric` chooses the best of `best_over`; no effect is "
+        "judged on them",
     )
     best_over: Union[str, None] = Field(
-        None, description="a path whose best value each side of an effect takes; see `verdicts`"
+        None,
+        description="a path whose best value each side of an effect takes; "
+        "normlab/claims/verdicts.py describes how",
     )
     group_by: Tuple[str, ...] = Field(
-        (), description="the rows of the table and the plot; all paths by default"
+        (), description="the paths that form the rows of the table and the plot; empty: all paths"
     )
-    metric: str = Field("val/accuracy", description="shown in the table and the plot")
+    metric: str = Field("val/accuracy", description="the metric that the table and the plot show")
     reduction: str = "last"
     confidence: float = Field(0.95, gt=0, lt=1)
     plot: Picture = Picture()
-    note: str = Field("", description="the limits of the answer at this scale")
+    note: str = Field("", description="what limits the answer at this scale")
     lacks: str = Field(
-        "", description="the property of the paper's data, without which the effect cannot show"
+        "", description="the property of the paper's data without which the effect cannot show"
     )
-    tried: Tuple[Tried, ...] = Field((), description="the search for this protocol")
-    history: Tuple[Edition, ...] = Field((), description="the oldest first")
+    tried: Tuple[Tried, ...] = Field(
+        (), description="what was tried before this protocol was written"
+    )
+    history: Tuple[Edition, ...] = Field(
+        (), description="earlier protocols, and the beginning of this one, the oldest first"
+    )
     quick: Quick = Quick()
 
     @model_validator(mode="after")

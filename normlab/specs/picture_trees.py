@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Iterator, List, Optional
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff"}
+_PUT_THEM = "put them into CLASS/, as CLASS/*.png or in another format"
 _EXPECTED = ["FOLDER/train/CLASS/*.png", "FOLDER/test/CLASS/*.png (or val/)"]
 
 
@@ -60,23 +61,23 @@ def _lacking(data_root: Path, folder: str) -> List[str]:
             return missing
         wrong = [(train, _wrong_in_train(train)), (test, _wrong_in_test(test, classes_of(train)))]
     except OSError as e:
-        return [f"{folder}/ (cannot be read: {e.strerror or e})"]
+        return [f"{folder}/ (it cannot be read: {e.strerror or e})"]
     return [f"{folder}/{tree.name}/ ({said})" for tree, said in wrong if said is not None]
 
 
 def _wrong_in_train(tree: Path) -> Optional[str]:
     classes = classes_of(tree)
     if len(classes) < 2:
-        return f"expected two folders of classes or more, found {len(classes)}"
+        return f"it needs folders for at least two classes, and has {len(classes)}"
     empty = [name for name in classes if next(pictures(tree / name), None) is None]
-    return f"no pictures in {', '.join(empty)}; expected CLASS/*.png or the like" if empty else None
+    return f"there are no pictures in {', '.join(empty)}; {_PUT_THEM}" if empty else None
 
 
 def _wrong_in_test(tree: Path, known: List[str]) -> Optional[str]:
     classes = classes_of(tree)
     strange = sorted(set(classes) - set(known))
     if strange:
-        return f"classes {', '.join(strange)} are not in train/"
+        return f"the classes {', '.join(strange)} are not in train/"
     if all(next(pictures(tree / name), None) is None for name in classes):
-        return "no pictures; expected CLASS/*.png or the like"
+        return f"there are no pictures in it; {_PUT_THEM}"
     return None

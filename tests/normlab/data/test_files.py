@@ -239,7 +239,7 @@ def test_a_broken_picture_is_named(tmp_path: Path) -> None:
 def test_a_class_that_was_never_trained_is_refused(tmp_path: Path) -> None:
     write_pictures(tmp_path)
     (tmp_path / "pets" / "val" / "bird").mkdir()
-    with pytest.raises(DatasetUnusable, match=r"pets/val/ \(classes bird are not in train/\)"):
+    with pytest.raises(DatasetUnusable, match=r"pets/val/ \(the classes bird are not in train/\)"):
         load(DatasetSpec(name="image_folder", folder="pets"), tmp_path)
 
 
@@ -254,9 +254,12 @@ def test_a_folder_without_a_test_tree_is_refused(tmp_path: Path) -> None:
     [
         ("train", ["pets/train/"]),
         ("val", ["pets/test/ (or val/)"]),
-        ("train/dog", ["expected two folders of classes or more, found 1", "classes dog are not"]),
-        ("train/dog/*", ["pets/train/ (no pictures in dog;"]),
-        ("val/*/*", ["pets/val/ (no pictures;"]),
+        (
+            "train/dog",
+            ["it needs folders for at least two classes, and has 1", "the classes dog are not"],
+        ),
+        ("train/dog/*", ["pets/train/ (there are no pictures in dog;"]),
+        ("val/*/*", ["pets/val/ (there are no pictures in it;"]),
     ],
 )
 def test_a_broken_folder_of_pictures_is_not_available(

@@ -179,7 +179,7 @@ def test_an_image_folder_needs_its_two_trees(tmp_path: Path) -> None:
         (tmp_path / "birds" / place).mkdir(parents=True)
         (problem,) = check(spec, tmp_path)
         (tmp_path / "birds" / place / "1.png").touch()
-    assert "lacks birds/val/ (no pictures; expected CLASS/*.png or the like)" in problem.rule
+    assert "lacks birds/val/ (there are no pictures in it; put them into CLASS/" in problem.rule
     assert check(spec, tmp_path) == []
 
 
