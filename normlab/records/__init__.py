@@ -26,11 +26,11 @@ from normlab.records.inside import (
 from normlab.records.jobs import (
     ENDED as ENDED,
     AttemptRecord as AttemptRecord,
+    ErrorRecord as ErrorRecord,
     EventRecord as EventRecord,
     HostRecord as HostRecord,
     JobCreated as JobCreated,
     JobDetail as JobDetail,
-    JobError as JobError,
     JobPage as JobPage,
     JobRecord as JobRecord,
     JobState as JobState,

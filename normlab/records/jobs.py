@@ -15,7 +15,7 @@ JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ENDED: tuple[JobState, ...] = ("succeeded", "failed", "cancelled")
 
 
-class JobError(BaseModel):
+class ErrorRecord(BaseModel):
     """Why a job failed."""
 
     code: str
@@ -65,7 +65,7 @@ class JobRecord(BaseModel):
     worker: Union[str, None]
     waiting_for: Union[str, None] = Field(description="what a queued job waits for")
     cancel_requested: bool
-    error: Union[JobError, None]
+    error: Union[ErrorRecord, None]
     study: Union[str, None]
     fingerprint: str
     last: Dict[str, LastValue]

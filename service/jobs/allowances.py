@@ -21,13 +21,6 @@ WHATS: Mapping[Subject, Sequence[str]] = {
     "owner": (*_OF_BOTH, "requests_per_minute"),
     "project": _OF_BOTH,
 }
-MOST = """
-    (select most from allowance
-     where subject = '{subject}' and what = '{what}' and name in ({name}, '*')
-     order by name = '*' limit 1)
-"""
-"""In SQL: the limit of *what* that holds for the owner or project *name*; null: none is set."""
-
 _PUT = text("""
     insert into allowance (subject, name, what, most) values (:subject, :name, :what, :most)
     on conflict (subject, name, what) do update set most = excluded.most
@@ -50,6 +43,15 @@ _USED = {
     ))
     for subject in WHATS
 }  # fmt: skip
+
+
+def limit_of(subject: str, what: str, name: str) -> str:
+    """Return in SQL the limit of *what* for the owner or project *name*; null: none is set."""
+    return f"""
+        (select most from allowance
+         where subject = '{subject}' and what = '{what}' and name in ({name}, '*')
+         order by name = '*' limit 1)
+    """
 
 
 def put(database: Database, asked: LimitRequest, by: Actor) -> None:

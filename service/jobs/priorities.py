@@ -9,12 +9,12 @@ from sqlalchemy import Connection, text
 from normlab.errors import FieldProblem, refuse
 from normlab.specs.cells import Cell
 from normlab.specs.studies import StudySpec
-from service.jobs.allowances import MOST
+from service.jobs.allowances import limit_of
 
 _FIELD = "priority"  # of a job and a study; axes and spaces may vary it
 _HIGHEST = text(f"""
-    select {MOST.format(subject="owner", what="priority", name=":owner")} as of_owner,
-        {MOST.format(subject="project", what="priority", name=":project")} as of_project
+    select {limit_of("owner", "priority", ":owner")} as of_owner,
+        {limit_of("project", "priority", ":project")} as of_project
 """)
 
 

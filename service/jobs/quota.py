@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 
 from normlab.errors import QuotaExceeded
 from normlab.presentation.sizes import size
-from service.jobs.allowances import MOST
+from service.jobs.allowances import limit_of
 from service.jobs.consumption import USED
 
 # A request that adds to a queue holds these locks until it commits, that of the owner first.
@@ -34,10 +34,6 @@ MARGIN = 1000
 """More than the connections of a database, and so more than concurrent single submissions."""
 
 
-def _most(subject: str, what: str, name: str) -> str:
-    return MOST.format(subject=subject, what=what, name=name)
-
-
 def _stored(subject: str, name: str) -> str:
     return USED["storage_bytes"].format(subject=subject, name=name)
 
@@ -50,14 +46,14 @@ def limits(owner: str, project: str, fallback: str) -> str:
     one of the two has no storage left.
     """
     return f"""
-        coalesce({_most("owner", "queued", owner)}, {fallback}) as of_owner,
-        {_most("project", "queued", project)} as of_project,
-        least({_most("owner", "priority", owner)}, {_most("project", "priority", project)})
+        coalesce({limit_of("owner", "queued", owner)}, {fallback}) as of_owner,
+        {limit_of("project", "queued", project)} as of_project,
+        least({limit_of("owner", "priority", owner)}, {limit_of("project", "priority", project)})
         as highest,
         case when exists (select from allowance where what = 'storage_bytes') then coalesce(
-            {_stored("owner", owner)} >= {_most("owner", "storage_bytes", owner)}, false
+            {_stored("owner", owner)} >= {limit_of("owner", "storage_bytes", owner)}, false
         ) or coalesce(
-            {_stored("project", project)} >= {_most("project", "storage_bytes", project)}, false
+            {_stored("project", project)} >= {limit_of("project", "storage_bytes", project)}, false
         ) else false end as is_full
     """
 
@@ -67,9 +63,9 @@ _LOCK = text(
 )
 _LIMITS = limits("cast(:owner as text)", "cast(:project as text)", "cast(:most as int)")
 _STORED = text(f"""
-    select {_most("owner", "storage_bytes", ":owner")} as of_owner,
+    select {limit_of("owner", "storage_bytes", ":owner")} as of_owner,
         {_stored("owner", ":owner")} as owners,
-        {_most("project", "storage_bytes", ":project")} as of_project,
+        {limit_of("project", "storage_bytes", ":project")} as of_project,
         {_stored("project", ":project")} as projects
 """)
 _STAND = text(f"""
@@ -77,7 +73,7 @@ _STAND = text(f"""
         (select count(*) from job where owner = :owner and state = 'queued')
         + (select coalesce(sum(planned), 0) from study where owner = :owner and planned > 0)
         as owners,
-        case when {MOST.format(subject="project", what="queued", name=":project")} is null then 0
+        case when {limit_of("project", "queued", ":project")} is null then 0
         else (select count(*) from job where project = :project and state = 'queued')
         + (select coalesce(sum(planned), 0) from study where project = :project and planned > 0)
         end as projects

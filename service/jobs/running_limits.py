@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import Connection, text
 
 from normlab.presentation.sizes import size
-from service.jobs.allowances import MOST
+from service.jobs.allowances import limit_of
 from service.jobs.consumption import USED
 
 Subject = Literal["owner", "project"]
@@ -31,16 +31,12 @@ _LOCK = text("select pg_advisory_xact_lock(hashtextextended('normlab running lim
 _ANY = text(f"select {LIMITED}")
 
 
-def _most(subject: str, what: str, name: str) -> str:
-    return MOST.format(subject=subject, what=what, name=name)
-
-
 def _used(subject: str, what: str, name: str) -> str:
     return USED[what].format(subject=subject, name=name)
 
 
 _LIMITS = text("select " + ", ".join(
-    f"{_most(subject, what, f'cast(:{subject} as text)')} as {subject}_{what}"
+    f"{limit_of(subject, what, f'cast(:{subject} as text)')} as {subject}_{what}"
     for subject, what in _KINDS
 ))  # fmt: skip
 _USED = text("select " + ", ".join(
@@ -52,7 +48,7 @@ _FULL = text(" union all ".join(
     f"""
     select '{subject}' as subject, n.name, '{what}' as what, m.most, u.used::double precision
     from unnest(cast(:{subject}s as text[])) n(name)
-    cross join lateral (select {_most(subject, what, "n.name")} as most) m
+    cross join lateral (select {limit_of(subject, what, "n.name")} as most) m
     cross join lateral (select {_used(subject, what, "n.name")} as used where m.most is not null) u
     where u.used >= m.most
     """
