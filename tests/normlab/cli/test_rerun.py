@@ -9,7 +9,7 @@ import pytest
 from normlab.cli.rerun import say
 from normlab.client.reruns import RerunComparison
 from normlab.records import JobDetail
-from normlab.records.jobs import JobError
+from normlab.records.jobs import ErrorRecord
 
 
 def job(state: str, **more: Any) -> JobDetail:
@@ -31,7 +31,7 @@ def test_a_rerun_that_fails_says_why_and_compares_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     fields: Dict[str, Any] = {"failure_kind": "user", "message": "the loss is not finite"}
-    failed = job("failed", error=JobError.model_construct(**fields))
+    failed = job("failed", error=ErrorRecord.model_construct(**fields))
     say(RerunComparison(False, [("val/loss", 0.5, None)]), "before", failed)
     said = capsys.readouterr().out
     assert said.startswith("now, the rerun of before, did not succeed")
