@@ -1,4 +1,4 @@
-"""The client: all of the HTTP interface, as methods that return records."""
+"""The client: jobs, studies and all that belongs to them, as methods that return records."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ class Client(JobReader):
     A job or study is given by its id, or by a unique beginning or end of it; `job_id` completes
     such a part. A study may also be given by its name, if it is unique among yours. Every method
     raises an error of `normlab.errors`: the one that the server sent, or ServiceUnavailable if it
-    did not answer.
+    did not answer. What only the web page needs (its tables, saved views and figures) has no
+    methods here.
     """
 
     def __init__(
