@@ -15,14 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from threading import Event as Flag
 
 from workers.job_order import JobOrder
-from workers.process import (
-    ChildEnds,
-    JobProcess,
-    Launcher,
-    import_path,
-    launch,
-    own_environment,
-)
+from workers.process import ChildEnds, JobProcess, Launcher, import_path, launch, own_environment
 
 _ANSWER_TIMEOUT_S = 10.0
 _LOOK_S = 0.2

@@ -16,11 +16,7 @@ from accelerators.poptorch_emulation.enums import (
     ReductionType,
 )
 from accelerators.poptorch_emulation.errors import Error, RecoverableError, UnrecoverableError
-from accelerators.poptorch_emulation.executor import (
-    PoplarExecutor,
-    inferenceModel,
-    trainingModel,
-)
+from accelerators.poptorch_emulation.executor import PoplarExecutor, inferenceModel, trainingModel
 from accelerators.poptorch_emulation.losses import identity_loss
 from accelerators.poptorch_emulation.options import Options
 from accelerators.poptorch_emulation.tracing import cond, for_loop, isRunningOnIpu

@@ -7,10 +7,7 @@ from typing import Any, Dict
 import torch
 from typing_extensions import Self
 
-from accelerators.poptorch_emulation.enums import (
-    MeanReductionStrategy,
-    ReductionType,
-)
+from accelerators.poptorch_emulation.enums import MeanReductionStrategy, ReductionType
 from accelerators.poptorch_emulation.errors import Error
 
 

@@ -9,10 +9,7 @@ from typing import Any, Dict, List, Mapping, Optional
 import torch
 from typing_extensions import Self
 
-from accelerators.poptorch_emulation.enums import (
-    ConnectionType,
-    OutputMode,
-)
+from accelerators.poptorch_emulation.enums import ConnectionType, OutputMode
 from accelerators.poptorch_emulation.option_groups import (
     Freezable,
     PrecisionOptions,

@@ -13,24 +13,12 @@ from api.bodies import JsonRoute
 from api.costly import UNDER_WAY, costly
 from api.state import State, StateDep
 from api.targets import LookedAtDep, TargetDep
-from normlab.records import (
-    CellPage,
-    StudyDetail,
-    StudyPage,
-    StudyPreview,
-    StudyRecord,
-)
+from normlab.records import CellPage, StudyDetail, StudyPage, StudyPreview, StudyRecord
 from normlab.specs.base import Label
 from normlab.specs.devices import KINDS
 from normlab.specs.sizes import steps
 from normlab.specs.studies import StudySpec
-from service.studies import (
-    changes,
-    details,
-    listing,
-    previews,
-    studies,
-)
+from service.studies import changes, details, listing, previews, studies
 
 router = APIRouter(tags=["studies"], route_class=JsonRoute)
 

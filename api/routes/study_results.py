@@ -14,18 +14,10 @@ from api.costly import UNDER_WAY, costly, going_on, load_for_tables
 from api.questions import QuestionDep, WhereQuery
 from api.state import StateDep
 from normlab.presentation.tables import parquet, render, tidy
-from normlab.records import (
-    ComparisonTable,
-    ResultTable,
-)
+from normlab.records import ComparisonTable, ResultTable
 from normlab.records.decisions import DecisionTable
 from normlab.specs.cells import read_where
-from service.studies import (
-    comparisons,
-    decisions,
-    details,
-    results,
-)
+from service.studies import comparisons, decisions, details, results
 
 router = APIRouter(tags=["studies"], route_class=JsonRoute)
 _TYPES = {

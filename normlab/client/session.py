@@ -6,17 +6,7 @@ import time
 import uuid
 from pathlib import Path
 from types import TracebackType
-from typing import (
-    Any,
-    Callable,
-    Iterator,
-    List,
-    Mapping,
-    Optional,
-    Tuple,
-    Type,
-    Union,
-)
+from typing import Any, Callable, Iterator, List, Mapping, Optional, Tuple, Type, Union
 
 import httpx
 

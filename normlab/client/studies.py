@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import (
-    Any,
-    Callable,
-    Iterator,
-    Mapping,
-    Optional,
-    Sequence,
-    Tuple,
-    Union,
-)
+from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 from normlab.client.paging import all_items
 from normlab.client.study_results import StudyResults
 from normlab.errors import ServiceUnavailable
-from normlab.records import (
-    StudyDetail,
-    StudyPage,
-    StudyPreview,
-    StudyRecord,
-)
+from normlab.records import StudyDetail, StudyPage, StudyPreview, StudyRecord
 from normlab.specs.studies import StudySpec
 
 # between two requests for a study that is waited for

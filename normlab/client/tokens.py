@@ -8,13 +8,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from normlab.client.paging import all_items
 from normlab.client.transport import Part, Transport
-from normlab.records.access import (
-    AuditPage,
-    AuditRecord,
-    TokenIssued,
-    TokenPage,
-    TokenRecord,
-)
+from normlab.records.access import AuditPage, AuditRecord, TokenIssued, TokenPage, TokenRecord
 
 
 class Tokens(Part):

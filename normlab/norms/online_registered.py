@@ -11,13 +11,7 @@ from typing import Any, List, Optional, Tuple, cast
 import torch
 from torch import Tensor
 
-from normlab.norms import (
-    online_coefficients,
-    online_passes,
-    passes,
-    registered,
-    registered_turns,
-)
+from normlab.norms import online_coefficients, online_passes, passes, registered, registered_turns
 from normlab.norms.finite import finiteness, keep
 from normlab.norms.online_coefficients import OnlineOptions
 

@@ -15,10 +15,7 @@ from normlab.norms.weight_lengths import (
     channel_norm,
     wide,
 )
-from normlab.norms.weight_standardization import (
-    ScaledWeightStandardization,
-    WeightStandardization,
-)
+from normlab.norms.weight_standardization import ScaledWeightStandardization, WeightStandardization
 from normlab.specs.norm_base import NormSpec
 from normlab.specs.normalizers import parse_normalizer
 from normlab.specs.norms_of_weights import (

@@ -13,10 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from normlab.norms.weight_lengths import wide
-from normlab.specs.norms_of_weights import (
-    ScaledWeightStandardizedSpec,
-    WeightStandardizedSpec,
-)
+from normlab.specs.norms_of_weights import ScaledWeightStandardizedSpec, WeightStandardizedSpec
 
 _STANDARD = WeightStandardizedSpec()
 _SCALED = ScaledWeightStandardizedSpec()

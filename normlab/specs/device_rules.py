@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import (
-    Iterator,
-    List,
-    Optional,
-)
+from typing import Iterator, List, Optional
 
 from normlab.errors import FieldProblem
 from normlab.specs.devices import DEVICES, DeviceFacts, either, those

@@ -5,13 +5,7 @@ from __future__ import annotations
 from typing import Mapping, Optional
 
 from normlab.specs.jobs import JobSpec
-from normlab.specs.pack_sizes import (
-    MOST,
-    WORTH,
-    PackSize,
-    is_left_alone,
-    room_for,
-)
+from normlab.specs.pack_sizes import MOST, WORTH, PackSize, is_left_alone, room_for
 
 Gains = Mapping[int, float]
 """The measured gains of packs of such jobs on the device, by the number of members."""

@@ -16,12 +16,7 @@ from normlab.specs.measures import METRICS
 from normlab.specs.named_objects import named_object
 from normlab.specs.options import checked_options
 from normlab.specs.sizes import task_of
-from normlab.training.losses import (
-    binary_cross_entropy,
-    by_prediction,
-    cross_entropy,
-    is_soft,
-)
+from normlab.training.losses import binary_cross_entropy, by_prediction, cross_entropy, is_soft
 
 
 def added(tallies: Sequence[Tensor]) -> Tensor:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sqlalchemy import (
-    ColumnElement,
-    not_,
-)
+from sqlalchemy import ColumnElement, not_
 
 from service.jobs.conditions import condition, is_named
 from service.jobs.filter_columns import ARCHIVED

@@ -12,10 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from service.servers.children import Child, end_leftover, server_environment
-from service.servers.server_user import (
-    server_user,
-    socket_folder,
-)
+from service.servers.server_user import server_user, socket_folder
 
 
 def start_broker(data_dir: Path) -> tuple[str, Child | None]:

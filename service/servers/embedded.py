@@ -16,10 +16,7 @@ from normlab.host.locks import held
 from service.servers.broker import start_broker
 from service.servers.children import Child, restart_ended
 from service.servers.postgres import create_database, start_postgres
-from service.servers.server_user import (
-    server_user,
-    socket_folder,
-)
+from service.servers.server_user import server_user, socket_folder
 from service.settings import Settings
 
 _BUSY = "servers run on {} already; stop that `normlab up`, or set NORMLAB_DATA_DIR"

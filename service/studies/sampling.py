@@ -116,11 +116,7 @@ def distributions(
     space: Mapping[str, Parameter],
 ) -> dict[str, optuna.distributions.BaseDistribution]:
     """Convert a search's space to Optuna's form."""
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     found: dict[str, optuna.distributions.BaseDistribution] = {}
     for path, p in space.items():

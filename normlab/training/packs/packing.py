@@ -24,17 +24,10 @@ from normlab.norms import ActivationNorm, NormActivation, ProxyNorm, ScaleOnlyNo
 from normlab.norms.filter_response import Thresholded
 from normlab.norms.token_norm import TokenNorm
 from normlab.norms.weight_lengths import WeightNorm
-from normlab.norms.weight_standardization import (
-    ScaledWeightStandardization,
-    WeightStandardization,
-)
+from normlab.norms.weight_standardization import ScaledWeightStandardization, WeightStandardization
 from normlab.training.packs import layers, sequence_layers
 from normlab.training.packs.convolutions import PackedConv2d
-from normlab.training.packs.normalizer_rules import (
-    NORMALIZERS,
-    NUMBERS_OF_MEMBERS,
-    WEIGHTS,
-)
+from normlab.training.packs.normalizer_rules import NORMALIZERS, NUMBERS_OF_MEMBERS, WEIGHTS
 from normlab.training.packs.per_member import PerMember, join
 
 Rule = Callable[[Any, int], bool]
