@@ -134,7 +134,7 @@ def test_wrong_options_are_refused_with_field_and_rule() -> None:
     assert "it has none" in problems(hooks=[{"name": "clamp_weights", "to": 1}])["hooks.0"]
     twice = [{"name": "val/moment", "order": 1}, {"name": "val/moment", "order": 2}]
     assert "twice with different options" in problems(metrics=twice)["metrics"]
-    assert "JSON object" in problems(metrics=[3])["metrics.0"]
+    assert "a name, or an object" in problems(metrics=[3])["metrics.0"]
     assert "required" in problems(hooks=[{"to": 1}])["hooks.0.name"]
 
 

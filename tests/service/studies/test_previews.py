@@ -170,11 +170,11 @@ def test_reusable_cells_are_counted_and_cost_nothing_when_reused(database: Datab
 
 
 def test_left_out_identical_and_reused_cells_are_shown(database: Database) -> None:
-    axes = {"normalizer": ["batch", {"kind": "batch"}], "batch_size": [32, 8]}
+    axes = {"normalizer": ["batch", {"kind": "batch"}], "batch_size": [32, 8, 4]}
     rule = [{"normalizer": {"kind": "batch"}, "batch_size": 8}]
     ran(database, 0.01, batch_size=32, epochs=2)
     found = preview(database, axes=axes, exclude=rule, priority=7)
-    assert (found.cells, found.excluded, found.identical, found.priority) == (2, 1, 1, 7)
+    assert (found.cells, found.excluded, found.identical, found.priority) == (2, 2, 2, 7)
     assert [(c.reused, c.state, c.job is None) for c in found.first] == [
         (True, "succeeded", False), (False, "missing", True),
     ]  # fmt: skip
