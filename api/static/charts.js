@@ -1,5 +1,6 @@
 // Curves: uPlot with a band from smallest to largest value, zoom that reloads data, and compared jobs.
 import { ask, computed } from "./app.js";
+import { drawable, nameAt } from "./not_finite.js";
 import { incrementsOf, marks, measured } from "./numbers.js";
 
 export { marks, readable } from "./numbers.js";
@@ -34,7 +35,7 @@ export function aligned(series) {
     // undefined: the series has no point at that step, so the line continues; null: not finite, a gap
     const column = (values) => {
       const filled = new Array(steps.length).fill(undefined);
-      values.forEach((value, i) => { filled[place.get(s.steps[i])] = value; });
+      drawable(values).forEach((value, i) => { filled[place.get(s.steps[i])] = value; });
       return filled;
     };
     columns.push(column(s.values), column(s.min || s.values), column(s.max || s.values));
@@ -174,16 +175,17 @@ function hideBandLegends(u) {
 
 /** The stored last value of the metric: a bucket's mean would vary with the chart's width. */
 function latest(metric, { last }) {
-  return `${last.value === null ? "not finite" : measured(metric, last.value)} at update ${last.step}`;
+  return `${nameAt(last, "/value") ?? measured(metric, last.value)} at update ${last.step}`;
 }
 
 /** The value for the legend; for a bucket of several updates, its mean and its range. */
 function pointed(metric, series) {
   return (u, v, at, i) => {
     if (i === null || i === undefined || v === undefined) return "–";
-    if (v === null) return "not finite";
+    if (v === null) return nameAt(series, `/values/${series.steps.indexOf(u.data[0][i])}`) ?? "–";
     const [low, high] = [u.data[at + 1][i], u.data[at + 2][i]];
-    const [mean, least, most] = [v, low, high].map((value) => measured(metric, value));
+    const place = series.steps.indexOf(u.data[0][i]);
+    const [mean, least, most] = [[v, "values"], [low, "min"], [high, "max"]].map(([value, of]) => nameAt(series, `/${of}/${place}`) ?? measured(metric, value));
     return series.min ? `mean ${mean} of ${least} to ${most}` : mean;
   };
 }

@@ -6,6 +6,7 @@ import { BY_GROUP, isWide, palette, parts, valueOf, valuesBy } from "./compare_c
 import { aligned, along, joined, smoothed, withoutOutliers } from "./compare_curves.js";
 import { chosen, drawScatter, knownColumns, offerColumns, onChoice } from "./compare_scatter.js";
 import { fill, said, toldFirst } from "./compare_table.js";
+import { nameAt } from "./not_finite.js";
 import { counted } from "./numbers.js";
 import { drawParallel } from "./parallel.js";
 
@@ -181,6 +182,8 @@ function note(unknown, shown, range, weight, scale) {
   if (scale) told.push(`A line is ${scale}`);
   if (weight) told.push(`Smoothed with weight ${weight}.`);
   if (range) told.push(`${range.ignored} outlying points are outside the picture.`);
+  const gaps = found.runs.filter((run) => Object.keys(series.get(run.id).not_finite).some((place) => place.startsWith("/values"))).length;
+  if (gaps) told.push(`The curves of ${gaps} run${gaps === 1 ? "" : "s"} have gaps where they are NaN or infinite.`);
   if (unknown.length) told.push(`${unknown.length} run${unknown.length === 1 ? " is" : "s are"} left out because the number of updates per epoch is not known yet.`);
   element("curve-note").textContent = told.join(" ");
 }
@@ -204,12 +207,13 @@ async function parallel() {
   const colours = values.by === asked() ? columnColours() : null; // one colour for one value of a column
   const rows = page.rows.map((row) => ({
     ink: colours && inkOf(colours.of(values.of.get(row.id))),
-    label: `${labelOf(found.runs.find((run) => run.id === row.id))}: ${asked()} ${said(row.values[columns.length - 1])}`,
+    label: `${labelOf(found.runs.find((run) => run.id === row.id))}: ${asked()} ${nameAt(row, `/values/${columns.length - 1}`) ?? said(row.values[columns.length - 1])}`,
     values: row.values.map((v, i) => (i < fields.length && typeof v !== "number" ? said(v) : v)),
   }));
   const left = drawParallel(element("parallel"), columns.map((name) => ({ name, logarithmic: isWide(rows.map((row) => row.values[columns.indexOf(name)])) })), rows);
+  const bad = page.rows.filter((row) => Object.keys(row.not_finite).length).length;
   const more = all.length - fields.length;
-  element("parallel-note").textContent = `A line is a run, ${colours ? "coloured as the curves are" : `lighter where ${asked()} is larger`}.${left ? ` ${left} runs have no value yet, and are left out.` : ""}${more > 0 ? ` ${fields.length} of the ${all.length} fields that differ; the table above has all.` : ""}`;
+  element("parallel-note").textContent = `A line is a run, ${colours ? "coloured as the curves are" : `lighter where ${asked()} is larger`}.${left > bad ? ` ${left - bad} runs have no value yet, and are left out.` : ""}${bad ? ` ${bad} run${bad === 1 ? " is" : "s are"} NaN or infinite, and left out.` : ""}${more > 0 ? ` ${fields.length} of the ${all.length} fields that differ; the table above has all.` : ""}`;
 }
 
 function remember() {

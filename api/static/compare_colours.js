@@ -2,6 +2,7 @@
 import { computed, post } from "./app.js";
 import { cssColour, readable } from "./charts.js";
 import { said } from "./compare_table.js";
+import { nameAt } from "./not_finite.js";
 import { shade } from "./parallel.js";
 import { moment } from "./times.js";
 
@@ -21,7 +22,7 @@ export async function valuesBy(found, by) {
   if (by in found.differing) return { by, kind: "field", of: new Map(found.runs.map((run) => [run.id, found.differing[by][run.group]])) };
   const page = await computed(() => post("/v1/jobs:table", { jobs: found.runs.map((run) => run.id), columns: [by], limit: 1000 }));
   const [{ kind }] = page.columns;
-  return { by, kind, of: new Map(page.rows.map((row) => [row.id, plain(row.values[0], kind)])) };
+  return { by, kind, of: new Map(page.rows.map((row) => [row.id, nameAt(row, "/values/0") ?? plain(row.values[0], kind)])) };
 }
 
 const plain = (value, kind) => (kind === "moment" && value !== null ? Date.parse(value) : value);

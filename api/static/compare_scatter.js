@@ -4,6 +4,7 @@ import { readable } from "./charts.js";
 import { clear, drawPoints } from "./compare_charts.js";
 import { BY_GROUP, isWide, palette } from "./compare_colours.js";
 import { said, toldFirst } from "./compare_table.js";
+import { nameAt } from "./not_finite.js";
 import { moment } from "./times.js";
 
 const AS_ABOVE = "as the curves";
@@ -66,14 +67,18 @@ export async function drawScatter(found, curves, gone, isWanted) {
   const isShared = sc === AS_ABOVE || sc === curves.by; // one colour for one value of a column
   const by = isShared ? { scale: curves.scale, of: (row) => curves.of(row.id) } : coloured(rows, sc, page.columns[2].kind);
   const points = rows.map((row, i) => ({ x: across.values[i], y: up.values[i], ...by.of(row) }));
-  note(page.rows.length - rows.length, gone, by.scale, [[x, across], [y, up]].filter(([, { isWide: wide }]) => wide).map(([name]) => name));
+  const bad = page.rows.filter((row) => nameAt(row, "/values/0") ?? nameAt(row, "/values/1"));
+  note(page.rows.length - rows.length - bad.length, bad.length, gone, by.scale, [[x, across], [y, up]].filter(([, { isWide: wide }]) => wide).map(([name]) => name));
   if (points.length) drawPoints(element("scatter"), points, { x, y, axes: { x: across, y: up }, named: !by.scale });
   else clear(element("scatter"), "No run has a value in both columns.");
 }
 
-function note(missing, gone, scale, wide) {
+const counts = (number, many) => `${number} run${number === 1 ? "" : "s"} ${many[number === 1 ? 0 : 1]}`;
+
+function note(missing, bad, gone, scale, wide) {
   const parts = gone.map((name) => `No run here has a column ${name}.`);
-  if (missing) parts.push(`${missing} run${missing === 1 ? " has" : "s have"} no value in one of the columns, and ${missing === 1 ? "is" : "are"} left out.`);
+  if (missing) parts.push(`${counts(missing, ["has no value in one of the columns, and is", "have no value in one of the columns, and are"])} left out.`);
+  if (bad) parts.push(`${counts(bad, ["is", "are"])} NaN or infinite in one of the columns, where no point can be.`);
   if (scale) parts.push(`A point is ${scale}`);
   if (wide.length) parts.push(`Logarithmic: ${wide.join(" and ")}, because the values span more than a factor of ten.`);
   element("scatter-note").textContent = parts.join(" ");
@@ -89,7 +94,7 @@ function axis(rows, at, kind) {
 }
 
 function coloured(rows, by, kind) {
-  const value = ({ values: [, , v] }) => (kind === "moment" && v !== null ? Date.parse(v) : v);
+  const value = (row) => nameAt(row, "/values/2") ?? (kind === "moment" && row.values[2] !== null ? Date.parse(row.values[2]) : row.values[2]);
   const found = palette(rows.map(value), { by, kind });
   return { ...found, of: (row) => found.of(value(row)) };
 }

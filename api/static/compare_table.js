@@ -1,6 +1,7 @@
 // The table of a comparison: what differs, the mean over seeds, and the paired difference from the reference.
 import { at } from "./app.js";
 import { colour, readable } from "./charts.js";
+import { counted } from "./not_finite.js";
 import { mean } from "./runs_values.js";
 
 function make(tag, content = "", kind = "") {
@@ -34,7 +35,8 @@ function difference(found) {
   const written = digitsOf(found);
   const sign = found.mean > 0 ? "+" : "";
   const interval = found.low === null ? "–" : `${written(found.low)} to ${written(found.high)}`;
-  return [`${sign}${written(found.mean)} (n = ${found.n})`, interval, shownP(found.p_adjusted)];
+  const left = counted(Object.values(found.excluded));
+  return [`${sign}${written(found.mean)} (${[`n = ${found.n}`, left].filter(Boolean).join(", ")})`, interval, shownP(found.p_adjusted)];
 }
 
 /** Fill *table* from the comparison; *hues[i]* is the {hue, ink} of group i, *choose(job)* makes a reference. */
@@ -65,7 +67,7 @@ function line(found, group, i, fields, hue, choose) {
   const repeated = group.repeated ? [`${group.repeated} repeated: the newest of a seed counts`] : [];
   row.append(
     pick, runs(found, i, hue), ...fields.first.map(value),
-    make("td", group.mean ? mean(group.mean) : "–", "number"),
+    make("td", group.mean ? mean(group.mean) : counted(Object.values(group.excluded)) || "–", "number"),
     make("td", by, "number"), make("td", interval, "number"), make("td", p, "number"),
     make("td", [group.why, ...states, ...repeated].filter(Boolean).join("; "), "quiet small"), ...fields.last.map(value),
   );

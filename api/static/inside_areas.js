@@ -1,5 +1,6 @@
 // Charts inside a network: stacked areas of one layer, bands, and curves, all by uPlot.
 import { aligned, colour, cssColour, marks, readable, WHOLE } from "./charts.js";
+import { drawable } from "./not_finite.js";
 
 const HEIGHT = 220;
 
@@ -76,7 +77,7 @@ const plain = (label, values, i, more = {}) => ({
 /** Terms that add up, one above the other: [{title, values}] at *times*, in epochs. */
 export function stacked(parent, title, times, terms) {
   const sums = [];
-  terms.forEach(({ values }, k) => sums.push(values.map((value, i) => (value ?? 0) + (k ? sums[k - 1][i] : 0))));
+  terms.forEach(({ values }, k) => sums.push(values.map((value, i) => (Number.isFinite(value) ? value : 0) + (k ? sums[k - 1][i] : 0))));
   const series = terms.map(({ title: label, values }, k) => ({
     label, stroke: colour(k), fill: colour(k), width: 1, points: { show: false },
     value: (u, _, __, i) => readable(i === null || i === undefined ? null : values[i]),
@@ -93,7 +94,7 @@ export function band(parent, title, times, low, high) {
     series: [{ label: "epoch" }, plain("smallest", low, 0), plain("largest", high, 0)],
     bands: [{ series: [2, 1], fill: `${colour(0)}55` }],
   };
-  return new Drawn(parent, title, { label: "epoch", plot }, [times, low, high]);
+  return new Drawn(parent, title, { label: "epoch", plot }, [times, drawable(low), drawable(high)]);
 }
 
 /** Lines over a common axis: [{label, x, y}], with points where *dots*. */

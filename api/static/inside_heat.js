@@ -1,6 +1,7 @@
 // A heat map of layers by epochs on a canvas, with the layers' values at the present moment beside it.
 import { colour, cssColour, readable } from "./charts.js";
 import { epochs, reading } from "./inside_runs.js";
+import { counted } from "./not_finite.js";
 
 const FOOT = 40;
 const FONT = "11px system-ui, sans-serif";
@@ -26,7 +27,8 @@ export class HeatMap {
     Object.assign(this, view);
     const rows = this.matrix.sites.length;
     this.rowHeight = Math.round(Math.min(22, Math.max(9, 440 / rows)));
-    this.canvas.setAttribute("aria-label", `${this.title}: ${rows} layers over ${this.matrix.times.length} readings. Arrow keys move through layers and time.`);
+    const bad = counted(Object.values(this.matrix.not_finite));
+    this.canvas.setAttribute("aria-label", `${this.title}: ${rows} layers over ${this.matrix.times.length} readings${bad ? `, of which ${bad} (a bar in the cell)` : ""}. Arrow keys move through layers and time.`);
     this.draw();
     this.tell();
   }
@@ -63,10 +65,17 @@ export class HeatMap {
       const [left, right] = [this.x(k ? times[k - 1] : 0), this.x(times[k])];
       pen.fillStyle = found ?? cssColour("--raised");
       pen.fillRect(left, r * this.rowHeight, Math.max(right - left, 0.5) + 0.4, this.rowHeight - 1);
+      if (value !== null && !Number.isFinite(value)) this.mark(pen, left, right, r);
     }));
     const now = this.x(times[reading(times, this.now)]);
     pen.fillStyle = cssColour("--ink");
     pen.fillRect(now - 1, 0, 2, bottom);
+  }
+
+  /** A bar in the middle of a cell says that its number is NaN or infinite; no colour could. */
+  mark(pen, left, right, r) {
+    pen.fillStyle = cssColour("--ink");
+    pen.fillRect(left, (r + 0.5) * this.rowHeight - 1.5, Math.max(right - left, 0.5), 2);
   }
 
   names(pen) {
@@ -102,7 +111,7 @@ export class HeatMap {
     this.matrix.sites.forEach((site, r) => {
       let from = 0;
       this.terms.forEach(({ matrix }, i) => {
-        const value = valueAt(matrix, site, this.now) || 0;
+        const value = finite(valueAt(matrix, site, this.now));
         const width = (value / most) * this.profile;
         pen.fillStyle = colour(i);
         pen.fillRect(left + from, r * this.rowHeight, width, this.rowHeight - 1);
@@ -114,7 +123,7 @@ export class HeatMap {
   /** The largest sum of the terms, over all layers and readings, so that bars of all moments compare. */
   most() {
     const [first] = this.terms;
-    const sums = first.matrix.values.flatMap((row, r) => row.map((_, k) => this.terms.reduce((sum, { matrix }) => sum + (matrix.values[r]?.[k] || 0), 0)));
+    const sums = first.matrix.values.flatMap((row, r) => row.map((_, k) => this.terms.reduce((sum, { matrix }) => sum + finite(matrix.values[r]?.[k]), 0)));
     return Math.max(this.ceiling || 0, sums.reduce((a, b) => Math.max(a, b), 0)) || 1;
   }
 
@@ -180,6 +189,8 @@ export class HeatMap {
     this.say(`${sites[row] || "network"}, epoch ${epochs(times[column] ?? 0)}: ${readable(values[row]?.[column])}`);
   }
 }
+
+const finite = (value) => (Number.isFinite(value) ? value : 0);
 
 export function valueAt(matrix, site, time) {
   const row = matrix.values[matrix.sites.indexOf(site)];

@@ -1,5 +1,6 @@
 // What was measured inside the runs of the page: matrices by measure, and the time of readings in epochs.
 import { ask } from "./app.js";
+import { whole } from "./not_finite.js";
 
 export class Run {
   constructor(element) {
@@ -15,12 +16,12 @@ export class Run {
   async load() {
     const found = await ask(this.url);
     const each = found.steps_per_epoch || 1;
-    this.findings = found.findings;
+    this.findings = found.findings.map((one) => ({ ...one, record: whole(one.record) }));
     this.step = found.step;
     this.each = each;
     this.matrices = new Map(found.matrices.map((matrix) => {
       const times = matrix.steps.map((step) => step / each);
-      return [`${matrix.diagnostic} ${matrix.measure}`, { ...matrix, times }];
+      return [`${matrix.diagnostic} ${matrix.measure}`, { ...whole(matrix), times }];
     }));
     this.order();
   }

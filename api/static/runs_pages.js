@@ -1,5 +1,6 @@
 // The rows of the table of runs, fetched in pages by cursor as they come into sight.
 import { ask, tryOut } from "./app.js";
+import { whole } from "./not_finite.js";
 import { order, plain } from "./runs_values.js";
 
 const PAGE = 200;
@@ -63,7 +64,7 @@ export class Pages {
   keep(page, found) {
     if (found.total !== null) this.total = found.total;
     this.columns = found.columns;
-    found.rows.forEach((row, i) => this.rows.set(page * PAGE + i, { ...row, jobs: [row.id] }));
+    found.rows.forEach((row, i) => this.rows.set(page * PAGE + i, { ...whole(row), jobs: [row.id] }));
     if (found.next_cursor) this.cursors.set(page + 1, found.next_cursor);
   }
 

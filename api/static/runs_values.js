@@ -1,5 +1,6 @@
 // The values of the table of runs as text: numbers, moments, durations, means over seeds.
 import { readable } from "./charts.js";
+import { counted } from "./not_finite.js";
 import { moment } from "./times.js";
 
 /** Write seconds as people say them: 42.5 s, 3 min 20 s, 2 h 5 min. */
@@ -11,10 +12,11 @@ export function duration(seconds) {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** Write a mean over seeds with half the width of its interval, and how many seeds it has; the server knows the digits. */
+/** Write a mean over seeds with half the width of its interval, how many seeds it has, and what it leaves out; the server knows the digits. */
 export function mean(found) {
   const half = found.half_text ? ` ± ${found.half_text}` : "";
-  return `${found.mean_text}${half} (n = ${found.n})`;
+  const left = counted(Object.values(found.excluded));
+  return `${found.mean_text}${half} (${[`n = ${found.n}`, left].filter(Boolean).join(", ")})`;
 }
 
 export function text(value, kind, name) {

@@ -92,6 +92,7 @@ export function drawCurves(box, curves, metric, description) {
 /** Write the mean at the pointer, and the smallest and largest value behind it. */
 function between(data, column, at) {
   const [value, low, high] = [data[column][at], data[column + 1][at], data[column + 2][at]];
-  if (value === null || value === undefined) return "–";
+  if (value === undefined) return "–";
+  if (value === null) return "a seed is NaN or infinite";
   return low === high ? readable(value) : `${readable(value)} (${readable(low)} to ${readable(high)})`;
 }

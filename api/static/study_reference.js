@@ -37,7 +37,7 @@ const key = (labels) => JSON.stringify(Object.entries(labels).sort(([a], [b]) =>
 
 /** Write a difference: `+0.012, p = 0.031 *`; the star says that it is significant. */
 export function said(found, text) {
-  if (!found) return "no seed in common";
+  if (!found) return "no finite seed in common";
   const p = found.p_adjusted;
   const test = p === null ? (found.n < 2 ? "one seed, no test" : "no spread, no test") : p < 0.001 ? "p < 0.001" : `p\u00a0=\u00a0${p.toFixed(3)}`;
   return `${found.mean > 0 ? "+" : ""}${text(found.mean)}, ${test}${isSignificant(found) ? " *" : ""}`;

@@ -1,6 +1,7 @@
 // The search of a study: its history, the best trial, which parameters matter, and all trials at once.
 import { ask, at, computed, follow, throttled } from "./app.js";
 import { colour, cssColour, marks, readable } from "./charts.js";
+import { counted, nameAt } from "./not_finite.js";
 import { drawParallel } from "./parallel.js";
 import { make } from "./study_table.js";
 
@@ -19,6 +20,8 @@ function draw() {
   importance();
   history();
   const known = found.trials.filter((trial) => trial.value !== null);
+  const bad = counted(found.trials.map((trial) => nameAt(trial, "/value")).filter(Boolean));
+  if (bad) element("best-trial").append(`The metric of these trials is not finite, and they are in no picture: ${bad}.`);
   element("trials-box").hidden = !known.length;
   if (!known.length) return;
   const axes = [...found.paths.map((name) => ({ name, logarithmic: found.logarithmic.includes(name) })), { name: found.metric }];

@@ -91,6 +91,5 @@ class SampleRecord(BaseModel):
     dy: List[Number] = []
     dx: List[Number] = []
     evaluated: List[Number] = Field([], description="y of the same values in evaluation mode")
-    not_finite: Places = Field({}, description=DESCRIPTION)
     doc: str = Field("", description="the layer's own description, with its formula")
     reason: str = Field("", description="the reason if there are no values")
