@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from accelerators.lockstep import Lockstep
 from accelerators.pack_gain import measured_gain
 from normlab.errors import InvalidSpec, PackFellApart
 from normlab.specs.jobs import JobSpec
+from normlab.specs.packs import order_of_rows
 from normlab.training.accelerator import StepResult
 from normlab.training.packs.session import PackSession
 
@@ -96,12 +97,12 @@ class JointSession:
 
     def _enter(self, calls: Mapping[int, Enter]) -> Mapping[int, Any]:
         self._entered = dict(calls)
-        self._inside = sorted(calls)
+        self._inside = self._rows(calls)
         self._session = self._made()
         return dict.fromkeys(calls)
 
     def _settle(self, calls: Mapping[int, Settle]) -> Mapping[int, Any]:
-        inside = [self._entered[member] for member in sorted(calls)]
+        inside = [self._entered[member] for member in self._inside]
         first = calls[min(calls)]
         nets, specs = [each.model for each in inside], [each.spec for each in inside]
         self.gain = measured_gain(self.device, nets, specs, first.x, first.y)
@@ -112,19 +113,26 @@ class JointSession:
             )
         return dict.fromkeys(calls)
 
+    def _rows(self, members: Iterable[int]) -> List[int]:
+        """Return the members in the order of the session."""
+        listed = sorted(members)
+        order = order_of_rows([self._entered[member].spec for member in listed])
+        return [listed[place] for place in order]
+
     def _made(self) -> PackSession:
         inside = [self._entered[member] for member in self._inside]
         return self.device.session([each.model for each in inside], [each.spec for each in inside])
 
-    def _keep(self, members: Sequence[int]) -> None:
+    def _keep(self, members: Iterable[int]) -> None:
         """Continue with fewer members."""
-        if list(members) == self._inside:
+        members = self._rows(members)
+        if members == self._inside:
             return
         before = {member: self.session.state_of(self.row_of(member)) for member in members}
         for member in members:
             self.write_to_model(member)
         self.close()
-        self._inside = list(members)
+        self._inside = members
         self._session = self._made()
         for row, member in enumerate(members):
             self._session.load_state_of(row, before[member])
@@ -150,20 +158,19 @@ class JointSession:
         result = self.session.train(x, y)
         rows = zip(result.losses.unbind(), result.correct.unbind())
         found = [StepResult(loss, correct, result.predictions) for loss, correct in rows]
-        return dict(zip(sorted(calls), found))
+        return dict(zip(self._inside, found))
 
     def _evaluate(self, calls: Mapping[int, Evaluate]) -> Mapping[int, StepResult]:
         each = self._prepared(calls)
         x, y = each[0].x, each[0].y
         if not all(_same(x, call.x) for call in each):
             raise PackFellApart("members of a pack have different test sets")
-        return dict(zip(sorted(calls), self.session.evaluate(x, y)))
+        return dict(zip(self._inside, self.session.evaluate(x, y)))
 
     def _prepared(self, calls: Mapping[int, Any]) -> List[Any]:
-        """Continue with the members that called, at their step; list their calls."""
-        members = sorted(calls)
-        self._keep(members)
-        each = [calls[member] for member in members]
+        """Continue with the members that called, at their step; list their calls by row."""
+        self._keep(calls)
+        each = [calls[member] for member in self._inside]
         if len({call.progress for call in each}) > 1:
             raise PackFellApart(
                 "members of a pack have done different numbers of updates: resume them from "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Optional, Union
+from typing import Literal, Optional, Sequence, Union
 
 from normlab.errors import FieldProblem
 from normlab.specs.costs import cost, lean_call_s, least_memory_bytes, parallel_share
@@ -13,28 +13,37 @@ MOST = 64
 PackSize = Union[Literal["auto", "off"], int]
 _MOST_BY_ITSELF = 16
 _SHARED = 0.35  # of the calls, with normalizers that the members pass in turns
-_DOUBLING = 1.1  # the gain that more members must bring
+# What a pack costs more for each further layer that shares a place, and where there are several.
+_LAYER_CALLS, _LAYER_SAMPLES = 0.35, 1.35
+_DOUBLING = 1.1  # the gain that more members, or those of other layers, must bring
 WORTH = 1.25
 _MEMORY_BYTES = 2**28  # kept for backward; above it, caches and not calls are the limit
 
 
-def expected_gain(spec: JobSpec, members: int) -> Optional[float]:
+def expected_gain(spec: JobSpec, members: int, layers: int = 1) -> Optional[float]:
     """
     Return how many times as fast *members* such runs are as one pack; None if it is unknown.
 
     The calls of operators are made once for all, and samples and weights cost what they cost; calls
     of a job alone are cheaper where its convolutions are lean. Held against updates of `preresnet8`
     on one core (`make bench-packs`), it is within a quarter, and below where members learn alike.
+
+    Args:
+        layers: how many share each place of a normalizer, because their numbers differ.
     """
     found = cost(spec)
     if found is None:
         return None
     shared = _SHARED if spec.normalizer.packed_by_member else 1.0
-    own_call_s = (1 - shared) * found.call_s + spec.batch_size * found.sample_s
-    own_s = own_call_s * spec.gradient_accumulation + found.update_s
-    calls_s = shared * found.call_s * spec.gradient_accumulation
-    alone_s = calls_s + own_s - lean_call_s(spec) * spec.gradient_accumulation
-    return MODELS[spec.model.name].pack_gain * members * alone_s / (calls_s + members * own_s)
+    own_call_s = (1 - shared) * found.call_s
+    samples_s = spec.batch_size * found.sample_s
+    # the calls of a pack, and what each member adds to them
+    calls_s = shared * found.call_s * (1 + _LAYER_CALLS * (layers - 1))
+    member_s = own_call_s + samples_s * (1.0 if layers == 1 else _LAYER_SAMPLES)
+    parts = spec.gradient_accumulation
+    alone_s = (found.call_s + samples_s - lean_call_s(spec)) * parts + found.update_s
+    pack_s = (calls_s + members * member_s) * parts + members * found.update_s
+    return MODELS[spec.model.name].pack_gain * members * alone_s / pack_s
 
 
 def members_of(spec: JobSpec, asked: PackSize, memory_bytes: Optional[int] = None) -> int:
@@ -56,15 +65,41 @@ def room_for(spec: JobSpec, memory_bytes: Optional[int]) -> int:
     return MOST if memory_bytes is None or least == 0 else max(1, memory_bytes // least)
 
 
-def members_now(spec: JobSpec, most: int, waiting: int, slots: int) -> int:
-    """Return the size of the next pack of *waiting* such runs, so that *slots* end all soonest."""
+def members_now(spec: JobSpec, most: int, layers: Sequence[str], slots: int) -> int:
+    """
+    Return the size of the next pack of such runs, so that *slots* end all of them soonest.
+
+    Args:
+        layers: of the waiting runs (`packs.layer_of`), in the order in which they join.
+    """
+    waiting = len(layers)
 
     def rounds(members: int) -> float:
         packs = -(-waiting // members)
-        gain = None if members == 1 else expected_gain(spec, members)
-        return -(-packs // slots) * members / (gain or 1.0)
+        return -(-packs // slots) * members / _gain(spec, layers[:members])
 
     return min(range(1, min(most, waiting) + 1), key=rounds)
+
+
+def mixing_gains(spec: JobSpec, most: int, layers: Sequence[str]) -> bool:
+    """Return whether such runs end sooner if those of unlike *layers* train in one pack too."""
+    apart = [[layer] * layers.count(layer) for layer in dict.fromkeys(layers)]
+    mixed = [layer for of_one in apart for layer in of_one]
+    return _time(spec, most, mixed) < sum(_time(spec, most, of_one) for of_one in apart)
+
+
+def _time(spec: JobSpec, most: int, layers: Sequence[str]) -> float:
+    """Return the time of packs of *most* members, in times of a run alone."""
+    packs = [layers[i : i + most] for i in range(0, len(layers), most)]
+    return sum(len(pack) / _gain(spec, pack) for pack in packs)
+
+
+def _gain(spec: JobSpec, layers: Sequence[str]) -> float:
+    if len(layers) == 1:
+        return 1.0
+    kinds = len(set(layers))
+    gain = expected_gain(spec, len(layers), kinds) or 1.0
+    return gain if kinds == 1 else gain / _DOUBLING
 
 
 def _most_by_itself(spec: JobSpec) -> int:

@@ -61,21 +61,31 @@ def group_of(spec: JobSpec, *, by_itself: bool, kind: Optional[str] = None) -> O
     Return the common part of jobs that can be members of one pack; None if *spec* cannot be one.
 
     Args:
-        by_itself: nobody asks for a number of members, so those with other numbers of the
-            normalizer, if their layers run one member after the other, are left apart.
+        by_itself: nobody asks for a number of members, so those with other limits of time are left
+            apart.
         kind: the kind of device, if it is chosen; None for any that it may get.
     """
     if obstacle([spec], kind) is not None:
         return None
     common = {**_common(spec), **_common_in_optimizer(spec)}
     if by_itself:
-        common["normalizer"] = _in_one_layer(spec)
         common["time_limit_s"] = spec.time_limit_s
-    return json.dumps(common, sort_keys=True, default=str)
+    return _text(common)
+
+
+def layer_of(spec: JobSpec) -> str:
+    """Return what is equal in members of a pack whose normalizers are one layer."""
+    return _text(_in_one_layer(spec))
+
+
+def order_of_rows(specs: Sequence[JobSpec]) -> List[int]:
+    """Return the numbers of the members, those whose normalizers are one layer side by side."""
+    layers = [layer_of(spec) for spec in specs]
+    return sorted(range(len(specs)), key=lambda member: layers.index(layers[member]))
 
 
 def fields_apart(spec: JobSpec, other: JobSpec) -> List[str]:
-    """Name the fields that keep two jobs out of one pack, if no number of members is asked for."""
+    """Name the fields that keep two jobs out of one pack in which one layer serves all members."""
     first, second = (
         {
             **_common(job),
@@ -179,6 +189,10 @@ def _in_one_layer(spec: JobSpec) -> Dict[str, Any]:
 def _common_in_optimizer(spec: JobSpec) -> Dict[str, Any]:
     options = _plain(spec.optimizer).items()
     return {f"optimizer.{n}": own for n, own in options if n not in _NUMBERS_OF_OPTIMIZERS}
+
+
+def _text(values: Dict[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True, default=str)
 
 
 def _plain(value: Any) -> Any:

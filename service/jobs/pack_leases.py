@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +20,7 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.measured_packs import evenly, members_by_measure
 from normlab.specs.measures import is_timing
 from normlab.specs.pack_sizes import MOST, PackSize, members_now, members_of
-from normlab.specs.packs import group_of, obstacle
+from normlab.specs.packs import group_of, layer_of, obstacle
 from service.jobs import leases
 from service.jobs.companies import RETURNS
 from service.jobs.leases import Lease
@@ -160,17 +159,28 @@ def _fitting(connection: Connection, head: Lease, asked: Any, members: int) -> l
     group = group_of(spec, by_itself=by_itself, kind=head.device)
     rows = connection.execute(_MATES, values).all()
     same = [r for r in rows if r.step == asked.step]
-    found = [r.id for r in same if _group(r.spec, by_itself, head.device) == group]
+    specs = {r.id: _read(r.spec) for r in same}
+    layers = {
+        job: layer_of(mate)
+        for job, mate in specs.items()
+        if mate is not None and group_of(mate, by_itself=by_itself, kind=head.device) == group
+    }
+    own, modelled = layer_of(spec), has_model_of_gains(head.device)
+    if by_itself and not modelled:  # the measured gain is that of these
+        layers = {job: layer for job, layer in layers.items() if layer == own}
+    kinds = list(dict.fromkeys((own, *layers.values())))
+    found = sorted(layers, key=lambda job: kinds.index(layers[job]))
     if by_itself:
         # slots that other jobs keep busy do not wait for these
         free = max(1, asked.slots - asked.busy - max(0, asked.queued - len(found)))
-        of_slot = partial(members_now, spec) if has_model_of_gains(head.device) else evenly
-        members = of_slot(members, 1 + len(found), free)
+        joining = [own, *(layers[job] for job in found)]
+        even = evenly(members, len(joining), free)
+        members = members_now(spec, members, joining, free) if modelled else even
     return found[: members - 1]
 
 
-def _group(stored: Any, by_itself: bool, device: str) -> str | None:
+def _read(stored: Any) -> JobSpec | None:
     try:
-        return group_of(JobSpec.from_store(stored), by_itself=by_itself, kind=device)
+        return JobSpec.from_store(stored)
     except ValueError:  # its own claim says why it cannot be read
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from normlab.errors import FieldProblem
 from normlab.records.studies import PackObstacle
@@ -15,7 +15,10 @@ from normlab.specs.packs import fields_apart, obstacle
 _MOST = 5  # obstacles; a study has as many as it has axes
 _OTHERS = 100  # groups that one is compared with
 _SHARED = "members of a pack need the same value"
-_NUMBER = f"{_SHARED}, unless `pack` is a number; then their normalizers run one after the other"
+_NUMBER = (
+    f"{_SHARED} here, because a layer for each value would gain too little; unless `pack` is a "
+    "number"
+)
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,21 @@ class PackGroup:
     """Jobs that can be members of the same packs, and the kind of device that was chosen."""
 
     device: str
-    jobs: list[JobSpec]
+    jobs: list[JobSpec] = field(default_factory=list)
+    layers: list[str] = field(default_factory=list)
+    """For each job, what is equal in members whose normalizers are one layer."""
+
+    def add(self, job: JobSpec, layer: str) -> None:
+        """Add a job."""
+        self.jobs.append(job)
+        self.layers.append(layer)
+
+    def by_layer(self) -> list[PackGroup]:
+        """Return the jobs as groups of equal layers."""
+        found: dict[str, PackGroup] = {}
+        for job, layer in zip(self.jobs, self.layers, strict=True):
+            found.setdefault(layer, PackGroup(self.device)).add(job, layer)
+        return list(found.values())
 
 
 def obstacles(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from normlab.errors import FieldProblem, InvalidSpec
@@ -12,8 +11,8 @@ from normlab.specs.cells import Cell, lay_out
 from normlab.specs.jobs import JobSpec
 from normlab.specs.measured_packs import Gains, members_by_measure
 from normlab.specs.measures import is_timing
-from normlab.specs.pack_sizes import PackSize, expected_gain, members_of
-from normlab.specs.packs import group_of, is_own, obstacle
+from normlab.specs.pack_sizes import PackSize, expected_gain, members_of, mixing_gains
+from normlab.specs.packs import group_of, is_own, layer_of, obstacle
 from normlab.specs.studies import StudySpec
 from service.jobs.pack_measures import has_model_of_gains
 from service.store import patience
@@ -35,6 +34,8 @@ def planned_packs(
     packs = packed = 0
     alone_s = together_s = 0.0
     groups, others = _groups(cells, by_itself=study.pack == "auto", place=place)
+    if study.pack == "auto":
+        groups = [part for group in groups for part in _by_itself(group)]
     worth = [_worth(study.pack, group, measured) for group in groups]
     for group, (most, gain_of) in zip(groups, worth, strict=True):
         size = min(len(group.jobs), most)
@@ -64,9 +65,22 @@ def _worth(
     """Return the most members of a pack of *group*, and the gain of such a number."""
     spec = group.jobs[0]
     if has_model_of_gains(group.device):
-        return members_of(spec, asked), partial(expected_gain, spec)
+        layers = sorted(group.layers)
+        return members_of(spec, asked), lambda size: expected_gain(
+            spec, size, len(set(layers[:size]))
+        )
     gains = measured(spec, group.device)
     return members_by_measure(spec, asked, None, gains), gains.get
+
+
+def _by_itself(group: PackGroup) -> list[PackGroup]:
+    """Return the jobs that train in one pack if nobody asks for a number of members."""
+    first = group.jobs[0]
+    if has_model_of_gains(group.device) and mixing_gains(
+        first, members_of(first, "auto"), group.layers
+    ):
+        return [group]
+    return group.by_layer()
 
 
 def refuse_unpackable(study: StudySpec) -> None:
@@ -98,7 +112,7 @@ def _groups(
     Args:
         place: chooses the devices; None: any device that takes packs will do.
     """
-    known: dict[str, tuple[str | None, str | None]] = {}
+    known: dict[str, tuple[str | None, str | None, str]] = {}
     found: dict[tuple[str, str | None], PackGroup] = {}
     others: list[tuple[JobSpec, str | None]] = []
     for cell in cells:
@@ -111,10 +125,11 @@ def _groups(
         values = json.dumps(shared, sort_keys=True)
         if values not in known:
             device = None if place is None else place(cell.spec)[0]
-            known[values] = group_of(cell.spec, by_itself=by_itself, kind=device), device
-        group, device = known[values]
+            group = group_of(cell.spec, by_itself=by_itself, kind=device)
+            known[values] = group, device, layer_of(cell.spec)
+        group, device, layer = known[values]
         if group is None:
             others.append((cell.spec, device))
         else:
-            found.setdefault((group, device), PackGroup(device or "", [])).jobs.append(cell.spec)
+            found.setdefault((group, device), PackGroup(device or "")).add(cell.spec, layer)
     return list(found.values()), others

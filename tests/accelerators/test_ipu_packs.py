@@ -111,6 +111,16 @@ def test_members_of_an_emulated_pack_have_their_own_numbers(
         assert_same(run, train(specs[i], tmp_path / f"alone {i}")[0])
 
 
+def test_members_of_equal_options_share_a_layer_of_an_emulated_pack(
+    in_float64: None, tmp_path: Path
+) -> None:
+    rates = [{"lr": 0.02}, {"lr": 0.03}, {"lr": 0.05}]
+    given = [{"kind": "group", "groups": groups} for groups in (4, 2, 4)]
+    specs = [jobs(rates, normalizer=normalizer)[i] for i, normalizer in enumerate(given)]
+    for i, run in enumerate(on_emulation(specs, tmp_path)):
+        assert_same(run, train(specs[i], tmp_path / f"alone {i}")[0])
+
+
 def test_members_with_momenta_of_their_own_are_one_emulated_pack(
     in_float64: None, tmp_path: Path
 ) -> None:

@@ -8,10 +8,11 @@ from typing import Any, Dict, List
 import pytest
 import torch
 
+from normlab.errors import JobCancelled
 from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS
-from normlab.specs.packs import obstacle
-from tests.accelerators.test_packs import Run, run_pack
+from normlab.specs.packs import obstacle, order_of_rows
+from tests.accelerators.test_packs import Run, after, no_stop, run_pack
 from tests.accelerators.test_whole_packs import assert_same, in_float64 as in_float64
 from tests.normlab.training.recording import small_job, train
 from tests.normlab.training.test_tasks import EXAMPLES
@@ -61,6 +62,24 @@ def test_steps_share_their_scales_where_members_differ_in_a_number(tmp_path: Pat
     ]
     for i, run in enumerate(run_pack(specs, tmp_path)):
         assert_same(run, train(specs[i], tmp_path / f"alone {i}")[0])
+
+
+def test_members_that_take_turns_in_their_options_each_get_their_own_results(
+    tmp_path: Path,
+) -> None:
+    sizes = [None, 2, None, 2]  # side by side in the pack are the first and the third
+    specs = [
+        jobs(normalizer={"kind": "batch", "virtual_batch_size": size}, batch_size=4)[i % 2]
+        for i, size in enumerate(sizes)
+    ]
+    specs = [spec.model_copy(update={"seed": seed}) for seed, spec in enumerate(specs)]
+    assert order_of_rows(specs) == [0, 2, 1, 3]
+    for i, run in enumerate(run_pack(specs, tmp_path)):
+        assert_same(run, train(specs[i], tmp_path / f"alone {i}")[0])
+    stops = [no_stop, after(1, JobCancelled("enough")), no_stop, no_stop]
+    for i, run in enumerate(run_pack(specs, tmp_path / "fewer", stops)):
+        if i != 1:
+            assert_same(run, train(specs[i], tmp_path / f"alone {i}")[0])
 
 
 def test_a_member_that_learns_a_style_follows_its_job_alone(tmp_path: Path) -> None:

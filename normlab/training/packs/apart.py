@@ -15,6 +15,7 @@ class _Joint(NamedTuple):
     layer: nn.Module
     name: str  # of the parameter in it
     number: int  # in the parameters that each member has of its own
+    members: slice  # that it joins
 
 
 class JoiningModule(nn.Module):
@@ -34,7 +35,11 @@ class JoiningModule(nn.Module):
         joint = [block for block in blocks if len(block.tensors) < members]
         owned = [[nn.Parameter(x.clone()) for x in block.of_members()] for block in joint]
         self.own = nn.ModuleList(nn.ParameterList(list(own)) for own in zip(*owned))
-        self._joint = [_Joint(*places[id(block.tensors[0])], i) for i, block in enumerate(joint)]
+        self._joint = [
+            _Joint(*places[id(tensor)], i, members)
+            for i, block in enumerate(joint)
+            for tensor, members in block.spans()
+        ]
         self.owners = {block.name: i for i, block in enumerate(joint)}
         self._forget()
 
@@ -44,8 +49,9 @@ class JoiningModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, S * C, ...) to (N, S * K, ...)."""
-        for layer, name, number in self._joint:
-            layer._parameters[name] = join(self.of_members(number))  # type: ignore[assignment]
+        for layer, name, number, members in self._joint:
+            joined = join(self.of_members(number)[members])
+            layer._parameters[name] = joined  # type: ignore[assignment]
         try:
             y: Tensor = self.wide(x)
         finally:
@@ -54,7 +60,7 @@ class JoiningModule(nn.Module):
 
     def _forget(self) -> None:
         # what belongs to a graph can neither be copied nor be a parameter
-        for layer, name, _ in self._joint:
+        for layer, name, *_ in self._joint:
             layer._parameters[name] = None
 
 

@@ -85,7 +85,7 @@ class JointOptimizer:
         """Return the state of one member's optimizer, as torch's own would have it."""
         own = make_optimizer(self._nets[member], self._specs[member])
         for name, parameter in self._nets[member].named_parameters():
-            tensor, number = self._place(name, member)
+            tensor, number = self._blocks[name].place(member)
             state = self._optimizer.state.get(tensor, {})
             if state:
                 own.state[parameter] = {
@@ -103,7 +103,7 @@ class JointOptimizer:
         own = make_optimizer(self._nets[member], self._specs[member])
         own.load_state_dict(state)
         for name, parameter in self._nets[member].named_parameters():
-            tensor, number = self._place(name, member)
+            tensor, number = self._blocks[name].place(member)
             there = self._optimizer.state[tensor]
             found = own.state.get(parameter, {})
             for key in there.keys() - found.keys() - {_NUMBER}:
@@ -116,15 +116,10 @@ class JointOptimizer:
                     there[key] = torch.zeros_like(value if key == _NUMBER else tensor)
                 _part(key, there[key], self._blocks[name], number).copy_(value)
 
-    def _place(self, name: str, member: int) -> Tuple[Tensor, int]:
-        """Return the tensor that has a member's parameter, and the member's number in it."""
-        tensors = self._blocks[name].tensors
-        return (tensors[member], 0) if len(tensors) > 1 else (tensors[0], member)
-
 
 def _part(key: str, value: Tensor, block: MemberTensors, number: int) -> Tensor:
     """Return a member's part of a state: its rows, or what is one for all."""
-    return value if key == _NUMBER else value.view(-1, *block.shape)[number]
+    return value if key == _NUMBER else block.rows(value)[number]
 
 
 def _hints(net: nn.Module, spec: JobSpec) -> Mapping[str, Tuple[float, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
@@ -12,7 +13,7 @@ from normlab.training.packs.per_member import PerMember, apart, together
 
 
 class MemberTensors(NamedTuple):
-    """A tensor that each member has: in one tensor of the pack, or in one for each member."""
+    """A tensor that each member has: in one tensor of the pack, or in several for some each."""
 
     name: str  # in a member's network
     tensors: Sequence[Tensor]
@@ -20,9 +21,20 @@ class MemberTensors(NamedTuple):
 
     def of_members(self) -> List[Tensor]:
         """Return views of the members' tensors, without a graph."""
-        if len(self.tensors) > 1:
-            return [tensor.detach() for tensor in self.tensors]
-        return list(self.tensors[0].detach().view(-1, *self.shape).unbind())
+        return [row for tensor in self.tensors for row in self.rows(tensor.detach())]
+
+    def rows(self, tensor: Tensor) -> Tensor:
+        """View one of the tensors, or something of its shape, member by member: (M, ...)."""
+        return tensor.view(-1, *self.shape)
+
+    def spans(self) -> List[Tuple[Tensor, slice]]:
+        """Return the tensors, and the members that each has."""
+        ends = [0, *accumulate(len(self.rows(tensor)) for tensor in self.tensors)]
+        return [(tensor, slice(*span)) for tensor, span in zip(self.tensors, zip(ends, ends[1:]))]
+
+    def place(self, member: int) -> Tuple[Tensor, int]:
+        """Return the tensor that has a member's, and the member's row in it."""
+        return next((x, member - span.start) for x, span in self.spans() if member < span.stop)
 
 
 class PackedNetwork:
@@ -80,14 +92,11 @@ def _shapes(net: nn.Module) -> Dict[str, torch.Size]:
 
 
 def _tensors(module: nn.Module, path: str = "") -> Iterator[Tuple[str, List[Tensor]]]:
-    """Name the tensors of the pack as a member does, with one of each member where they differ."""
+    """Name the tensors of the pack as a member does, with those of each layer where they differ."""
     if isinstance(module, PerMember):
-        own = [
-            dict((*m.named_parameters(remove_duplicate=False), *m.named_buffers()))
-            for m in module.layers
-        ]
+        own = [dict(_tensors(layer, path)) for layer in module.layers]
         for name in own[0]:
-            yield f"{path}{name}", [tensors[name] for tensors in own]
+            yield name, [tensor for of_layer in own for tensor in of_layer[name]]
         return
     for name, tensor in (*module._parameters.items(), *module._buffers.items()):
         if tensor is not None:

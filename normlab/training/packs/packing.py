@@ -42,6 +42,10 @@ class _Made(NamedTuple):
     copied: List[Dict[int, Any]]
     """For each member, the memory of `copy.deepcopy`."""
 
+    def of(self, members: slice) -> _Made:
+        """Return what is made for some of the members."""
+        return self._replace(copied=self.copied[members])
+
 
 def pack(nets: Sequence[nn.Module]) -> nn.Module:
     """
@@ -54,6 +58,21 @@ def pack(nets: Sequence[nn.Module]) -> nn.Module:
 
 
 def _widened(path: str, wide: nn.Module, members: Sequence[nn.Module], made: _Made) -> nn.Module:
+    """Widen *wide*, a copy of the first member's; neighbours with other options get a layer too."""
+    spans = _alike(members)
+    if len(spans) == 1:
+        return _one_layer(path, wide, members, made)
+    layers = [_of_some(path, members[span], made.of(span)) for span in spans]
+    return _sharing(members, layers, [span.stop - span.start for span in spans])
+
+
+def _of_some(path: str, members: Sequence[nn.Module], made: _Made) -> nn.Module:
+    if len(members) == 1:
+        return copy.deepcopy(members[0], made.copied[0])
+    return _one_layer(path, copy.deepcopy(members[0]), members, made)
+
+
+def _one_layer(path: str, wide: nn.Module, members: Sequence[nn.Module], made: _Made) -> nn.Module:
     kind = parametrize.type_before_parametrizations(wide)
     rule = _RULES.get(kind, _alone if isinstance(wide, ActivationNorm) else None)
     if rule is None:
@@ -62,11 +81,10 @@ def _widened(path: str, wide: nn.Module, members: Sequence[nn.Module], made: _Ma
             "jobs one by one (pack: off), or use a network of convolutions in sequence such as "
             "'preresnet8' or 'resnet20'"
         )
-    own = NUMBERS_OF_MEMBERS.get(kind, ())
-    if not _alike(members, own) or not rule(wide, len(members)):
+    if not rule(wide, len(members)):
         return _each_its_own(members, made)
     _join_tensors(wide, members, made.joined)
-    _give_numbers(wide, members, own)
+    _give_numbers(wide, members, NUMBERS_OF_MEMBERS.get(kind, ()))
     for name, child in wide.named_children():
         children = [member.get_submodule(name) for member in members]
         below = f"{path}.{name}" if path else name
@@ -77,8 +95,14 @@ def _widened(path: str, wide: nn.Module, members: Sequence[nn.Module], made: _Ma
 
 
 def _each_its_own(members: Sequence[nn.Module], made: _Made) -> nn.Module:
-    dim = -1 if isinstance(members[0], _CHANNELS_LAST) else 1
-    return PerMember([copy.deepcopy(m, memo) for m, memo in zip(members, made.copied)], dim)
+    layers = [copy.deepcopy(m, memo) for m, memo in zip(members, made.copied)]
+    return _sharing(members, layers, [1] * len(layers))
+
+
+def _sharing(
+    members: Sequence[nn.Module], layers: Sequence[nn.Module], sizes: Sequence[int]
+) -> nn.Module:
+    return PerMember(layers, sizes, -1 if isinstance(members[0], _CHANNELS_LAST) else 1)
 
 
 def _join_tensors(
@@ -104,21 +128,23 @@ def _give_numbers(wide: nn.Module, members: Sequence[nn.Module], names: Sequence
             wide.register_buffer(name, like.new_tensor(values), persistent=False)
 
 
-def _alike(members: Sequence[nn.Module], own: Sequence[str]) -> bool:
-    """Return whether the layers differ only in their tensors and in numbers of their *own*."""
-    first, *others = (_options(member, own) for member in members)
-    return all(options == first for options in others)
+def _alike(members: Sequence[nn.Module]) -> List[slice]:
+    """Return the neighbours that differ only in their tensors and in numbers of members."""
+    options = [_options(member) for member in members]
+    starts = [i for i in range(len(members)) if i == 0 or options[i] != options[i - 1]]
+    return [slice(*span) for span in zip(starts, [*starts[1:], len(members)])]
 
 
-def _options(module: nn.Module, own: Sequence[str]) -> List[Dict[str, Any]]:
+def _options(module: nn.Module) -> List[Dict[str, Any]]:
     of_weights = getattr(module, "parametrizations", None)  # belong to their filter
     parts = [module, *(of_weights.modules() if isinstance(of_weights, nn.Module) else ())]
     found = [
         {k: v for k, v in vars(part).items() if k[0] != "_" and not isinstance(v, Tensor)}
         for part in parts
     ]
+    own = NUMBERS_OF_MEMBERS.get(parametrize.type_before_parametrizations(module), ())
     found[0].update({name: getattr(module, name) is None for name in own})
-    return found
+    return [*found, *(_options(module.norm) if isinstance(module, _AROUND_A_NORM) else ())]
 
 
 def _as_it_is(wide: Any, members: int) -> bool:

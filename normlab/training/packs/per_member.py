@@ -8,7 +8,7 @@ first member, then those of the second. Tensors of a layer are joined along thei
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Optional, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,24 +16,33 @@ from torch import Tensor, nn
 
 class PerMember(nn.Module):
     """
-    Let each member's own layer take the member's channels: for layers without a packed form.
+    Let several layers share the members: for layers without a packed form, or of unlike options.
 
     Args:
-        layers: of the members; each maps (N, C, positions...) to (N, C', positions...).
+        layers: each maps (N, M * C, positions...) to (N, M * C', positions...) for its M members.
+        members: the number M of members of each layer, in the order of the pack; None: one each.
         dim: of the channels, such as the last one.
 
     Shape:
         (N, S * C, positions...) -> (N, S * C', positions...)
     """
 
-    def __init__(self, layers: Sequence[nn.Module], dim: int = 1) -> None:
+    def __init__(
+        self,
+        layers: Sequence[nn.Module],
+        members: Optional[Sequence[int]] = None,
+        dim: int = 1,
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
+        self.members = list(members or [1] * len(layers))
         self.dim = dim
 
     def forward(self, x: Tensor) -> Tensor:
         """Take *x* apart and put the results together."""
-        parts = x.chunk(len(self.layers), dim=self.dim)
+        channels = x.shape[self.dim] // sum(self.members)
+        sizes = [channels * members for members in self.members]
+        parts = torch.split(x, sizes, self.dim)
         return torch.cat([layer(part) for layer, part in zip(self.layers, parts)], dim=self.dim)
 
 

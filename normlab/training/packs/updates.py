@@ -114,12 +114,10 @@ class Updates:
                 self.number = int(optimizer.state[parameter]["step"])
 
     def _matrix(self, tensors: Sequence[Sequence[Tensor]]) -> Tensor:
-        members = len(self._specs)
-        parts = [
-            own[0].reshape(members, -1) if len(own) < members else torch.stack(list(own)).flatten(1)
-            for own in tensors
+        rows = [
+            [tensor.reshape(-1, size) for tensor in own] for size, own in zip(self._sizes, tensors)
         ]
-        return torch.cat(parts, dim=1)
+        return torch.cat([own[0] if len(own) == 1 else torch.cat(own) for own in rows], dim=1)
 
     def _absent(self) -> Optional[Tensor]:
         """Return where no gradient came, (S, P); None: it came everywhere."""
@@ -144,11 +142,8 @@ class Updates:
 
     def _take_off(self, change: Tensor) -> None:
         for block, part in zip(self._blocks, torch.split(change, self._sizes, dim=1)):
-            if len(block.tensors) == 1:
-                block.tensors[0].sub_(part.reshape(block.tensors[0].shape))
-                continue
-            for tensor, row in zip(block.tensors, part):
-                tensor.sub_(row.view(tensor.shape))
+            for tensor, members in block.spans():
+                tensor.sub_(part[members].reshape(tensor.shape))
 
     def _clip(self, gradient: Tensor) -> None:
         if self._together is not None:

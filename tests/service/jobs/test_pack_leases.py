@@ -64,6 +64,34 @@ def test_cells_with_momenta_of_their_own_are_one_pack(database: Database) -> Non
     assert len(claim(database)) == 4
 
 
+VIRTUAL = {"normalizer": [{"kind": "batch"}, {"kind": "batch", "virtual_batch_size": 2}]}
+
+
+def virtual(claims: list[Lease]) -> list[int | None]:
+    return [getattr(claim.spec.normalizer, "virtual_batch_size", None) for claim in claims]
+
+
+def test_cells_with_other_numbers_of_a_normalizer_join_where_that_gains(
+    database: Database,
+) -> None:
+    base = {**SEEDS["base"], "batch_size": 4}
+    queue(database, pack="auto", base=base, axes=[VIRTUAL], seeds=4)
+    assert virtual(claim(database)) == [None] * 4 + [2] * 4  # those of one layer side by side
+
+
+def test_cells_with_the_same_numbers_join_first(database: Database) -> None:
+    queue(database, pack=4, base={**SEEDS["base"], "batch_size": 4}, axes=[VIRTUAL], seeds=4)
+    assert [virtual(claim(database)) for _ in range(2)] == [[None] * 4, [2] * 4]
+
+
+def test_cells_with_other_numbers_are_left_apart_where_mixing_them_gains_nothing(
+    database: Database,
+) -> None:
+    base = {**SEEDS["base"], "batch_size": 32}
+    queue(database, pack="auto", base=base, axes=[VIRTUAL], seeds=4)
+    assert [virtual(claim(database)) for _ in range(2)] == [[None] * 4, [2] * 4]
+
+
 def test_without_pack_each_cell_is_claimed_alone(database: Database) -> None:
     queue(database, pack="off")
     assert len(claim(database)) == 1

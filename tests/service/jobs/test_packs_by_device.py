@@ -59,6 +59,11 @@ def test_the_first_pack_on_a_gpu_is_as_large_as_its_memory_allows(database: Data
     assert len(claim(database)) == 16
 
 
+def test_auto_mixes_no_numbers_of_a_normalizer_on_a_gpu(database: Database) -> None:
+    queue(database, axes=[{"normalizer.eps": [1e-5, 1e-3]}], seeds=3)
+    assert [len(claim(database)) for _ in range(2)] == [3, 3]  # the gain is measured for one layer
+
+
 @pytest.mark.parametrize(("gain", "by", "members"), [(1.9, 2, 4), (1.1, 16, 1)])
 def test_auto_follows_the_gain_that_a_gpu_measured(
     database: Database, gain: float, by: int, members: int

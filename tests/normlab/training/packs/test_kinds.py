@@ -20,6 +20,7 @@ from tests.normlab.training.packs.members import (
     train_packed,
     two_members,
 )
+from tests.normlab.training.recording import small_job
 from tests.norms.matrix import KINDS
 
 VARIANTS = {
@@ -76,6 +77,41 @@ def test_members_with_other_options_of_a_kind_run_their_own_layers() -> None:
     wide = pack(made)
     assert sum(isinstance(m, PerMember) for m in wide.modules()) == 2
     assert {norm.eps for norm in activation_norms(wide)} == {1e-5, 1e-3}
+    assert farthest(made, specs, [batches_of(spec, 10) for spec in specs]) < 1e-10
+
+
+UNLIKE = {
+    "batch": ({"kind": "batch"}, {"kind": "batch", "virtual_batch_size": 2}),
+    "batch, momenta": (
+        {"kind": "batch", "momentum": 0.2},
+        {"kind": "batch", "momentum": 0.3, "virtual_batch_size": 2},
+    ),
+    "group": ({"kind": "group", "groups": 4}, {"kind": "group", "groups": 2}),
+    "group, proxy": (
+        {"kind": "group", "groups": 4, "proxy": True},
+        {"kind": "group", "groups": 2, "proxy": True},
+    ),
+    "online": ({"kind": "online"}, {"kind": "online", "eps": 1e-2}),
+    "streaming": ({"kind": "streaming"}, {"kind": "streaming", "eps": 1e-2}),
+    "topk_batch": ({"kind": "topk_batch", "k": 4}, {"kind": "topk_batch", "k": 6}),
+}
+
+
+@pytest.mark.parametrize("limits", [{}, {"clip_norm": 0.5}])  # with and without a joint optimizer
+@pytest.mark.parametrize("name", list(UNLIKE))
+def test_members_of_equal_options_share_a_layer_beside_those_of_others(
+    name: str, limits: Any
+) -> None:
+    one, other = (parse_normalizer(options) for options in UNLIKE[name])
+    optimizer = {"lr": 0.02, "momentum": 0.8, "weight_decay": 1e-3, **limits}
+    specs = [
+        small_job(batch_size=4, optimizer=optimizer, seed=seed, normalizer=normalizer)
+        for seed, normalizer in enumerate((one, one, other, other, one))
+    ]
+    made = [net_of(spec.normalizer, None, spec.seed) for spec in specs]
+    places = [m for m in pack(made).modules() if isinstance(m, PerMember)]
+    own = [[1, 1]] * 2 if name == "streaming" else []  # whose layers are each member's own
+    assert [place.members for place in places] == [[2, 2, 1], *own] * 2
     assert farthest(made, specs, [batches_of(spec, 10) for spec in specs]) < 1e-10
 
 
