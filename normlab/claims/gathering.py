@@ -158,24 +158,6 @@ def last_values(store: JobSource, row: ResultRow, prefix: str) -> Dict[str, List
     return found
 
 
-def running_s(verdict: ClaimVerdict, store: JobSource) -> float | None:
-    """
-    Return for how many seconds some job of the claim ran, its tuning included; None: no job has.
-
-    A figure of a busy machine contains what ran beside; jobs that ran at once count once.
-    """
-    tables = [table for table in (verdict.table, verdict.tuned) if table is not None]
-    records = [store.get(job) for t in tables for row in t.rows for job in row.jobs.values()]
-    spans = sorted((r.started_at, r.finished_at) for r in records if r.started_at and r.finished_at)
-    if not spans:
-        return None
-    total, end = 0.0, spans[0][0]
-    for start, stop in spans:
-        total += max(0.0, (stop - max(start, end)).total_seconds())
-        end = max(end, stop)
-    return total
-
-
 def _jobs(row: ResultRow) -> Iterator[str]:
     for seed, job in row.jobs.items():
         if row.states.get(seed) == "succeeded":

@@ -44,17 +44,16 @@ class Entry(NamedTuple):
         return f"{self.key}-{self.words}"
 
 
-def entry(verdict: ClaimVerdict, folder: str, machine: str) -> Entry:
+def entry(verdict: ClaimVerdict, folder: str) -> Entry:
     """
     Describe what came out for a claim.
 
     Args:
         verdict: of a run.
         folder: of the pictures, from the page.
-        machine: that ran the jobs, and when.
     """
     claim = verdict.claim
-    text = section(verdict, f"{folder}/{claim.key}.png", machine)
+    text = section(verdict, f"{folder}/{claim.key}.png")
     return Entry(claim.key, claim.title, verdict.words, verdict.counts, text)
 
 
@@ -103,20 +102,19 @@ def page(entries: Sequence[Entry], lacking: Sequence[Claim], folder: str) -> str
     return "\n".join(head) + "\n" + "\n".join(e.text for e in entries)
 
 
-def section(verdict: ClaimVerdict, plot: str, machine: str = "") -> str:
+def section(verdict: ClaimVerdict, plot: str) -> str:
     """
     Write the part of the page about one claim.
 
     Args:
         verdict: of a run.
         plot: the picture's path from the page.
-        machine: that ran the jobs, and when.
     """
     claim = verdict.claim
     lines = [f"## {claim.key}: {verdict.words}", "", f"**{sentence(verdict)}**", ""]
     lines += [f"![{claim.title}]({plot})", "", claim.says, ""]
     lines += [f"- {report.linked(source.paper)}, {source.figure}" for source in claim.sources]
-    lines += ["", _how(verdict, machine), ""]
+    lines += ["", _how(verdict), ""]
     lines += ["| effect | expected | difference | interval | seeds | verdict |",
               "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
     lines += [report.effect_row(f) for f in verdict.found]
@@ -163,18 +161,13 @@ def _gallery(entries: Sequence[Entry], folder: str) -> Iterator[str]:
         yield "| " + " | ".join([*captions, *blank]) + " |"
 
 
-def _how(verdict: ClaimVerdict, machine: str) -> str:
-    took = "" if verdict.seconds is None else f" Its jobs ran for {_duration(verdict.seconds)}"
-    took += f" on {machine}." if took and machine else ""
+def _how(verdict: ClaimVerdict) -> str:
+    took = f" Its jobs ran for {verdict.ran}." if verdict.ran else ""
     key = verdict.claim.key
     return (
         f"`normlab reproduce {key.partition('-')[0]}`. Effects: {verdict.counts}. "
         f"{report.protocol(verdict.claim)}{took}"
     )
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _tuned(verdict: ClaimVerdict) -> List[str]:

@@ -56,8 +56,8 @@ class ClaimVerdict:
     found: Tuple[EffectResult, ...]
     tuned: ResultTable | None = None
     """The results of the tuning seeds, one row per combination; None if there are no such seeds."""
-    seconds: float | None = None
-    """For how long some job of it ran; None if it is unknown."""
+    ran: str = ""
+    """For how long, where and when its jobs ran, in words; empty if it is unknown."""
 
     @property
     def words(self) -> str:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
-import platform
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Sequence
-
-from normlab.host.limits import usable_cores
 
 if TYPE_CHECKING:
     from normlab.claims.verdicts import ClaimVerdict
@@ -18,15 +14,14 @@ if TYPE_CHECKING:
 def write_page(client: Any, verdicts: Sequence[ClaimVerdict], page: Path) -> None:
     """Put *verdicts* on *page*; sections on other claims stay if those have not changed."""
     from normlab.claims import page as pages
-    from normlab.claims.gathering import running_s
     from normlab.claims.loading import load_claims
+    from normlab.claims.runs import how_it_ran
 
     folder = page.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     _draw(client, verdicts, folder)
-    machine = _machine(client)
-    timed = (replace(v, seconds=running_s(v, client)) for v in verdicts)
-    new = {v.claim.key: pages.entry(v, folder.name, machine) for v in timed}
+    told = (replace(v, ran=how_it_ran(v, client)) for v in verdicts)
+    new = {v.claim.key: pages.entry(v, folder.name) for v in told}
     known = load_claims()
     before = page.read_text(encoding="utf-8") if page.is_file() else ""
     found = {**pages.kept(before, known), **new}
@@ -45,11 +40,3 @@ def _draw(client: Any, verdicts: Sequence[ClaimVerdict], folder: Path) -> None:
             draw_claim(verdict, client, folder / f"{verdict.claim.key}.png")
         except InvalidSpec as e:
             print(f"no plot of {verdict.claim.key}: {e}", file=sys.stderr)
-
-
-def _machine(client: Any) -> str:
-    """Name the hardware and versions that the jobs ran on, and the date."""
-    workers = [w.description for d in client.devices() for w in d.workers]
-    here = f"{platform.machine()} with {usable_cores()} cores, {platform.system()}"
-    day = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    return f"{'; '.join([*dict.fromkeys(workers), here])}, on {day}"

@@ -373,7 +373,7 @@ def test_a_verdict_shows_with_every_effect_and_contradicts_with_any() -> None:
                            ((high, open_), "undecided")):  # fmt: skip
         verdict = judge(claim_of(*effects), Answers(), "s", range(16), [16])
         assert verdict.words == words
-        text = page.page([page.entry(verdict, "claims", "a machine")], [], "claims")
+        text = page.page([page.entry(verdict, "claims")], [], "claims")
         assert f"## m-unet: {words}" in text
         assert f"1 claims: **{int(words == 'shows')}** shows, " in text
         assert f"| **{words}**: {verdict.claim.title} |" in text

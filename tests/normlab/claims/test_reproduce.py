@@ -32,6 +32,12 @@ def test_claims_run_in_their_quick_form_and_end_with_verdicts(
             line = ["reproduce", "e", "j", "k", "l", "r", "--quick", "--json", "--page", str(page)]
             assert run([*where, *line]) == 0
             found = json.loads(capsys.readouterr().out)
+            again = Path(folder) / "again" / page.name
+            again.parent.mkdir()
+            assert run([*where, *line[:-1], str(again)]) == 0
+            assert json.loads(capsys.readouterr().out) == found
+            # the page of a finished store has the same bytes whenever it is written
+            assert again.read_bytes() == page.read_bytes()
         effects = {claim["claim"]: claim["effects"] for claim in found}
         assert {key: len(each) for key, each in effects.items()} == {
             "e-norm-correction": 5, "j-ablation": 2, "k-priors": 5, "l-renorm": 2,
