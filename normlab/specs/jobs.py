@@ -108,11 +108,13 @@ class JobSpec(Spec):
         default_factory=TaskOptions,
         description="options of the dataset's task, if it is your own",
     )
-    batch_size: int = Field(32, ge=1, le=65_536, description="samples in one call of a normalizer")
-    gradient_accumulation: int = Field(
-        1, ge=1, le=4096, description="micro-batches whose gradients are averaged per update"
+    batch_size: int = Field(
+        32, ge=1, le=65_536, description="number of samples in one call of a normalizer"
     )
-    replicas: int = Field(1, ge=1, le=64, description="data-parallel copies of the model")
+    gradient_accumulation: int = Field(
+        1, ge=1, le=4096, description="number of micro-batches whose gradients an update averages"
+    )
+    replicas: int = Field(1, ge=1, le=64, description="number of data-parallel copies of the model")
     hosts: Union[int, None] = Field(
         None,
         ge=1,
@@ -139,7 +141,9 @@ class JobSpec(Spec):
         le=100_000,
         description="number of passes over the training set; 0 evaluates without training",
     )
-    max_steps: Union[Count, None] = Field(None, description="stop after this many updates")
+    max_steps: Union[Count, None] = Field(
+        None, description="number of updates after which training stops; null: `epochs` decides"
+    )
     evaluate_every: int = Field(
         1, ge=1, le=100_000, description="number of epochs between evaluations"
     )

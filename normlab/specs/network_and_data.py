@@ -129,10 +129,10 @@ class DatasetSpec(Spec):
         "the job",
     )
     train_size: Union[Count, None] = Field(
-        None, description="train on only the first samples, this many; null: all"
+        None, description="number of samples to train on, the first ones; null: all"
     )
     test_size: Union[Count, None] = Field(
-        None, description="evaluate on only the first samples, this many; null: all"
+        None, description="number of samples to evaluate on, the first ones; null: all"
     )
     options: Dict[str, Any] = Field(
         default_factory=dict,

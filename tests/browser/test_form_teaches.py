@@ -42,7 +42,9 @@ def test_a_form_starts_from_a_recipe_and_its_hints_have_no_null(page: Page) -> N
     page.goto("/jobs/new")
     assert page.locator("[placeholder=null]").count() == 0
     hint = page.locator('[data-field="batch_size"] .hint')
-    expect(hint).to_have_text("samples in one call of a normalizer (≥ 1, ≤ 65536; default 32)")
+    expect(hint).to_have_text(
+        "number of samples in one call of a normalizer (≥ 1, ≤ 65536; default 32)"
+    )
     page.get_by_label("Start from").select_option("timm-resnet50-a3")
     expect(page.get_by_label("name", exact=True)).to_have_value("timm ResNet-50 A3")
     expect(page.locator("#f-optimizer-name")).to_have_value("lamb")
