@@ -16,7 +16,7 @@ from starlette.responses import Response
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs import registries
 from normlab.specs.dataset_contents import contents_of
-from normlab.specs.jobs import MOST_PLUGINS
+from normlab.specs.job_fields import MOST_PLUGINS
 from normlab.specs.json_values import MAX_DEPTH, json_problem
 from normlab.specs.starting_weights import InitFrom
 

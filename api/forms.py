@@ -13,7 +13,8 @@ from normlab.specs import registries
 from normlab.specs.augmentations import AUGMENTATIONS
 from normlab.specs.datasets import DATASETS
 from normlab.specs.diagnostics import DIAGNOSTICS
-from normlab.specs.jobs import MOST_AUGMENTATIONS, JobSpec
+from normlab.specs.job_fields import MOST_AUGMENTATIONS
+from normlab.specs.jobs import JobSpec
 from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.models import MODELS
 from normlab.specs.network_and_data import DatasetSpec, LoadingSpec, ModelSpec

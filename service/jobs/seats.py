@@ -17,7 +17,8 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from normlab.records import HostRecord
-from normlab.specs.jobs import MOST_HOSTS, JobSpec
+from normlab.specs.job_fields import MOST_HOSTS
+from normlab.specs.jobs import JobSpec
 from service.jobs import leases
 from service.jobs.leases import Lease
 from service.jobs.turns import Unjudged, in_turn, judging
