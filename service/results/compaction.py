@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from service.one_by_one import OneByOne
 from service.results.chunks import MAX_POINTS, PACKED, pack, unpack
-from service.results.metrics import WRITE_CHUNK
+from service.results.metric_reports import WRITE_CHUNK
 from service.store import places
 from service.store.database import Database, cursor_of
 from service.store.places import LastExamined

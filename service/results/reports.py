@@ -17,7 +17,7 @@ from normlab.events import (
 )
 from service.jobs import leases
 from service.jobs.leases import Lease
-from service.results import artifacts, diagnostics, logs, metrics
+from service.results import artifacts, diagnostics, logs, metric_reports
 from service.store import events
 from service.store.database import Database
 
@@ -67,7 +67,7 @@ def keep_all(
 def keep(connection: Connection, lease: Lease, event: AnyEvent) -> None:
     """Keep one event, in a transaction that holds *lease*; Finished and Failed are for leases."""
     if isinstance(event, Metrics):
-        metrics.append(connection, lease, event.series)
+        metric_reports.append(connection, lease, event.series)
     elif isinstance(event, Progress):
         values = event.model_dump(include={"step", "steps", "epoch", "epochs"})
         connection.execute(_PROGRESS, {"job": lease.job, **values})
@@ -97,7 +97,7 @@ def _begin(connection: Connection, lease: Lease, started: Started) -> None:
     }
     connection.execute(_RUNTIME, runtime)
     if lease.attempt > 1:
-        metrics.rewind(connection, lease, started.step)
+        metric_reports.rewind(connection, lease, started.step)
         artifacts.forget_checkpoints(connection, lease, started.step)
     events.record(
         connection, lease.job, "started", {"attempt": lease.attempt, "step": started.step}

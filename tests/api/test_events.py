@@ -19,7 +19,7 @@ from normlab.events import Finished, Progress, Series
 from normlab.records import EventRecord
 from service.jobs import changes, leases
 from service.jobs.leases import Lease
-from service.results import metrics, reports
+from service.results import metric_reports, reports
 from service.store import events as journal
 from service.store.database import Database
 from service.store.identity import parse_id
@@ -90,7 +90,7 @@ def test_events_arrive_by_themselves(
             pass
         series = Series(steps=[1], values=[0.5], times=[1.0])
         with database.begin() as connection:
-            metrics.append(connection, running, {"train/loss": series})
+            metric_reports.append(connection, running, {"train/loss": series})
         told = next(e for e in map(record, events) if "train/loss" in e.payload.get("last", {}))
         assert told.payload["last"]["train/loss"]["value"] == 0.5
         progress = Progress(step=2, steps=9, epoch=1, epochs=5)

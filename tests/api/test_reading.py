@@ -16,7 +16,7 @@ from normlab.records import LogPage, SeriesRecord
 from service.jobs import leases
 from service.jobs.doorbell import SilentDoorbell
 from service.jobs.leases import Lease
-from service.results import artifacts, diagnostics, logs, many_curves, metrics
+from service.results import artifacts, diagnostics, logs, many_curves, metric_reports
 from service.settings import Settings
 from service.store.database import Database
 from tests.api.conftest import OPERATORS_TOKEN, a_job
@@ -36,7 +36,7 @@ def report(database: Database, claim: Lease, name: str, values: list[float]) -> 
     steps = list(range(1, len(values) + 1))
     series = Series(steps=steps, values=values, times=[float(s) for s in steps])
     with database.begin() as connection:
-        metrics.append(connection, claim, {name: series})
+        metric_reports.append(connection, claim, {name: series})
 
 
 def test_a_curve_comes_as_columns(client: httpx.Client, database: Database, claim: Lease) -> None:

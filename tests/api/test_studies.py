@@ -18,7 +18,7 @@ from normlab.events import Finished, Series
 from normlab.records import StudyPreview
 from service.jobs import leases
 from service.jobs.doorbell import SilentDoorbell
-from service.results import metrics
+from service.results import metric_reports
 from service.settings import Settings
 from service.store.database import Database
 from service.studies import previews
@@ -40,7 +40,7 @@ def work(database: Database) -> None:
         value = 0.9 - 0.1 / claim.spec.batch_size + claim.spec.seed / 100
         series = Series(steps=[1, 2], values=[value / 2, value], times=[time.time()] * 2)
         with database.begin() as connection:
-            metrics.append(connection, claim, {"val/accuracy": series})
+            metric_reports.append(connection, claim, {"val/accuracy": series})
         leases.finish(database, claim, Finished(step=2, summary={}))
 
 
@@ -211,7 +211,7 @@ def test_tables_of_a_task_without_accuracy_show_its_own_metric(
         value = 0.4 if claim.spec.normalizer.kind == "group" else 0.3
         series = Series(steps=[1], values=[value + claim.spec.seed / 100], times=[time.time()])
         with database.begin() as connection:
-            metrics.append(connection, claim, {"val/map": series})
+            metric_reports.append(connection, claim, {"val/map": series})
         leases.finish(database, claim, Finished(step=2, summary={}))
     table = client.get(f"/v1/studies/{study}/results").json()
     assert table["metric"] == "val/map"

@@ -9,7 +9,7 @@ from normlab.events import Failed, Finished, Series
 from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
 from service.jobs import leases
-from service.results import metrics
+from service.results import metric_reports
 from service.store.database import Database
 from service.studies import studies
 
@@ -34,7 +34,7 @@ def finish_all(database: Database, *, failing: tuple[str, int] | None = None) ->
         values = curve(claim.spec)
         series = Series(steps=[10, 20, 30], values=values, times=[now] * 3)
         with database.begin() as connection:
-            metrics.append(connection, claim, {"val/accuracy": series})
+            metric_reports.append(connection, claim, {"val/accuracy": series})
         leases.finish(database, claim, Finished(step=30, summary={}))
 
 

@@ -16,7 +16,7 @@ from normlab.records.decisions import DecisionTable
 from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
 from service.jobs import changes, leases
-from service.results import metrics
+from service.results import metric_reports
 from service.store.database import Database
 from service.studies import details, studies
 from service.studies.decider import Decider
@@ -62,7 +62,7 @@ def work(database: Database, value: Value, most: int = 1000, metric: str = "val/
             continue
         series = Series(steps=[1], values=[found], times=[time.time()])
         with database.begin() as connection:
-            metrics.append(connection, taken, {metric: series})
+            metric_reports.append(connection, taken, {metric: series})
         leases.finish(database, taken, Finished(step=1, summary={}))
     return most
 

@@ -13,7 +13,7 @@ from normlab.events import Finished, Series
 from normlab.presentation.paired_tests import holm, paired_t
 from normlab.specs.jobs import JobSpec
 from service.jobs import leases
-from service.results import metrics
+from service.results import metric_reports
 from service.store.database import Database
 from service.studies.cell_values import Question
 from service.studies.comparisons import compare
@@ -35,7 +35,7 @@ def finish(database: Database, of: Callable[[JobSpec], float] = value) -> None:
     while (claim := leases.claim(database, "cpu", "w", 30)) is not None:
         series = Series(steps=[1], values=[of(claim.spec)], times=[0.0])
         with database.begin() as connection:
-            metrics.append(connection, claim, {"val/accuracy": series})
+            metric_reports.append(connection, claim, {"val/accuracy": series})
         leases.finish(database, claim, Finished(step=1, summary={}))
 
 

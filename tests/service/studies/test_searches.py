@@ -16,7 +16,7 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
 from service.jobs import leases
 from service.jobs.leases import Lease
-from service.results import metrics, reports
+from service.results import metric_reports, reports
 from service.store.database import Database
 from service.studies import details, studies
 from service.studies.listing import list_studies
@@ -48,7 +48,7 @@ def report(database: Database, taken: Lease, values: list[float]) -> None:
     steps = list(range(1, len(values) + 1))
     series = Series(steps=steps, values=values, times=[time.time()] * len(values))
     with database.begin() as connection:
-        metrics.append(connection, taken, {"val/accuracy": series})
+        metric_reports.append(connection, taken, {"val/accuracy": series})
 
 
 def work(database: Database) -> int:
