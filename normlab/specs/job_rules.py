@@ -130,9 +130,12 @@ def _dataset(spec: JobSpec) -> Problems:
     if facts.of_pictures and spec.dataset.folder is None:
         yield FieldProblem("dataset.folder", f"{facts.name} needs the name of its folder")
     if facts.of_arrays and spec.dataset.file is None:
-        yield FieldProblem("dataset.file", "file needs the name of a file below the data root")
+        yield FieldProblem(
+            "dataset.file", f"{facts.name} needs the name of a file below the data root"
+        )
     pictures = [name for name, one in DATASETS.items() if one.of_pictures]
-    takers = {"folder": pictures, "image_size": pictures, "skip_broken": pictures, "file": ["file"]}
+    arrays = [name for name, one in DATASETS.items() if one.of_arrays]
+    takers = {"folder": pictures, "image_size": pictures, "skip_broken": pictures, "file": arrays}
     for field, names in takers.items():
         if getattr(spec.dataset, field) not in (None, False) and facts.name not in names:
             known = " or ".join(map(repr, names))

@@ -158,7 +158,7 @@ class DatasetSpec(Spec):
             return file
         if file.startswith("/") or ".." in file.split("/"):
             raise ValueError(f"{file} leads out of the operator's data root; name a file below it")
-        if info.data.get("name") == "file":
+        if _is_of_arrays(info):
             contents_of(file)
         return file
 
@@ -167,7 +167,7 @@ class DatasetSpec(Spec):
     def _contents_of_the_file(cls, given: Any, info: ValidationInfo) -> Any:
         if is_stored(info):
             return given
-        file = info.data.get("file") if info.data.get("name") == "file" else None
+        file = info.data.get("file") if _is_of_arrays(info) else None
         return None if file is None else contents_of(file) or given
 
     @field_validator("options")
@@ -177,3 +177,8 @@ class DatasetSpec(Spec):
         if facts is None or is_stored(info):
             return given
         return checked_options(facts.options, f"the dataset {facts.name!r}", given)
+
+
+def _is_of_arrays(info: ValidationInfo) -> bool:
+    facts = DATASETS.get(info.data.get("name", ""))
+    return facts is not None and facts.of_arrays
