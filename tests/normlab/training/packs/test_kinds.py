@@ -36,10 +36,9 @@ VARIANTS = {
 }
 # kinds whose layers have states of their own in Python, or sums over all channels in turns
 ALONE = {
-    "streaming",
+    *(kind for kind, spec in BY_KIND.own.items() if spec.packed_by_member),
     "streaming, ghost batches",
     "streaming, proxy",
-    "sparse_switchable",
     "sparse_switchable, reference",
     "switchable, averaged",
     "group, strided",
