@@ -14,10 +14,10 @@ from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_json, print_told
 from normlab.errors import Conflict, InvalidSpec, NotFound
 from normlab.stacks.addresses import datasets_of
+from normlab.stored.addresses import PUBLICATIONS, Publication, archive_at
 
 if TYPE_CHECKING:
     from normlab.specs.network_and_data import DatasetSpec
-    from normlab.stored.addresses import Publication
 
 DataRoot = typer.Option(
     None,
@@ -69,8 +69,8 @@ def show(
 def fetch(
     ctx: typer.Context,
     name: str = typer.Argument(
-        help="cifar10, cifar100, mnist, fashion_mnist or imagenette; or the address of an archive "
-        "NAME.tgz or NAME.tar.gz that holds a folder NAME."
+        help=f"{', '.join(PUBLICATIONS)}; or the address of an archive NAME.tgz or NAME.tar.gz "
+        "that holds a folder NAME."
     ),
     data_root: Optional[Path] = DataRoot,
     mirror: Optional[str] = typer.Option(
@@ -149,7 +149,6 @@ def _spec(name: str, folder: Optional[str], file: Optional[str]) -> DatasetSpec:
 
 
 def _publication(name: str, mirror: Optional[str], sha256: Optional[str]) -> Publication:
-    from normlab.stored.addresses import PUBLICATIONS, archive_at
 
     if _is_address(name):
         if sha256 is None or mirror is not None:

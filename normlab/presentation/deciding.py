@@ -98,7 +98,7 @@ def look(
 
 def largest_sd(seeds: Sequence[int], rule: Rule, many: int) -> float:
     """
-    Return the largest standard deviation of the differences at which the power is as wanted.
+    Return the largest standard deviation of the differences at which the power is that of *rule*.
 
     At mu = by, P(shows) >= P(last look shows) - P(contradicts earlier) >= power, with 2.5 % at most
     of false contradictions. The bound of the last look depends on the skewness of the sample, which
