@@ -42,12 +42,6 @@ def fullgraph(net: nn.Module) -> Record:
     return train(net, torch.compile(net, backend="aot_eager", fullgraph=True))
 
 
-def inductor(net: nn.Module) -> Record:
-    """Compilation as in a job with `acceleration: compile`."""
-    torch._dynamo.reset()
-    return train(net, torch.compile(net))
-
-
 def reentrant(net: nn.Module) -> Record:
     """Recomputed by a reentrant activation checkpoint."""
     return train(net, lambda x: checkpoint(net, x, use_reentrant=True))

@@ -15,7 +15,7 @@ from torch import nn
 from normlab.errors import InvalidSpec, NormlabError
 from normlab.laws import ways
 from normlab.laws.modes import MODES, differences, tolerated, torchs_own_warnings
-from normlab.laws.small_trainings import Record
+from normlab.laws.small_trainings import Record, train
 from normlab.laws.ways import Way
 from normlab.norms import fused_kernels
 from tests.norms import matrix
@@ -87,8 +87,9 @@ def test_a_network_compiled_as_in_a_job_learns_like_an_eager_one() -> None:
         convolution.in_channels = 8
     net = nn.Sequential(*layers)
     right = ways.eager(copy.deepcopy(net).double())
+    torch._dynamo.reset()
     with torchs_own_warnings():
-        found = ways.inductor(net)
+        found = train(net, torch.compile(net))
     assert differences(found, right, 2e-4) == {}
 
 
