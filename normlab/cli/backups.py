@@ -13,6 +13,7 @@ import typer
 
 from normlab.cli.output import AsJson, examples, print_json, size
 from normlab.errors import ServiceUnavailable
+from normlab.presentation.counting import counted
 from normlab.stacks.addresses import data_dir_of
 
 _MOST_NAMED = 5
@@ -96,7 +97,7 @@ def _show(done: int, whole: int) -> None:
 def _contents(told: Dict[str, Any]) -> str:
     jobs = ", ".join(f"{count} {state}" for state, count in told["jobs"].items()) or "none"
     return (
-        f"{told['files']} files, {size(told['bytes'])}; jobs: {jobs}; "
+        f"{counted(told['files'], 'file')}, {size(told['bytes'])}; jobs: {jobs}; "
         f"normlab {told['version']}, schema {told['revision']}"
     )
 

@@ -17,6 +17,7 @@ import httpx
 from normlab.cli.connecting import client_of
 from normlab.cli.output import console, print_json
 from normlab.errors import NormlabError, Unauthorized
+from normlab.presentation.counting import counted
 from normlab.records.plugins import PluginList
 from normlab.stacks.addresses import Address, data_dir_of, resolve
 from normlab.stacks.checks import SET_CLOCKS, Check, Grade
@@ -147,11 +148,16 @@ def _token_and_workers(connection: Connection) -> Iterator[Check]:
             yield Check("plugin", "warn", found, mend)
     for device in devices:
         if device.queued and not device.workers:
-            found = f"{device.queued} jobs wait for {device.kind}, and no worker serves it"
-            mend = f"celery -A workers.app worker -Q {device.kind}, or submit with device auto"
+            wait = "waits" if device.queued == 1 else "wait"
+            found = (
+                f"{counted(device.queued, 'job')} {wait} for {device.kind}, which no worker serves"
+            )
+            mend = f"python -m workers --device {device.kind}, or submit with device auto"
             yield Check("workers", "bad", found, mend)
         elif device.queued and all(worker.busy == 0 for worker in device.workers):
-            found = f"{device.queued} jobs wait for {device.kind}, and its workers are idle"
+            found = (
+                f"{counted(device.queued, 'job')} waiting for {device.kind} while its workers idle"
+            )
             mend = "normlab show JOB says what it waits for; if for its turn, restart the worker"
             yield Check("workers", "warn", found, mend)
     if not live:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Dict, Optional
 
 import typer
 
+from normlab.cli.comparisons import print_comparison
 from normlab.cli.completion import metric_names, one_of
 from normlab.cli.connecting import connect
 from normlab.cli.decisions import print_verdicts
@@ -65,8 +66,6 @@ def compare(
     as_json: bool = AsJson,
 ) -> None:
     """Say whether A is better than B, seed by seed; with --decide, add seeds until it is clear."""
-    from normlab.cli.results import print_comparison
-
     with connect(ctx) as client:
         found = client.studies.summary(study)
         path = axis or _axis_of(found, a, b)

@@ -17,6 +17,7 @@ from normlab.cli.output import last, print_json, print_table
 from normlab.cli.progress import POLL_S, follow
 from normlab.client import Client
 from normlab.not_finite import written
+from normlab.presentation.counting import counted
 from normlab.records import JobRecord
 from normlab.specs.devices import DEVICES
 from normlab.stacks.own import own_stack
@@ -63,7 +64,8 @@ def run(
     """Start a stack, train, print the table, stop the stack; return the exit code."""
     begun = time.monotonic()
     with _folder(data_dir) as folder:
-        _tell(f"starting PostgreSQL, Redis, API and a worker with {slots} slots in {folder}")
+        many = counted(slots, "slot")
+        _tell(f"starting PostgreSQL, Redis, API and a worker with {many} in {folder}")
         with own_stack(folder, _settings(slots, device)) as connection:
             _tell(f"up after {time.monotonic() - begun:.1f} s: {connection.url}")
             with client_of(connection) as client:
@@ -144,7 +146,7 @@ def study(epochs: int, seeds: int, device: str = "cpu") -> Dict[str, Any]:
 def _train(client: Client, epochs: int, seeds: int, device: str) -> List[JobRecord]:
     made = client.studies.create(study(epochs, seeds, device))
     ids = _queued(client, made.id)
-    _tell(f"{len(ids)} jobs queued")
+    _tell(f"{counted(len(ids), 'job')} queued")
     try:
         return follow(client, ids)
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ from normlab.cli.completion import project_names
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, print_rows, print_table, size
 from normlab.errors import FieldProblem, InvalidSpec
+from normlab.presentation.counting import counted
 
 if TYPE_CHECKING:
     from normlab.client import Client
@@ -61,8 +62,8 @@ def print_expired(found: List[ExpiredRecord], *, dry_run: bool) -> None:
         [(one.job, one.kind, ", ".join(one.files) or "in the database", size(one.bytes))
          for one in found],
     )  # fmt: skip
-    jobs, whole = len({one.job for one in found}), size(sum(one.bytes for one in found))
-    what = f"{whole} of {jobs} jobs that their projects no longer keep"
+    jobs = counted(len({one.job for one in found}), "job")
+    what = f"{size(sum(one.bytes for one in found))} of {jobs} that their projects no longer keep"
     print(f"would remove {what}" if dry_run else f"removed {what}; deleted within minutes")
 
 
@@ -103,4 +104,4 @@ def _rows(kept: KeepRules) -> List[List[str]]:
 
 
 def _told(days: Optional[int]) -> str:
-    return "ever" if days is None else f"{days} days"
+    return "ever" if days is None else counted(days, "day")

@@ -12,6 +12,7 @@ from typing import (
     Callable,
     Iterable,
     List,
+    Literal,
     Optional,
     Sequence,
     Type,
@@ -162,7 +163,8 @@ def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     for i, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[i], (int, float)) for row in rows)
         # as Text: a name such as base[0] is not markup
-        table.add_column(Text(name), justify="right" if numeric else "left")
+        justify: Literal["right", "left"] = "right" if numeric else "left"
+        table.add_column(Text(name), justify=justify, overflow="fold")  # nothing is cut off
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))
     return table

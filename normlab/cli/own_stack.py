@@ -12,6 +12,7 @@ import typer
 from normlab.cli.connecting import client_of, connect
 from normlab.errors import NormlabError
 from normlab.host.limits import usable_cores
+from normlab.presentation.counting import counted
 from normlab.stacks.addresses import Address, data_dir_of
 from normlab.stacks.connection import forget_connection
 from normlab.stacks.own import own_stack
@@ -39,7 +40,7 @@ def running_or_own_stack(ctx: typer.Context) -> Iterator[Client]:
     settings = _own_settings()
     slots = settings["NORMLAB_SLOTS"]
     print(
-        f"no stack runs: starting one with {slots} slots in {data_dir}",
+        f"no stack runs: starting one with {counted(int(slots), 'slot')} in {data_dir}",
         file=sys.stderr,
         flush=True,
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence
 
 import typer
 
+from normlab.cli.comparisons import LABELS, print_comparison, records_of
 from normlab.cli.completion import groupings, metric_names, one_of, study_names
 from normlab.cli.connecting import connect
 from normlab.cli.forms import Form, choose
@@ -15,12 +16,11 @@ from normlab.cli.output import AsJson, examples, print_json, print_table
 
 if TYPE_CHECKING:
     from normlab.presentation.figures import FigureQuestion
-    from normlab.records import ComparisonRow, DifferenceTable, ResultRow, ResultTable
+    from normlab.records import DifferenceTable, ResultRow, ResultTable
 
 BARS = "▁▂▃▄▅▆▇█"
 _SPARK_POINTS = 12
 _MOST_SPARKS = 60
-_LABELS = {"labels", "coordinates"}
 
 
 commands = typer.Typer()
@@ -129,7 +129,7 @@ def results(
         if plot:
             _plot(FigureQuestion(table=table, spread=spread, against=compared), plot)
         elif as_json or form == "json":
-            print_json(table, _records(table.rows), [*table.group_by, *_numbers()])
+            print_json(table, records_of(table.rows), [*table.group_by, *_numbers()])
         elif form:
             _write(table, form, None if output is None else Path(output))
         else:
@@ -208,15 +208,10 @@ def _differences(
     return found
 
 
-def _records(rows: Sequence[Any]) -> List[Dict[str, Any]]:
-    plain = [row.model_dump(mode="json", exclude=_LABELS) for row in rows]
-    return [{**row.labels, **numbers} for row, numbers in zip(rows, plain)]
-
-
 def _numbers() -> List[str]:
     from normlab.records import ResultRow
 
-    return [name for name in ResultRow.model_fields if name not in _LABELS]
+    return [name for name in ResultRow.model_fields if name not in LABELS]
 
 
 def _plot(question: FigureQuestion, target: Path) -> None:
@@ -260,38 +255,3 @@ def _write(table: ResultTable, form: str, output: Optional[Path]) -> None:
         raise InvalidSpec("Parquet is not text: name a file with --output")
     else:
         output.write_bytes(parquet(tidy(table)))
-
-
-def print_comparison(
-    client: Any, study: str, parts: Sequence[str], question: Any, as_json: bool
-) -> None:
-    """Print a table of the differences of two values; *parts*: an axis and two labels."""
-    from normlab.errors import InvalidSpec
-    from normlab.presentation.digits import shown
-
-    if len(parts) != 3:
-        given = ":".join(parts)
-        raise InvalidSpec(f"--compare {given}: write AXIS:A:B, such as normalizer:batch:online")
-    table = client.studies.compare(study, *parts, **question)
-    if as_json:
-        print_json(table, _records(table.rows))
-        return
-    if table.linked:
-        print(f"{', '.join(table.linked)} moves with {table.axis}")
-    means = shown([(m, None) for r in table.rows for m in (r.a_mean, r.b_mean)])
-    differences = shown([(r.difference, r.half) for r in table.rows])
-    rows = [
-        [*r.labels.values(), a.mean, b.mean, str(difference), r.low, r.high, seeds(r)]
-        for r, a, b, difference in zip(table.rows, means[::2], means[1::2], differences)
-    ]
-    paths = list(table.rows[0].labels)
-    print_table([*paths, table.a, table.b, "difference", "low", "high", "n"], rows)
-    for one in table.left_out:
-        print(f"without a difference: {one}")
-
-
-def seeds(row: ComparisonRow) -> Any:
-    """Return the number of seeds of a difference, with those that it leaves out: `2 (1 NaN)`."""
-    from normlab.not_finite import counted
-
-    return f"{row.n} ({counted(row.excluded.values())})" if row.excluded else row.n

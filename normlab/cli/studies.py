@@ -22,6 +22,7 @@ from normlab.cli.output import (
 )
 from normlab.cli.plugins import Code, with_code
 from normlab.cli.projects import OfProject, Project
+from normlab.presentation.counting import counted
 
 if TYPE_CHECKING:
     from normlab.records import StudyPreview, StudyRecord
@@ -231,7 +232,7 @@ def _say(study: StudyRecord, as_json: bool) -> None:
 def _counts(study: StudyRecord) -> str:
     parts = [f"{study.counts[s]} {s}" for s in STATES if study.counts.get(s)]
     parts += [f"{study.reused} from other jobs"] if study.reused else []
-    return f"{study.cells} cells" + (f" ({', '.join(parts)})" if parts else "")
+    return counted(study.cells, "cell") + (f" ({', '.join(parts)})" if parts else "")
 
 
 def _print_results(client: Any, study: str) -> None:
@@ -268,14 +269,14 @@ def _print_preview(found: StudyPreview) -> None:
         rules = "; ".join(f"{p['field']}: {p['rule']}" for p in refusal.problems)
         print(f"refused: {where}: {rules}", file=sys.stderr)
     if found.refused_cells > len(found.refused):
-        print(f"refused: {found.refused_cells} cells in all", file=sys.stderr)
+        print(f"refused: {counted(found.refused_cells, 'cell')} in all", file=sys.stderr)
 
 
 def _packs(found: StudyPreview) -> List[Any]:
     apart = [
         (
             "trained alone" if each.alone else "in separate packs",
-            f"{each.cells} cells because of {each.field}: {each.rule}",
+            f"{counted(each.cells, 'cell')} because of {each.field}: {each.rule}",
         )
         for each in found.pack_obstacles
     ]
@@ -284,7 +285,8 @@ def _packs(found: StudyPreview) -> List[Any]:
     known = found.pack_gain is not None
     gain = f", about {found.pack_gain:g} times as fast" if known else "; gain not known yet"
     cells = f"{found.packed} of {found.packed + found.alone} cells"
-    return [("trained in packs", f"{cells}, in {found.packs} packs{gain}"), *apart]
+    packs = counted(found.packs, "pack")
+    return [("trained in packs", f"{cells}, in {packs}{gain}"), *apart]
 
 
 def _cost_of_deciding(found: StudyPreview) -> List[Any]:

@@ -13,6 +13,7 @@ from normlab.cli.chosen import Jobs, Studies, change_each, refuse_nothing
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, ago, examples, print_each, print_json, print_rows, size
 from normlab.errors import InvalidSpec
+from normlab.presentation.counting import counted
 
 if TYPE_CHECKING:
     from normlab.records.keeping import ExpiredRecord, TrashRecord
@@ -37,7 +38,7 @@ def rm(
     refuse_nothing(jobs, study)
     with connect(ctx) as client:
         days = client.trash.summary().days
-        told = f"in the trash; purged after {days} days, or by normlab gc"
+        told = f"in the trash; purged after {counted(days, 'day')}, or by normlab gc"
         gone = change_each(jobs, study, client.trash.delete_job, client.trash.delete_study)
         print_each(gone, as_json, lambda one: f"{one.id}  {told}")
 
@@ -103,7 +104,8 @@ def _tell(
         print_json({**found.model_dump(mode="json"), "expired": plain})
         return
     keeping.print_expired(expired, dry_run=dry_run)
-    what = f"{found.jobs} jobs and {found.studies} studies, {size(found.bytes)}"
+    jobs, studies = counted(found.jobs, "job"), counted(found.studies, "study", "studies")
+    what = f"{jobs} and {studies}, {size(found.bytes)}"
     oldest = f", the oldest {ago(found.oldest)} ago" if found.oldest else ""
     print(f"{'would purge' if dry_run else 'purging'} {what}{oldest}")
 

@@ -11,6 +11,7 @@ from normlab.cli.completion import JobArgument, JobsArgument
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_each, print_json, print_json_line
 from normlab.not_finite import written
+from normlab.presentation.counting import counted
 from normlab.presentation.headlines import headline
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def watch_until_ended(client: Client, ids: Sequence[str], *, as_json: bool) -> i
 
 
 def _ending(job: JobRecord) -> str:
-    text = f"{job.id}  {job.state} after {job.step} updates"
+    text = f"{job.id}  {job.state} after {counted(job.step, 'update')}"
     shown = headline(job)
     if shown is not None:
         text += f", {shown[0]} {written(shown[1], '.4f')}"

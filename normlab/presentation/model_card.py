@@ -6,6 +6,7 @@ from typing import Dict, List
 
 from normlab.not_finite import name_of
 from normlab.plain_text import shown
+from normlab.presentation.counting import counted
 from normlab.records import JobDetail
 from normlab.specs.measures import is_timing
 
@@ -23,7 +24,8 @@ def model_card(job: JobDetail, file: str, sha256: str) -> str:
         "",
         f"`{job.model}` with `{job.normalizer}` normalization"
         f"{' and proxy-normalized activations' if job.proxy else ''}, trained on `{job.dataset}` "
-        f"for {job.epoch} epochs ({job.step} updates of {job.samples_per_update} samples).",
+        f"for {counted(job.epoch, 'epoch')} ({counted(job.step, 'update')} of "
+        f"{counted(job.samples_per_update, 'sample')}).",
         "",
         *_table(
             {

@@ -253,7 +253,7 @@ def test_a_job_is_deleted_found_in_the_trash_and_restored_by_the_end_of_its_id(
     assert (code, "in the trash; purged after 30 days" in out) == (0, True)
     assert job in cli("ls", "--trash", "--ids")[1]
     assert job not in cli("ls", "--ids")[1]
-    assert "would purge 1 jobs and 0 studies" in cli("gc", "--dry-run")[1]
+    assert "would purge 1 job and 0 studies" in cli("gc", "--dry-run")[1]
     assert cli("restore", job[-8:])[0] == 0
     assert job in cli("ls", "--ids")[1]
     code, _, err = cli("rm")

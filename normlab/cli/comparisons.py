@@ -1,0 +1,74 @@
+"""Print how two values of a study's axis compare, seed by seed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Dict, List, Sequence
+
+from normlab.cli.output import print_json, print_table
+from normlab.errors import InvalidSpec
+from normlab.not_finite import counted
+
+if TYPE_CHECKING:
+    from normlab.records import ComparisonRow, ComparisonTable
+
+LABELS = {"labels", "coordinates"}
+"""The fields of a row that say which it is, and not its numbers."""
+
+
+def print_comparison(
+    client: Any, study: str, parts: Sequence[str], question: Any, as_json: bool
+) -> None:
+    """Print a table of the differences of two values; *parts*: an axis and two labels."""
+    from normlab.presentation.digits import shown
+
+    if len(parts) != 3:
+        given = ":".join(parts)
+        raise InvalidSpec(f"--compare {given}: write AXIS:A:B, such as normalizer:batch:online")
+    table = client.studies.compare(study, *parts, **question)
+    if as_json:
+        print_json(table, records_of(table.rows))
+        return
+    if table.linked:
+        print(f"{', '.join(table.linked)} moves with {table.axis}")
+    means = shown([(m, None) for r in table.rows for m in (r.a_mean, r.b_mean)])
+    differences = shown([(r.difference, r.half) for r in table.rows])
+    rows = [
+        [
+            *r.labels.values(),
+            a.mean,
+            b.mean,
+            str(difference),
+            r.low,
+            r.high,
+            seeds(r),
+            _better(table, r),
+        ]
+        for r, a, b, difference in zip(table.rows, means[::2], means[1::2], differences)
+    ]
+    paths = list(table.rows[0].labels)
+    columns = [*paths, table.a, table.b, "difference", "low", "high", "n", "better"]
+    print_table(columns, rows, spare=["low", "high"])
+    for one in table.left_out:
+        print(f"without a difference: {one}")
+
+
+def seeds(row: ComparisonRow) -> Any:
+    """Return the number of seeds of a difference, with those that it leaves out: `2 (1 NaN)`."""
+    return f"{row.n} ({counted(row.excluded.values())})" if row.excluded else row.n
+
+
+def _better(table: ComparisonTable, row: ComparisonRow) -> str:
+    """Name the better value if the interval leaves out 0; a metric says which end is better."""
+    from normlab.presentation.intervals import smaller_is_better
+
+    if row.n == 1:
+        return "not clear: one seed"
+    if row.excluded or row.low is None or row.high is None or row.low <= 0 <= row.high:
+        return "not clear"  # a seed that diverged is no better than others for being left out
+    return table.a if (row.low > 0) != smaller_is_better(table.metric) else table.b
+
+
+def records_of(rows: Sequence[Any]) -> List[Dict[str, Any]]:
+    """Return *rows* as plain records, each with its labels as fields."""
+    plain = [row.model_dump(mode="json", exclude=LABELS) for row in rows]
+    return [{**row.labels, **numbers} for row, numbers in zip(rows, plain)]
