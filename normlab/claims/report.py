@@ -21,10 +21,10 @@ def effect_lines(verdict: ClaimVerdict) -> List[str]:
 
 def list_lines(claims: Sequence[Claim]) -> List[str]:
     """Return one line per claim, with the number of jobs before seeds are added."""
-    return [f"{c.key:24s} {_jobs(c):4d} jobs  {c.title}" for c in claims]
+    return [f"{c.key:24s} {jobs_of(c):4d} jobs  {c.title}" for c in claims]
 
 
-def _jobs(claim: Claim) -> int:
+def jobs_of(claim: Claim) -> int:
     """Count the jobs of the tuning seeds, and of what they choose on the first judging seeds."""
     cells = expand(claim.study)
     if not claim.tuning_seeds:

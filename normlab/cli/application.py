@@ -152,9 +152,8 @@ def run(arguments: Sequence[str]) -> int:
         return _say(one_line(e), exit_code(e))
     except _UsageError as e:
         said = _in_our_words(e).format_message()
-        usage = f" ({e.ctx.command_path} --help)" if e.ctx else ""
         # without any argument, the help is printed already
-        return _say(said + usage, BAD_INPUT) if said else BAD_INPUT
+        return _say(said + _way_out(e), BAD_INPUT) if said else BAD_INPUT
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
@@ -189,6 +188,17 @@ def _in_our_words(error: Any) -> Any:
     if isinstance(error.__cause__, ValidationError):
         error.message = "; ".join(rule_of(found) for found in error.__cause__.errors())
     return error
+
+
+def _way_out(error: Any) -> str:
+    """Name the help of the command, or the place of an option that goes before it."""
+    if not error.ctx:
+        return ""
+    option = getattr(error, "option_name", None)
+    root = error.ctx.find_root()
+    if error.ctx is not root and any(option in one.opts for one in root.command.params):
+        return f"; write it before the command: normlab {option} ... {error.ctx.info_name}"
+    return f" ({error.ctx.command_path} --help)"
 
 
 def _say(text: str, code: int) -> int:

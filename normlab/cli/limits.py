@@ -82,6 +82,9 @@ def _read(limits: List[str]) -> Dict[str, Optional[int]]:
     found: Dict[str, Optional[int]] = {}
     for text in limits:
         name, _, value = text.partition("=")
+        if name not in _FIELDS:
+            rule = f"there is no such limit; the limits are {', '.join(_FIELDS)}"
+            raise InvalidSpec.of([FieldProblem(name or "limit", rule)])
         found[name] = None if value == "none" else _number(name, value, text)
     return found
 

@@ -198,11 +198,16 @@ def _follow(client: Client, job: str, metric: Optional[List[str]], points: int) 
     """Show the courses until the job has ended: in a terminal in place, elsewhere at the end."""
     from rich.live import Live
 
-    with Live(console=console(), auto_refresh=False) as live:
-        live.update(_of_courses(*_courses(client, job, metric), points), refresh=True)
-        for _ in client.events(job):
+    out = console()
+    try:
+        with Live(console=out, auto_refresh=False) as live:
             live.update(_of_courses(*_courses(client, job, metric), points), refresh=True)
-        live.update(_of_courses(*_courses(client, job, metric), points), refresh=True)
+            for _ in client.events(job):
+                live.update(_of_courses(*_courses(client, job, metric), points), refresh=True)
+            live.update(_of_courses(*_courses(client, job, metric), points), refresh=True)
+    finally:
+        if not out.is_terminal:  # in which the last line is ended already
+            out.line()
 
 
 @commands.command("open", epilog=examples("normlab open", "normlab open 5f0c9a41 --print"))

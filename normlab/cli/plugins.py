@@ -95,14 +95,14 @@ def with_code(
     digests += [client.plugins.upload(path, project).digest for path in paths]
     if not digests:
         return spec
-    if "base" not in rest:
+    base = rest.get("base")
+    if not isinstance(base, dict):  # the service says what a study's base must be
         return {**rest, "code": digests}
-    base = dict(rest["base"])
     return {**rest, "base": {**base, "code": [*base.get("code", ()), *digests]}}
 
 
 def _named(client: Client, code: Any, file: Optional[str], project: Optional[str]) -> Iterator[str]:
-    named: List[Any] = [code] if isinstance(code, str) else list(code)
+    named: List[Any] = list(code) if isinstance(code, (list, tuple)) else [code]
     folder = Path() if file in (None, "-") else Path(str(file)).parent
     for one in named:
         if not isinstance(one, str):

@@ -77,7 +77,7 @@ def reproduce(
     job did not succeed.
     """
     if list_them:
-        _list()
+        _list(as_json)
         return 0
     changes = Changes(quick, seeds, first_seed, on, sets)
     chosen = asked(claims or [], everything, changes)
@@ -87,11 +87,15 @@ def reproduce(
     return 0 if whole else 1
 
 
-def _list() -> None:
+def _list(as_json: bool) -> None:
     from normlab.claims import report
     from normlab.claims.loading import load_claims
 
-    print("\n".join(report.list_lines(list(load_claims().values()))))
+    found = list(load_claims().values())
+    if as_json:
+        print_json([{"claim": c.key, "jobs": report.jobs_of(c), "title": c.title} for c in found])
+    else:
+        print("\n".join(report.list_lines(found)))
 
 
 def _run(

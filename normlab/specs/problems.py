@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 from pydantic import BaseModel
 
 from normlab.errors import FieldProblem
+from normlab.specs.patterns import WORDS
 
 MOST = 50
 """The largest number of problems that are listed."""
@@ -84,6 +85,7 @@ def rule_of(error: Mapping[str, Any]) -> str:
         return rule.replace(" item", " character") if isinstance(error["input"], str) else rule
     of_a_type = _OF_A_TYPE.fullmatch(error["type"])
     rule = f"must be {_WHAT[of_a_type[1]]}" if of_a_type else _SHOULD.sub("must ", message)
+    rule = WORDS.get(error.get("ctx", {}).get("pattern"), rule)
     given = error.get("input")
     way_out = f": write [{given}]" if rule == "must be a list" and _is_word(given) else ""
     return f"{rule}, not {_short(given)}{way_out}"

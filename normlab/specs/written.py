@@ -47,9 +47,14 @@ def parse(text: str, source: str) -> Dict[str, Any]:
             value = json.loads(text) if text.lstrip().startswith("{") else value_of(text)
         except json.JSONDecodeError:  # text that begins like JSON may still be YAML in flow style
             value = value_of(text)
+    if value is None:
+        raise InvalidSpec(f"{source} is empty; write fields, such as `normalizer: batch`")
     if not isinstance(value, dict):
-        found = type(value).__name__
-        raise InvalidSpec(f"{source}: a job is a mapping of fields to values, not a {found}")
+        found = "a list" if isinstance(value, list) else repr(value)[:60]
+        raise InvalidSpec(
+            f"{source} has {found} in place of fields and their values; write fields, such as "
+            "`normalizer: batch`"
+        )
     return value
 
 

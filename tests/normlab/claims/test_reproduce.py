@@ -103,4 +103,8 @@ def test_the_list_names_every_claim_and_its_size(capsys: pytest.CaptureFixture[s
     assert run(["reproduce", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(load_claims())
+    assert run(["reproduce", "--list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [one["claim"] for one in listed] == list(load_claims())
+    assert listed[0]["jobs"] == 120
     assert lines[0].split()[1:3] == ["120", "jobs"]  # 20 combinations on 2 tuning seeds, 4 on 20

@@ -206,6 +206,14 @@ def test_only_the_owner_can_read_the_file_of_a_stack(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_an_option_of_all_commands_is_told_to_go_before_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["ls", "--url", "http://there:1"]) == 2
+    said = capsys.readouterr().err
+    assert said.endswith("write it before the command: normlab --url ... ls\n")
+
+
 def complete(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_NORMLAB_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", line)

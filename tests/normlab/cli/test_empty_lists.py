@@ -86,3 +86,19 @@ def test_a_project_without_studies_says_that_others_have_some(
 def test_what_cannot_be_a_metric_is_refused_as_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["best", "-m", "accuracy"]) == 2
     assert "'accuracy' is not the name of a metric" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("submit -s normalizer=batch -s code=5", "code: 5 is neither a path nor a digest"),
+        ("limits set --owner ada requests=1", "requests: there is no such limit; the limits are"),
+    ],
+)
+def test_a_value_of_a_wrong_form_is_refused_in_one_line(
+    capsys: pytest.CaptureFixture[str], words: str, says: str
+) -> None:
+    assert run(words.split()) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1

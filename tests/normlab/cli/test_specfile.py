@@ -54,14 +54,15 @@ def test_overrides_alone_make_a_job() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[1, 2]", "not a list"),
+        ("[1, 2]", "has a list in place of fields and their values"),
+        ("batch", "has 'batch' in place of fields and their values"),
         (
             "{",
             "neither JSON nor YAML: line 1, column 2: expected the node .* found 'the end'",
         ),
         ("a: b: c", "neither JSON nor YAML: line 1, column 5: mapping values are not allowed"),
         ("a: \0", "neither JSON nor YAML: unacceptable character"),
-        ("", "not a NoneType"),
+        ("", r"job\.yaml is empty; write fields, such as `normalizer: batch`"),
     ],
 )
 def test_a_file_that_is_not_a_mapping_is_refused_on_one_line(text: str, says: str) -> None:

@@ -68,6 +68,8 @@ def test_a_limit_is_reported_with_the_value_that_broke_it() -> None:
     ("wrong", "rule"),
     [
         ({"batch_size": "many"}, "must be a whole number, not 'many'"),
+        ({"code": ["x"]}, "must be a SHA-256 in 64 hex digits, not 'x'"),
+        ({"dataset": {"folder": "../x"}}, "must be letters and digits, with . _ - after the first"),
         ({"batch_size": 2.5}, "must be a whole number, not 2.5"),
         ({"deterministic": "often"}, "must be true or false, not 'often'"),
         ({"optimizer": {"name": "sgd", "lr": "high"}}, "must be a number, not 'high'"),
