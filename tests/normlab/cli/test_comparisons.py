@@ -53,3 +53,15 @@ def test_the_better_value_is_named_where_the_interval_leaves_out_zero(
     head, row = capsys.readouterr().out.splitlines()
     assert head.split()[-1] == "better"
     assert row.rstrip().endswith(f" {better}")
+
+
+def test_no_value_is_better_where_a_seed_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    class Client:
+        studies = Studies("val/accuracy", 0.5, 1.5, 4)
+
+    row = Client.studies.found.rows[0]
+    row.excluded[3] = "NaN"
+    print_comparison(Client(), "s", ["normalizer", "online", "batch"], {}, False)
+    out = capsys.readouterr().out
+    assert "4 (1 NaN)" in out
+    assert out.rstrip().endswith("not clear")

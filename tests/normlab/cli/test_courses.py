@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import nan
+
 import pytest
 from rich.console import Console
 
@@ -19,8 +21,8 @@ def curve(*values: float) -> SeriesRecord:
 
 
 def test_a_course_rises_and_falls_as_its_values_do_and_one_value_has_none() -> None:
-    assert sparkline([0.0, None, 1.0, 0.5]) == "▁ █▅"
-    assert [sparkline([2.0]), sparkline([None, 2.0]), sparkline([])] == ["", "", ""]
+    assert sparkline([0.0, nan, 1.0, 0.5]) == "▁ █▅"
+    assert [sparkline([2.0]), sparkline([nan, 2.0]), sparkline([])] == ["", "", ""]
 
 
 def test_the_last_values_of_curves_of_one_point_come_without_a_column_of_courses(
