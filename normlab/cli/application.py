@@ -151,9 +151,10 @@ def run(arguments: Sequence[str]) -> int:
     except NormlabError as e:
         return _say(one_line(e), exit_code(e))
     except _UsageError as e:
+        way_out = _way_out(e)
         said = _in_our_words(e).format_message()
         # without any argument, the help is printed already
-        return _say(said + _way_out(e), BAD_INPUT) if said else BAD_INPUT
+        return _say(said + way_out, BAD_INPUT) if said else BAD_INPUT
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
@@ -197,6 +198,7 @@ def _way_out(error: Any) -> str:
     option = getattr(error, "option_name", None)
     root = error.ctx.find_root()
     if error.ctx is not root and any(option in one.opts for one in root.command.params):
+        error.possibilities = None  # the nearest options of the command are not meant
         return f"; write it before the command: normlab {option} ... {error.ctx.info_name}"
     return f" ({error.ctx.command_path} --help)"
 

@@ -209,9 +209,12 @@ def test_only_the_owner_can_read_the_file_of_a_stack(tmp_path: Path) -> None:
 def test_an_option_of_all_commands_is_told_to_go_before_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run(["ls", "--url", "http://there:1"]) == 2
-    said = capsys.readouterr().err
-    assert said.endswith("write it before the command: normlab --url ... ls\n")
+    for words, option in ((["ls", "--url", "x"], "--url"), (["ls", "--token", "x"], "--token")):
+        assert run(words) == 2
+        assert capsys.readouterr().err == (
+            f"normlab: No such option: {option}; write it before the command: "
+            f"normlab {option} ... ls\n"
+        )
 
 
 def complete(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
