@@ -1,8 +1,9 @@
 // The table of a comparison: what differs, the mean over seeds, and the paired difference from the reference.
 import { at } from "./app.js";
-import { colour, readable } from "./charts.js";
+import { colour } from "./charts.js";
 import { counted } from "./not_finite.js";
 import { mean } from "./runs_values.js";
+import { like } from "./study_table.js";
 
 function make(tag, content = "", kind = "") {
   const element = document.createElement(tag);
@@ -23,20 +24,12 @@ export function toldFirst({ differing, telling }) {
 /** Write a p as papers do: three decimals, or less than 0.001. */
 const shownP = (p) => (p === null ? "–" : p < 0.001 ? "< 0.001" : p.toFixed(3));
 
-/** Write numbers of an interval with two digits of half its width, as means are written. */
-function digitsOf({ low, high }) {
-  const half = low === null ? 0 : (high - low) / 2;
-  const decimals = 1 - Math.floor(Math.log10(half));
-  return half > 0 && decimals >= 0 && decimals < 5 ? (value) => value.toFixed(decimals) : readable;
-}
-
 function difference(found) {
   if (!found) return ["–", "–", "–"];
-  const written = digitsOf(found);
-  const sign = found.mean > 0 ? "+" : "";
-  const interval = found.low === null ? "–" : `${written(found.low)} to ${written(found.high)}`;
+  const sign = Number(found.mean_text) > 0 ? "+" : "";
+  const interval = found.low === null ? "–" : `${like(found, found.low)} to ${like(found, found.high)}`;
   const left = counted(Object.values(found.excluded));
-  return [`${sign}${written(found.mean)} (${[`n = ${found.n}`, left].filter(Boolean).join(", ")})`, interval, shownP(found.p_adjusted)];
+  return [`${sign}${found.mean_text} (${[`n = ${found.n}`, left].filter(Boolean).join(", ")})`, interval, shownP(found.p_adjusted)];
 }
 
 /** Fill *table* from the comparison; *hues[i]* is the {hue, ink} of group i, *choose(job)* makes a reference. */

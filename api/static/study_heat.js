@@ -71,6 +71,6 @@ function around(row, spread) {
 function compared(row, { found, isReference }) {
   if (isReference(row)) return make("span", "the reference", "spread");
   const difference = found(row);
-  const words = said(difference, (value) => Number(value.toPrecision(2)).toString());
+  const words = said(difference);
   return make(isSignificant(difference) ? "strong" : "span", words, "spread");
 }

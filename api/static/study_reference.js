@@ -36,11 +36,11 @@ export async function differences(study, reference, question) {
 const key = (labels) => JSON.stringify(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)));
 
 /** Write a difference: `+0.012, p = 0.031 *`; the star says that it is significant. */
-export function said(found, text) {
+export function said(found) {
   if (!found) return "no finite seed in common";
   const p = found.p_adjusted;
   const test = p === null ? (found.n < 2 ? "one seed, no test" : "no spread, no test") : p < 0.001 ? "p < 0.001" : `p\u00a0=\u00a0${p.toFixed(3)}`;
-  return `${found.mean > 0 ? "+" : ""}${text(found.mean)}, ${test}${isSignificant(found) ? " *" : ""}`;
+  return `${Number(found.mean_text) > 0 ? "+" : ""}${found.mean_text}, ${test}${isSignificant(found) ? " *" : ""}`;
 }
 
 export const isSignificant = (found) => Boolean(found) && found.p_adjusted !== null && found.p_adjusted < SIGNIFICANT;

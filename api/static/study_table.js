@@ -10,7 +10,8 @@ export const without = (row) => Object.entries(row.without).map(([why, count]) =
 /** Write a number with as many decimals as the row's mean has. */
 export function like(row, value) {
   if (value === null || !row.mean_text || row.mean_text.includes("e")) return readable(value);
-  return value.toFixed((row.mean_text.split(".")[1] || "").length);
+  const decimals = (row.mean_text.split(".")[1] || "").length;
+  return (Number(value.toFixed(decimals)) || 0).toFixed(decimals); // -0 is 0
 }
 
 export function make(name, text = "", kind = "") {

@@ -19,7 +19,7 @@ def print_comparison(
     client: Any, study: str, parts: Sequence[str], question: Any, as_json: bool
 ) -> None:
     """Print a table of the differences of two values; *parts*: an axis and two labels."""
-    from normlab.presentation.digits import shown
+    from normlab.presentation.digits import like, shown
 
     if len(parts) != 3:
         given = ":".join(parts)
@@ -30,20 +30,18 @@ def print_comparison(
         return
     if table.linked:
         print(f"{', '.join(table.linked)} moves with {table.axis}")
-    means = shown([(m, None) for r in table.rows for m in (r.a_mean, r.b_mean)])
     differences = shown([(r.difference, r.half) for r in table.rows])
     rows = [
         [
             *r.labels.values(),
-            a.mean,
-            b.mean,
-            str(difference),
-            r.low,
-            r.high,
+            like(d, r.a_mean),
+            like(d, r.b_mean),
+            str(d),
+            *(None if end is None else like(d, end) for end in (r.low, r.high)),
             seeds(r),
             _better(table, r),
         ]
-        for r, a, b, difference in zip(table.rows, means[::2], means[1::2], differences)
+        for r, d in zip(table.rows, differences)
     ]
     paths = list(table.rows[0].labels)
     columns = [*paths, table.a, table.b, "difference", "low", "high", "n", "better"]

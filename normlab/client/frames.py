@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Dict, List, Sequence
 
+from normlab.not_finite import FIELD
 from normlab.presentation.columns import typed_columns
 from normlab.records import ResultTable, StudyDetail
 
@@ -20,7 +21,8 @@ def frame(study: StudyDetail, tables: Sequence[ResultTable]) -> pd.DataFrame:
 
     Columns: one for each path, `seed`, `job`, `state`, and one for each metric, as floats with NaN
     where a job has no value. Whole numbers are int64 (Int64 where one is missing), truth values
-    bool (boolean), texts string, and `state` is a category.
+    bool (boolean), texts string, and `state` is a category. `attrs["not_finite"]` has, by metric
+    and job, the names of values that are NaN or infinite and not missing.
     """
     import pandas as pd  # large, and only this function needs it
 
@@ -33,7 +35,13 @@ def frame(study: StudyDetail, tables: Sequence[ResultTable]) -> pd.DataFrame:
         found = _by_job(table)
         numbers = [found.get(str(cell.job)) for cell in study.grid]
         columns[table.metric] = pd.Series(numbers, dtype="float64")
-    return pd.DataFrame(columns)
+    found = pd.DataFrame(columns)
+    found.attrs[FIELD] = {
+        table.metric: {row.jobs[s]: n for row in table.rows for s, n in row.excluded.items()}
+        for table in tables
+        if any(row.excluded for row in table.rows)
+    }
+    return found
 
 
 def dtype(values: List[Any]) -> str:

@@ -86,7 +86,9 @@ class Runs(Sequence[JobRecord]):
         truth values bool, texts string.
 
         Args:
-            metrics: their names; one column of floats each, NaN where a job has no value.
+            metrics: their names; one column of floats each, NaN where a job has no value. Whether
+                it has none, or has reported NaN, `attrs["not_finite"]` of the frame says: its
+                names by metric and job.
             columns: of the list of jobs, such as `owner`, or fields such as `optimizer.lr`.
             reduction: last, best, min, max or mean, of each metric.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Any, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 from normlab.client.frames import dtype
 from normlab.client.paging import all_items
 from normlab.client.transport import Transport
+from normlab.not_finite import FIELD
 from normlab.records.tables import FieldList, TableRecord, TableRow
 from normlab.specs.cells import label
 
@@ -45,14 +46,28 @@ def unknown_metric(transport: Transport, name: str) -> Optional[str]:
 def typed_frame(
     names: Sequence[str], kinds: Sequence[str], rows: Sequence[TableRow]
 ) -> pd.DataFrame:
-    """Return *rows* as a frame with the columns *names*, typed by their *kinds*."""
+    """
+    Return *rows* as a frame with the columns *names*, typed by their *kinds*.
+
+    Its `attrs["not_finite"]` names, by column and job, what is NaN or infinite and not missing.
+    """
     import pandas as pd
 
     columns = {
         name: typed_column(kind, [row.values[i] for row in rows])
         for i, (name, kind) in enumerate(zip(names, kinds))
     }
-    return pd.DataFrame({name: columns.get(name, pd.Series(dtype="object")) for name in names})
+    frame = pd.DataFrame({name: columns.get(name, pd.Series(dtype="object")) for name in names})
+    frame.attrs[FIELD] = _not_finite(names, rows)
+    return frame
+
+
+def _not_finite(names: Sequence[str], rows: Sequence[TableRow]) -> Dict[str, Dict[str, str]]:
+    found: Dict[str, Dict[str, str]] = {}
+    for row in rows:
+        for place, name in row.not_finite.items():
+            found.setdefault(names[int(place.rpartition("/")[2])], {})[row.id] = name
+    return found
 
 
 def typed_column(kind: str, values: List[Any]) -> pd.Series:

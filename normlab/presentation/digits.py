@@ -1,9 +1,10 @@
 """
-The digits of a mean: as many as its uncertainty allows, and enough to distinguish the rows.
+The digits of a mean: as many as its uncertainty allows.
 
-A mean has as many decimals as two digits of its half width have, at least three significant
-digits (four where there is no interval), and at least as many decimals as tell it from every
-other mean of the table. Six significant digits are the most: means that agree in those are equal.
+A mean is rounded to the second digit of its half width: what is behind that says nothing. Without
+an interval, or if all seeds are equal, it has at least four digits (three with a half width of 0),
+and as many decimals as tell it from the other such means of the table. Six significant digits are
+the most: means that agree in those are equal.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Shown(NamedTuple):
 
 def shown(rows: Sequence[Tuple[Optional[float], Optional[float]]]) -> List[Shown]:
     """Write the means of one table, each with its half width."""
-    apart = decimals_apart(mean for mean, _ in rows if mean is not None)
+    apart = decimals_apart(mean for mean, half in rows if mean is not None and not half)
     return [_shown(mean, half, apart) for mean, half in rows]
 
 
@@ -42,7 +43,7 @@ def like(text: Shown, value: float) -> str:
     """Write *value* with as many decimals as the mean of *text* has."""
     if "e" in text.mean:
         return f"{value:.{_LEAST - 1}e}"
-    return f"{value:.{len(text.mean.partition('.')[2])}f}"
+    return _fixed(value, len(text.mean.partition(".")[2]))
 
 
 def of_none(excluded: Mapping[int, str]) -> str:
@@ -65,20 +66,33 @@ def _shown(mean: Optional[float], half: Optional[float], apart: int) -> Shown:
         return Shown("", "")
     if not math.isfinite(mean):
         return Shown(str(mean), "")
-    least = _LEAST_ALONE if half is None else _LEAST
-    wanted = max(_decimals(mean, least), apart, _decimals(half or 0.0, _OF_HALF))
-    decimals = max(min(wanted, _decimals(mean, _MOST, zero=_MOST)), 0)
-    if mean and not _PLAIN[0] <= abs(mean) < _PLAIN[1]:
-        digits = min(max(decimals + _exponent(mean, _MOST), _LEAST - 1), _MOST - 1)
-        return Shown(f"{mean:.{digits}e}", "" if half is None else f"{half:.{_OF_HALF - 1}e}")
-    return Shown(f"{mean:.{decimals}f}", "" if half is None else _half(half, decimals))
+    if half:
+        wanted = _decimals(half, _OF_HALF)
+    else:
+        wanted = max(_decimals(mean, _LEAST_ALONE if half is None else _LEAST), apart, 0)
+    decimals = min(wanted, _decimals(mean, _MOST, zero=_MOST))
+    size = max(abs(mean), half or 0.0)
+    if size and not _PLAIN[0] <= size < _PLAIN[1]:
+        return Shown(_scaled(mean, decimals), "" if half is None else f"{half:.{_OF_HALF - 1}e}")
+    return Shown(_fixed(mean, decimals), "" if half is None else _half(half, decimals))
 
 
 def _half(half: float, decimals: int) -> str:
     if half == 0 or not math.isfinite(half):
         return f"{half:g}"
-    own = max(_decimals(half, _OF_HALF), 0)
-    return f"{half:.{own}f}" if own <= decimals else f"{half:.{_OF_HALF - 1}e}"
+    own = _decimals(half, _OF_HALF)
+    return _fixed(half, own) if own <= decimals else f"{half:.{_OF_HALF - 1}e}"
+
+
+def _fixed(value: float, decimals: int) -> str:
+    """Round to so many *decimals*; to tens, hundreds and so on for negative ones."""
+    return f"{round(value, decimals) + 0.0:.{max(decimals, 0)}f}"  # + 0.0, because -0.0 is 0
+
+
+def _scaled(mean: float, decimals: int) -> str:
+    if round(mean, decimals) == 0:
+        return "0"
+    return f"{mean:.{min(max(decimals + _exponent(mean, _MOST), 0), _MOST - 1)}e}"
 
 
 def _decimals(value: float, significant: int, zero: int = 0) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 
 from normlab.errors import InvalidSpec
+from normlab.not_finite import counted
 from normlab.presentation import spreads
 from normlab.presentation.panels import (
     COLORS,
@@ -195,6 +196,9 @@ def _explained(table: ResultTable, spread: str, against: Optional[DifferenceTabl
     paths, numeric = _kind(table)
     is_heat_map = len(paths) > 1 and not numeric
     parts = [] if is_heat_map else [spreads.words(table, spread), spreads.note(table.rows, spread)]
+    excluded = counted(name for row in table.rows for name in row.excluded.values())
+    if excluded:
+        parts.append(f"in no mean: {excluded}")
     if against is not None:
         parts.append(f"* differs from {against.against} (paired t, Holm, p < {SIGNIFICANT:g})")
     return "; ".join(part for part in parts if part)

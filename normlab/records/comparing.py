@@ -56,6 +56,9 @@ class PairedDifference(BaseModel):
         "they are not in the difference",
     )
     mean: float
+    mean_text: str = Field(
+        "", description="the mean, rounded to the second digit of half the interval's width"
+    )
     low: Union[float, None] = Field(description="lower end of the 95 % interval by Student's t")
     high: Union[float, None]
     p: Union[float, None] = Field(

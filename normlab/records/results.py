@@ -41,8 +41,8 @@ class ResultRow(BaseModel):
     mean: Union[float, None]
     mean_text: str = Field(
         "",
-        description="the mean, with the digits that are needed to distinguish the rows of the "
-        "table; if all values are NaN or infinite, which they are",
+        description="the mean, rounded to the second digit of `half_text`; if all values are NaN "
+        "or infinite, which they are",
     )
     half_text: str = Field("", description="half the width of the interval, with two digits")
     sd: Union[float, None]
@@ -123,6 +123,9 @@ class DifferenceRow(BaseModel):
     n: int = Field(description="number of seeds that both have")
     excluded: Dict[int, Name] = _EXCLUDED
     mean: float
+    mean_text: str = Field(
+        "", description="the mean, rounded to the second digit of half the interval's width"
+    )
     low: Union[float, None]
     high: Union[float, None]
     p: Union[float, None] = Field(

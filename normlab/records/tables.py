@@ -107,8 +107,8 @@ class SeedMean(BaseModel):
     mean: Union[float, None] = Field(description="null if no seed has a finite value")
     mean_text: str = Field(
         "",
-        description="the mean, with the digits that are needed to distinguish the rows of its "
-        "column; if all values are NaN or infinite, which they are",
+        description="the mean, rounded to the second digit of `half_text`; if all values are NaN "
+        "or infinite, which they are",
     )
     half_text: str = Field("", description="half the width of the interval, with two digits")
     sd: Union[float, None]

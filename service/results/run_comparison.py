@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.not_finite import Name, counted
+from normlab.presentation.digits import shown
 from normlab.presentation.intervals import estimate
 from normlab.presentation.left_out import excluded_of
 from normlab.presentation.paired_tests import holm, paired_t
@@ -20,6 +21,7 @@ from normlab.records.comparing import (
     PairedDifference,
     RunComparison,
 )
+from normlab.records.results import half_width
 from normlab.records.tables import JobsQuestion
 from normlab.specs.cells import label
 from normlab.specs.differences import differing
@@ -213,6 +215,7 @@ def _difference(
         n=found.n,
         excluded=dict(excluded),
         mean=found.mean,
+        mean_text=shown([(found.mean, half_width(found.low, found.high))])[0].mean,
         low=found.low,
         high=found.high,
         p=p,

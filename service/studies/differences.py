@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from normlab.presentation.digits import shown
 from normlab.presentation.intervals import paired_difference
 from normlab.presentation.left_out import excluded_of, said
 from normlab.presentation.paired_tests import holm, paired_t
 from normlab.records import DifferenceRow, DifferenceTable, ResultRow
+from normlab.records.results import half_width
 from service.store.database import Database
 from service.studies.cell_values import Question
 from service.studies.comparisons import check_labels, linked_with, shared
@@ -63,9 +65,14 @@ def _pairs(rows: Sequence[ResultRow], moving: Sequence[str], against: str) -> li
 
 def _tested(pairs: Sequence[Pair], question: Question) -> list[DifferenceRow]:
     ps = [paired_t(_by_seed(row, other)) for row, other in pairs]
-    return [
+    found = [
         _row(row, other, question, p, adjusted)
         for (row, other), p, adjusted in zip(pairs, ps, holm(ps), strict=True)
+    ]
+    texts = shown([(row.mean, half_width(row.low, row.high)) for row in found])
+    return [
+        row.model_copy(update={"mean_text": text.mean})
+        for row, text in zip(found, texts, strict=True)
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from math import inf, nan
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,6 +60,25 @@ def test_a_frame_has_typed_columns_and_a_gap_where_a_run_has_no_value(runs: Runs
     assert types["created_at"].endswith("UTC]")
     assert frame["val/accuracy"].isna().tolist() == [True, False]
     assert frame["val/accuracy"][1] == 0.75
+
+
+def test_a_frame_keeps_infinity_and_tells_nan_from_no_value(runs: Runs, database: Database) -> None:
+    for value in (nan, -inf):
+        held = claim(database)
+        reports.keep_all(database, held, [Metrics(series={"val/loss": series(1, value=value)})])
+    submit(database, optimizer={"lr": 0.15})
+    found = normlab.runs(client=runs._client)
+    frame = found.frame("val/loss", columns=["id"])
+    by_lr = {job.id: job.last.get("val/loss") for job in found}
+    assert str(frame["val/loss"].dtype) == "float64"
+    assert frame["val/loss"].isna().sum() == 3  # a job with NaN, and two without a value
+    assert (frame["val/loss"] == -inf).sum() == 1
+    names = frame.attrs["not_finite"]["val/loss"]
+    assert sorted(names.values()) == ["-Infinity", "NaN"]
+    assert set(names) == {job for job, last in by_lr.items() if last is not None}
+    assert {str(last.value) for last in by_lr.values() if last is not None} == {"nan", "-inf"}
+    courses = found.curves("val/loss")
+    assert sorted(map(str, courses["value"])) == ["-inf", "nan"]
 
 
 def test_a_frame_of_nothing_has_its_columns(client: Client) -> None:

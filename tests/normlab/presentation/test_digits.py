@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any, List, Optional
 
 import pytest
 
@@ -13,30 +13,45 @@ from normlab.presentation.digits import shown
     ("mean", "half", "text"),
     [
         (0.9, 0.0123, "0.900 ± 0.012"),
-        (0.812, 1.3, "0.812 ± 1.3"),
+        (0.812, 1.3, "0.8 ± 1.3"),
+        (0.0775, 0.22, "0.08 ± 0.22"),
+        (0.0775, 0.0996, "0.08 ± 0.10"),
         (812.4, 25.3, "812 ± 25"),
         (0.91236, None, "0.9124"),
-        (123456.7, 2300.0, "123457 ± 2300"),
+        (123456.7, 2300.0, "123500 ± 2300"),
+        (98.4, 2345.0, "100 ± 2300"),
+        (1.234e8, 2e6, "1.234e+08 ± 2.0e+06"),
+        (1e-12, 3e-8, "0 ± 3.0e-08"),
+        (3.2e-7, 0.5, "0.00 ± 0.50"),
         (3.2e-7, 1e-8, "3.20e-07 ± 1.0e-08"),
         (0.9, 1e-9, "0.900000 ± 1.0e-09"),
         (0.25, 0.0, "0.250 ± 0"),
         (0.0, 0.5, "0.00 ± 0.50"),
         (9.996, 0.2, "10.00 ± 0.20"),
-        (-0.0312, 0.4, "-0.0312 ± 0.40"),
+        (-0.0312, 0.4, "-0.03 ± 0.40"),
+        (-0.0012, 0.4, "0.00 ± 0.40"),
         (None, None, ""),
     ],
 )
-def test_a_single_mean_has_three_digits_or_as_many_as_its_interval_justifies(
+def test_a_mean_is_rounded_to_the_second_digit_of_its_half_width(
     mean: Optional[float], half: Optional[float], text: str
 ) -> None:
     assert str(shown([(mean, half)])[0]) == text
 
 
-def test_means_that_differ_look_different_whatever_their_intervals() -> None:
-    means = [0.8121, 0.8124, 0.9, 12.5]
-    texts = [text.mean for text in shown([(mean, 1.3) for mean in means])]
-    assert texts == ["0.8121", "0.8124", "0.9000", "12.5000"]
+@pytest.mark.parametrize("half", [None, 0.0])
+def test_means_without_an_interval_that_differ_look_different(half: Optional[float]) -> None:
+    rows: List[Any] = [(0.81211, half), (0.81214, half), (0.9, half), (12.5, 1.3)]
+    texts = [text.mean for text in shown(rows)]
+    assert texts == ["0.81211", "0.81214", "0.90000", "12.5"]
+
+
+def test_no_digit_is_shown_that_an_interval_says_nothing_of() -> None:
+    texts = [text.mean for text in shown([(mean, 1.3) for mean in (0.8121, 0.8124, 12.5)])]
+    assert texts == ["0.8", "0.8", "12.5"]
 
 
 def test_means_that_differ_only_by_rounding_do_not_add_digits() -> None:
-    assert [text.mean for text in shown([(0.1 + 0.2, 0.1), (0.3, 0.1)])] == ["0.300", "0.300"]
+    assert [text.mean for text in shown([(0.1 + 0.2, 0.1), (0.3, 0.1)])] == ["0.30", "0.30"]
+    texts = [text.mean for text in shown([(0.1 + 0.2, None), (0.3, None)])]
+    assert texts == ["0.3000", "0.3000"]

@@ -67,9 +67,28 @@ def test_two_names_give_a_heat_map_with_its_numbers() -> None:
     assert texts == ["0.900", "—"]
 
 
-def test_a_heat_map_has_the_digits_that_tell_its_means_apart() -> None:
+def test_a_heat_map_has_the_digits_that_its_intervals_allow() -> None:
     grid = table(row(0.8121, normalizer="a", model="x"), row(0.8124, normalizer="b", model="x"))
-    assert [text.get_text() for text in draw(grid).axes[0].texts] == ["0.8121", "0.8124"]
+    assert [text.get_text() for text in draw(grid).axes[0].texts] == ["0.812", "0.812"]
+
+
+def test_a_figure_says_which_values_are_in_no_mean() -> None:
+    broken = row(None, normalizer="b", model="x").model_copy(
+        update={"excluded": {0: "NaN", 1: "Infinity"}, "n": 0}
+    )
+    some = row(0.8, normalizer="a", model="x").model_copy(update={"excluded": {2: "NaN"}})
+    figure = draw(table(some, broken))
+    cells = [text.get_text() for text in figure.axes[0].texts]
+    assert cells == ["0.800\n1 NaN", "NaN, Infinity"]
+    points = draw(
+        table(
+            *(one.model_copy(update={"coordinates": {"normalizer": one.labels["normalizer"]}})
+              for one in (some, broken))
+        )
+    )  # fmt: skip
+    for drawn in (figure, points):
+        said = [text.get_text() for text in drawn.texts]
+        assert any("in no mean: 2 NaN, 1 Infinity" in text for text in said), said
 
 
 def test_a_plot_names_the_chosen_cells() -> None:

@@ -72,15 +72,14 @@ def test_one_seed_has_no_interval() -> None:
     assert cells(table(row("batch", 2, 0.91236, low=None, high=None))) == ["0.9124"]
 
 
-def test_a_wide_interval_leaves_the_digits_that_tell_rows_apart_in_every_form() -> None:
+def test_a_wide_interval_leaves_no_digit_that_it_says_nothing_of_in_any_form() -> None:
     wide = table(
         row("batch", 2, 0.812, low=-0.488, high=2.112),
         row("group", 2, 0.8124, low=-0.4876, high=2.1124),
     )
-    assert cells(wide) == ["0.8120 ± 1.3", "0.8124 ± 1.3"]
+    assert cells(wide) == ["0.8 ± 1.3", "0.8 ± 1.3"]
     for text, plus_minus in ((markdown(wide), "±"), (latex(wide), r"$\pm$")):
-        assert f"0.8120 {plus_minus} 1.3" in text
-        assert f"0.8124 {plus_minus} 1.3" in text
+        assert text.count(f"0.8 {plus_minus} 1.3") == 2
 
 
 def test_a_caption_names_the_chosen_cells() -> None:

@@ -31,7 +31,7 @@ def test_runs_are_compared_seed_by_seed_against_the_reference(database: Database
     assert (found.groups[1].difference, found.groups[1].why) == (None, "the reference")
     assert [r.group for r in found.runs] == [0, 0, 0, 1, 1, 1]
     texts = [(group.mean.mean_text, group.mean.half_text) for group in found.groups if group.mean]
-    assert texts == [("0.733", "0.29"), ("0.600", "0.25")]
+    assert texts == [("0.73", "0.29"), ("0.60", "0.25")]
 
 
 def test_why_there_is_no_test_is_said(database: Database) -> None:

@@ -34,8 +34,8 @@ def test_a_mean_is_over_seeds_and_over_nothing_else(database: Database) -> None:
     assert three.values[1].sd == pytest.approx(0.1)
     assert three.values[2] == {"varies": [0, 1, 2]}
     assert (other.values[1].mean, other.values[1].low) == (0.1, None)
-    # as in the table of a study: 4.3027 * 0.1 / sqrt(3) = 0.248, and 3 digits of the mean
-    assert (three.values[1].mean_text, three.values[1].half_text) == ("0.600", "0.25")
+    # as in the table of a study: 4.3027 * 0.1 / sqrt(3) = 0.248, to whose second digit
+    assert (three.values[1].mean_text, three.values[1].half_text) == ("0.60", "0.25")
     assert (other.values[1].mean_text, other.values[1].half_text) == ("0.1000", "")
 
 

@@ -107,7 +107,7 @@ def test_cells_without_a_value_are_counted_by_their_state(database: Database, st
     assert [cell.state for cell in cells].count("pruned") == 1
 
 
-def test_the_rows_have_the_digits_that_tell_them_apart(database: Database, study: str) -> None:
+def test_rows_have_the_digits_that_their_intervals_allow(database: Database, study: str) -> None:
     finish_all(database)
     rows = results.results(database, study, Question()).rows
     assert [(r.mean_text, r.half_text) for r in rows[:2]] == [
