@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from normlab.errors import InvalidSpec, JobStopped
 from normlab.specs.devices import DEVICES
-from workers.job_errors import CannotLoad, describe
+from workers.job_errors import CannotLoad, describe, log_end
 from workers.job_order import CodeReference, JobOrder
 from workers.job_pipes import EventPipe, StopRequest, watch_lifeline
 from workers.job_usage import Meter, ProcessUsage
@@ -94,8 +94,7 @@ def carry_out(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
             _train(order, pipe, stop)
     except BaseException as e:
         failed = describe(e, order.folder)
-        traceback.print_exc()
-        sys.stderr.flush()
+        log_end(e)
         pipe.send(failed)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from normlab.errors import InvalidSpec, JobError, OutOfDeviceMemory, StorageFull
+import sys
+import traceback
+
+from normlab.errors import InvalidSpec, JobError, JobStopped, OutOfDeviceMemory, StorageFull
 from normlab.events import Failed
 from normlab.host.disks import is_full
 
@@ -50,6 +53,15 @@ def describe(error: BaseException, folder: str) -> Failed:
         retryable=False,
         message=f"{type(error).__name__}: {_first_line(error)}; the job's log has the traceback",
     )
+
+
+def log_end(error: BaseException) -> None:
+    """Write *error*, which has ended an attempt, to its log: a stop that was asked for is a line."""
+    if isinstance(error, JobStopped):
+        print(f"stopped: {error}", file=sys.stderr)
+    else:
+        traceback.print_exception(type(error), error, error.__traceback__)
+    sys.stderr.flush()
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -60,6 +60,7 @@ class Narrator:
             return ""
         self._epoch = progress.epoch
         told = [f"{name} {self._last[name]:.4g}" for name in sorted(self._last)][:_MOST]
+        self._last.clear()  # an epoch that is not evaluated does not repeat an earlier one
         epoch = f"epoch {progress.epoch} of {progress.epochs}, update {progress.step}"
         return ": ".join(filter(None, (epoch, ", ".join(told))))
 

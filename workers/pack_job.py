@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, List, Optional
@@ -12,7 +10,7 @@ from accelerators.packs import Member, fit_pack
 from normlab.events import Event, Failed, Finished
 from normlab.training.checkpoints import CheckpointFolder, NamedCheckpoint
 from normlab.training.reporting import BufferedReporter
-from workers.job_errors import describe
+from workers.job_errors import describe, log_end
 from workers.job_order import JobOrder
 from workers.job_pipes import EventPipe, StopRequest
 from workers.job_usage import Meter, ProcessUsage
@@ -39,8 +37,7 @@ def carry_out_pack(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
     try:
         _train(orders, pipes, stop)
     except BaseException as e:  # of all: each one hears it
-        traceback.print_exc()
-        sys.stderr.flush()
+        log_end(e)
         for own, member in zip(orders, pipes):
             if not member.ended:
                 member.send(describe(e, own.folder))
@@ -78,7 +75,6 @@ def _checkpoints(order: JobOrder) -> CheckpointFolder:
 
 def _last_event(outcome: Any, folder: str) -> Event:
     if isinstance(outcome, BaseException):
-        traceback.print_exception(type(outcome), outcome, outcome.__traceback__)
-        sys.stderr.flush()
+        log_end(outcome)
         return describe(outcome, folder)
     return Finished(step=outcome["steps"], summary=outcome)

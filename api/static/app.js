@@ -21,8 +21,11 @@ export function fail(message) {
   box.hidden = !message;
 }
 
+const LOST = "The server does not answer; try again when it is back.";
+
 export function connected(yes) {
   document.getElementById("disconnected").hidden = yes;
+  if (yes && document.getElementById("failure").textContent === LOST) fail(""); // it is back
 }
 
 const MOST_MS = 60_000; // the server gives up then too
@@ -40,7 +43,7 @@ export async function ask(path, options = {}, end = performance.now() + MOST_MS)
   } catch (error) {
     if (error.name === "AbortError") throw error;
     connected(false);
-    throw new Error("The server does not answer; try again when it is back.");
+    throw new Error(LOST);
   }
   connected(true);
   if (answer.status === 401) {

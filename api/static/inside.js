@@ -11,6 +11,7 @@ const slider = document.getElementById("time");
 const play = document.getElementById("play");
 const painted = document.getElementById("net-measure");
 const EACH_MS = 450;
+const MOST_SHOWN = 60; // readings of one playing: half a minute, however long the training was
 const ENDED = ["succeeded", "failed", "cancelled"];
 
 let times = [];
@@ -18,7 +19,7 @@ let chosen = null;
 let playing = null;
 
 const choose = (layer) => { chosen = layer; move(); };
-const goTo = (time) => { slider.value = reading(times, time); move(); };
+const goTo = (time) => { stop(); slider.value = reading(times, time); move(); };
 const panels = [...page.querySelectorAll("section.panel")].map((section) => new Panel(section, { choose, goTo }));
 const figures = [...page.querySelectorAll("figure.net")];
 const nets = figures.map((figure) => new Net(figure, choose));
@@ -103,18 +104,18 @@ function stop() {
 
 function start() {
   if (Number(slider.value) >= Number(slider.max)) slider.value = 0;
-  play.textContent = "Stop";
+  play.textContent = "Pause";
   play.setAttribute("aria-pressed", "true");
   playing = setInterval(() => {
     if (Number(slider.value) >= Number(slider.max)) { stop(); return; }
-    slider.value = Number(slider.value) + 1;
+    slider.value = Number(slider.value) + Math.ceil(times.length / MOST_SHOWN); // the last one is where it ends
     move();
   }, EACH_MS);
   move();
 }
 
 play.addEventListener("click", () => (playing ? stop() : start()));
-slider.addEventListener("input", move);
+slider.addEventListener("input", () => { stop(); move(); }); // who takes it looks at one moment
 painted.addEventListener("change", paint);
 document.getElementById("beside").addEventListener("change", (event) => event.target.form.requestSubmit());
 document.addEventListener("themechange", () => { nets.forEach((net, i) => runs[i].layers.length && net.show(runs[i].layers)); draw(); });

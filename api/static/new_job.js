@@ -23,11 +23,13 @@ function line(text, name = "p", kind = "") {
 
 const check = throttled(async () => {
   const mine = asked += 1;
+  verdict.setAttribute("aria-busy", "true"); // what it says is of an earlier job
   const spec = form.spec();
   document.getElementById("json").textContent = JSON.stringify(spec, null, 2);
   await write(spec);
   const { validation, problems } = await validated(spec, mine);
   if (mine !== asked) return;
+  verdict.removeAttribute("aria-busy");
   const elsewhere = form.complain(problems || []);
   document.getElementById("submit").disabled = Boolean(problems);
   if (problems) {
@@ -49,7 +51,9 @@ const check = throttled(async () => {
 
 async function validated(spec, mine) {
   try { return await validate(spec); } catch (error) {
-    if (mine === asked) verdict.replaceChildren(line(`Not known: ${error.message} The next change asks again.`, "p", "quiet"));
+    if (mine !== asked) throw error;
+    verdict.removeAttribute("aria-busy");
+    verdict.replaceChildren(line(`Not known: ${error.message} The next change asks again.`, "p", "quiet"));
     throw error;
   }
 }

@@ -109,6 +109,7 @@ function line(text, name = "p", kind = "") {
 
 const check = throttled(async () => {
   const mine = asked += 1;
+  preview.setAttribute("aria-busy", "true"); // what it says is of an earlier study
   const spec = study();
   document.getElementById("json").textContent = JSON.stringify(spec, null, 2);
   await write(spec);
@@ -116,6 +117,7 @@ const check = throttled(async () => {
   try {
     const found = await tryOut(inProject("/v1/studies:preview"), spec);
     if (mine !== asked) return;
+    preview.removeAttribute("aria-busy");
     complain([]);
     button.disabled = found.refused_cells > 0;
     preview.replaceChildren(
@@ -128,6 +130,7 @@ const check = throttled(async () => {
     );
   } catch (error) {
     if (mine !== asked) return;
+    preview.removeAttribute("aria-busy");
     if (!error.problem?.errors) {
       preview.replaceChildren(line(`Not known: ${error.message} The next change asks again.`, "p", "quiet"));
       throw error;

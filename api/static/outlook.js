@@ -1,12 +1,15 @@
 // What lies ahead of a job that has not ended: time left, place in the queue, what would change it.
 import { ask, fail, onReturn } from "./app.js";
+import { marked } from "./marked.js";
 
 const box = document.getElementById("outlook");
 
 function fact(name, value) {
   const entry = document.createElement("div");
-  entry.append(Object.assign(document.createElement("dt"), { textContent: name }), Object.assign(document.createElement("dd"), { textContent: value }));
-  if (value.length > 80) entry.className = "long";
+  const told = document.createElement("dd");
+  told.append(...marked(value));
+  entry.append(Object.assign(document.createElement("dt"), { textContent: name }), told);
+  if (value.length > 50) entry.className = "long";
   return entry;
 }
 

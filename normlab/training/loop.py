@@ -248,7 +248,8 @@ class Training:
             self.step = number
             drained = self.leads and self.results.add(number, result, learning_rate)
         self.diagnosis.after_update(number, learning_rate, batches)
-        if drained:
+        # the end of an epoch is told after its measures, so that nothing shows those of another one
+        if drained and number % self.steps_per_epoch and number < self.steps:
             self._report_progress()
 
     def _learning_rate(self, number: int) -> float:

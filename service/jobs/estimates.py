@@ -57,7 +57,7 @@ class TimeEstimate:
     def words(self) -> str:
         """Format it in the same words in every response of the service."""
         if self.seconds is None:
-            return f"no estimate of the time: {self.source}"
+            return f"not known, because {self.source.replace('unknown, because ', '')}"
         return f"about {duration(self.seconds)}, from {self.source}"
 
 

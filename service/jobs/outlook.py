@@ -74,7 +74,7 @@ def _changes(database: Database, job: JobDetail, ahead: int, highest: int | None
     device = next(one for one in workers.devices(database) if one.kind == job.device)
     serving = [worker for worker in device.workers if worker.able]
     if not serving:
-        return [f"start a worker for {job.device}: python -m workers --device {job.device}"]
+        return [f"a worker for {job.device} starts: `python -m workers --device {job.device}`"]
     slots = sum(worker.slots for worker in serving)
     found = []
     if sum(worker.busy for worker in serving) >= slots:
@@ -84,9 +84,9 @@ def _changes(database: Database, job: JobDetail, ahead: int, highest: int | None
         )
     if ahead and highest is not None and highest < _HIGHEST:
         found.append(
-            f"a priority of {highest + 1}, above those of the jobs ahead; "
-            f"{'its study sets it' if job.study else 'copy it to a new job with that'}"
+            f"its priority was {highest + 1}, above those of the jobs ahead "
+            f"({'its study sets it' if job.study else 'copy it to a new job with that'})"
         )
     if job.study and job.waiting_for and "its study" in job.waiting_for:
-        found = [f"normlab study resume {job.study}"]
+        found = [f"its study goes on: `normlab study resume {job.study}`"]
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from service.store.database import Database
 from tests.browser import seeding
@@ -67,6 +67,32 @@ def test_what_is_not_filled_in_is_no_field_of_the_job(page: Page) -> None:
     expect(page.locator("#verdict")).to_contain_text("32 samples per update")
     expect(size).to_have_attribute("placeholder", "32")
     assert as_json(page) == {"normalizer": {"kind": "batch"}}
+
+
+def test_dots_say_that_a_preview_is_of_an_earlier_form_until_the_answer_is_there(
+    page: Page,
+) -> None:
+    page.goto("/jobs/new")
+    verdict = page.locator("#verdict")
+    expect(verdict).to_contain_text("32 samples per update")
+    expect(verdict).not_to_have_attribute("aria-busy", "true")
+    held: list[Route] = []
+    page.route("**/v1/jobs:validate", held.append)
+    page.get_by_text("As YAML").click()
+    text = page.get_by_label("The job in YAML")
+    expect(text).not_to_have_value("")
+    text.fill("normalizer: online\nbatch_size: 8\ndataset: {name: digits}\n")
+    page.get_by_role("button", name="Fill in the form from it").click()
+    expect(verdict).to_have_attribute("aria-busy", "true")
+    dots = "getComputedStyle(document.getElementById('verdict-title'), '::after').content"
+    assert "…" in page.evaluate(dots)
+    page.unroute_all()
+    for route in held:
+        route.continue_()
+    page.get_by_role("textbox", name="batch size").fill("4")
+    expect(verdict).to_contain_text("4 samples per update")
+    expect(verdict).to_contain_text("ipu: normalizer.kind 'online' cannot run on an IPU")
+    expect(verdict).not_to_have_attribute("aria-busy", "true")
 
 
 def test_an_empty_field_that_can_be_none_is_none(page: Page) -> None:

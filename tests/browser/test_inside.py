@@ -87,9 +87,34 @@ def test_the_pictures_play_to_the_end_and_stop(page: Page, database: Database) -
     page.goto(f"/jobs/{measured_job(database)}/inside")
     expect(page.locator("#moment")).to_have_text("epoch 3, update 180")
     page.get_by_role("button", name="Play").click()
-    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
     expect(page.locator("#moment")).to_have_text("epoch 3, update 180")
     expect(page.get_by_role("button", name="Play")).to_be_visible()
+
+
+def test_pictures_that_play_stop_where_a_person_takes_them_and_do_not_play_for_minutes(
+    page: Page, database: Database
+) -> None:
+    with_network(page)
+    job = seeding.submit(database, batch_size=20, epochs=120, diagnostics=["power"])
+    steps = list(range(60, 120 * 60 + 1, 60))
+    read = Series(steps=steps, values=[float(s) for s in steps], times=[float(s) for s in steps])
+    told = [Metrics(series={"power/stem.norm/norm/total": read})]
+    assert reports.keep_all(database, seeding.claim(database), told)
+    page.clock.install()
+    page.goto(f"/jobs/{job}/inside")
+    moment = page.locator("#moment")
+    expect(moment).to_have_text("epoch 120, update 7200")
+    page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 60)
+    page.get_by_role("button", name="Play").click()
+    expect(moment).to_have_text("epoch 1, update 60")
+    page.clock.run_for(450 * 20)
+    expect(moment).to_have_text("epoch 41, update 2460")
+    page.get_by_role("slider", name="Reading").press("ArrowRight")
+    expect(moment).to_have_text("epoch 42, update 2520")
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    page.clock.run_for(450 * 20)
+    expect(moment).to_have_text("epoch 42, update 2520")
 
 
 def test_two_runs_stand_side_by_side_with_one_scale_and_their_numbers(

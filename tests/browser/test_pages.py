@@ -268,6 +268,21 @@ def test_a_lost_server_is_reported_and_reconnected(page: Page) -> None:
     expect(banner).to_be_hidden()
 
 
+def test_what_failed_while_the_server_was_away_is_not_said_any_more_when_it_is_back(
+    page: Page, database: Database
+) -> None:
+    job = seeding.submit(database)
+    page.goto(f"/jobs/{job}")
+    expect(page.locator("#outlook")).to_contain_text("next")
+    page.route("**/outlook", lambda route: route.abort())
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("#failure")).to_contain_text("The server does not answer")
+    page.unroute("**/outlook")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("#failure")).to_be_hidden()
+    expect(page.locator("#disconnected")).to_be_hidden()
+
+
 def test_hundreds_of_events_do_not_push_the_rest_of_a_job_down(
     page: Page, database: Database, tmp_path: Path
 ) -> None:

@@ -26,7 +26,7 @@ def test_a_waiting_job_tells_its_place_and_what_would_change_it(
     page.goto(f"/jobs/{job}")
     outlook = page.locator("#outlook")
     expect(outlook).to_contain_text("1 before it, at most")
-    expect(outlook).to_contain_text("start a worker for cuda: python -m workers --device cuda")
+    expect(outlook).to_contain_text("a worker for cuda starts: python -m workers --device cuda")
 
 
 def test_the_log_of_a_job_that_printed_nothing_tells_what_happened(

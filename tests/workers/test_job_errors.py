@@ -14,7 +14,7 @@ from normlab.errors import (
     LossNotFinite,
     OutOfDeviceMemory,
 )
-from workers.job_errors import describe
+from workers.job_errors import describe, log_end
 
 
 def test_our_own_errors_keep_their_code_and_kind() -> None:
@@ -79,3 +79,16 @@ def test_an_unexpected_error_points_to_the_log() -> None:
 def test_a_long_message_is_cut_to_its_first_line() -> None:
     failed = describe(RuntimeError("shapes differ\n" + "frame\n" * 1000), "/jobs/1")
     assert failed.message.startswith("RuntimeError: shapes differ; ")
+
+
+def test_a_stop_that_was_asked_for_is_a_line_of_the_log_and_another_end_a_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for error in (JobDrained("the worker is stopping"), KeyError("weight")):
+        try:
+            raise error
+        except BaseException as e:
+            log_end(e)
+    log = capsys.readouterr().err
+    assert log.startswith("stopped: the worker is stopping\nTraceback")
+    assert log.endswith("KeyError: 'weight'\n")

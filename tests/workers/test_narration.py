@@ -36,6 +36,23 @@ def test_a_log_tells_the_beginning_each_epoch_and_the_end() -> None:
     ]
 
 
+def test_an_epoch_without_an_evaluation_does_not_repeat_that_of_an_earlier_one() -> None:
+    def measured(**values: float) -> Metrics:
+        series = {k: Series(steps=[1], values=[v], times=[1.0]) for k, v in values.items()}
+        return Metrics(series={name.replace("_", "/"): one for name, one in series.items()})
+
+    lines = told(
+        measured(train_loss=0.5, val_loss=0.75),
+        Progress(step=10, steps=20, epoch=1, epochs=2),
+        measured(train_loss=0.25),
+        Progress(step=20, steps=20, epoch=2, epochs=2),
+    )
+    assert lines == [
+        "epoch 1 of 2, update 10: train/loss 0.5, val/loss 0.75",
+        "epoch 2 of 2, update 20: train/loss 0.25",
+    ]
+
+
 def test_a_later_attempt_says_where_it_goes_on() -> None:
     (line,) = told(Started(step=40, environment={"runtime": "cpu", "versions": {"torch": "2"}}))
     assert line.startswith("training continues from update 40 on cpu, torch 2, in process ")

@@ -7,7 +7,7 @@ import pytest
 
 from accelerators.cpu import CpuAccelerator
 from normlab.errors import InvalidSpec, JobCancelled, LossNotFinite
-from normlab.training import loop
+from normlab.training import loop, step_results
 from normlab.training.checkpoints import CheckpointFolder
 from normlab.training.loop import fit
 from tests.normlab.training.recording import Recorder, small_job, train
@@ -45,6 +45,19 @@ def test_every_metric_is_reported_with_the_update_that_it_belongs_to(tmp_path: P
         **summary,
         "train/learning_rate": recorder.points["train/learning_rate"][-1][1],
     }.items()
+
+
+def test_an_epoch_is_told_after_its_measures_also_where_its_last_update_is_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_results, "_INTERVAL_S", 0)
+    recorder, _ = train(small_job(max_steps=20), tmp_path)
+    ends = {told.step: i for i, (kind, told) in enumerate(recorder.log) if kind == "Progress"}
+    assert list(ends) == list(range(1, 21))
+    for step in (12, 20):
+        assert recorder.log.index(("metric", ("val/accuracy", step))) < ends[step]
+        told = [one.step for one in recorder.events("Progress")]
+        assert told.count(step) == 1
 
 
 def test_metrics_are_sent_before_the_checkpoint_that_comes_after_them(tmp_path: Path) -> None:

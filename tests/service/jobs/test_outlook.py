@@ -49,13 +49,13 @@ def test_the_place_in_the_queue_counts_higher_priorities_and_older_jobs(
     submit(database, device="cuda")
     assert [outlook(database, job.id).ahead for job in (urgent, first, last)] == [0, 1, 2]
     (said,) = outlook(database, last.id).changes
-    assert said.startswith("a priority of 8, above those of the jobs ahead")
+    assert said.startswith("its priority was 8, above those of the jobs ahead")
     assert outlook(database, urgent.id).changes == []
 
 
 def test_without_a_worker_the_command_that_starts_one_is_told(database: Database) -> None:
     (said,) = outlook(database, submit(database, device="cuda").id).changes
-    assert said == "start a worker for cuda: python -m workers --device cuda"
+    assert said == "a worker for cuda starts: `python -m workers --device cuda`"
 
 
 def test_where_all_slots_are_taken_more_of_them_would_help(database: Database) -> None:

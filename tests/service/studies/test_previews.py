@@ -120,9 +120,7 @@ def test_without_any_job_a_cpu_is_estimated_by_calibration_and_others_not_at_all
     assert "calibration on one core" in on_cpu.estimate
     on_cuda = preview(database, axes=ONE, device="cuda")
     assert on_cuda.estimated_s is None
-    assert on_cuda.estimate.startswith(
-        "no estimate of the time: unknown, because no job has finished"
-    )
+    assert on_cuda.estimate == "not known, because no job has finished on its device yet"
 
 
 def test_unknown_times_are_left_out_and_named(database: Database) -> None:
