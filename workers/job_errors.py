@@ -56,7 +56,7 @@ def describe(error: BaseException, folder: str) -> Failed:
 
 
 def log_end(error: BaseException) -> None:
-    """Write *error*, which has ended an attempt, to its log: a stop that was asked for is a line."""
+    """Write *error*, which ended an attempt, to its log: a stop that was asked for is a line."""
     if isinstance(error, JobStopped):
         print(f"stopped: {error}", file=sys.stderr)
     else:

@@ -77,7 +77,11 @@ def test_dots_say_that_a_preview_is_of_an_earlier_form_until_the_answer_is_there
     expect(verdict).to_contain_text("32 samples per update")
     expect(verdict).not_to_have_attribute("aria-busy", "true")
     held: list[Route] = []
-    page.route("**/v1/jobs:validate", held.append)
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/v1/jobs:validate", hold)
     page.get_by_text("As YAML").click()
     text = page.get_by_label("The job in YAML")
     expect(text).not_to_have_value("")
@@ -86,7 +90,7 @@ def test_dots_say_that_a_preview_is_of_an_earlier_form_until_the_answer_is_there
     expect(verdict).to_have_attribute("aria-busy", "true")
     dots = "getComputedStyle(document.getElementById('verdict-title'), '::after').content"
     assert "…" in page.evaluate(dots)
-    page.unroute_all()
+    page.unroute("**/v1/jobs:validate", hold)
     for route in held:
         route.continue_()
     page.get_by_role("textbox", name="batch size").fill("4")
