@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from service.store.database import Database
 from tests.browser import seeding
@@ -76,12 +76,7 @@ def test_dots_say_that_a_preview_is_of_an_earlier_form_until_the_answer_is_there
     verdict = page.locator("#verdict")
     expect(verdict).to_contain_text("32 samples per update")
     expect(verdict).not_to_have_attribute("aria-busy", "true")
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        held.append(route)
-
-    page.route("**/v1/jobs:validate", hold)
+    page.route("**/v1/jobs:validate", lambda _: None)  # the answer is not there yet
     page.get_by_text("As YAML").click()
     text = page.get_by_label("The job in YAML")
     expect(text).not_to_have_value("")
@@ -90,12 +85,10 @@ def test_dots_say_that_a_preview_is_of_an_earlier_form_until_the_answer_is_there
     expect(verdict).to_have_attribute("aria-busy", "true")
     dots = "getComputedStyle(document.getElementById('verdict-title'), '::after').content"
     assert "…" in page.evaluate(dots)
-    page.unroute("**/v1/jobs:validate", hold)
-    for route in held:
-        route.continue_()
+    page.unroute("**/v1/jobs:validate")
     page.get_by_role("textbox", name="batch size").fill("4")
     expect(verdict).to_contain_text("4 samples per update")
-    expect(verdict).to_contain_text("ipu: normalizer.kind 'online' cannot run on an IPU")
+    expect(verdict).to_contain_text("✗ ipu")
     expect(verdict).not_to_have_attribute("aria-busy", "true")
 
 
