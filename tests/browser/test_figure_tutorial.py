@@ -43,7 +43,7 @@ class Reader:
 
 
 def is_rounded(text: str, value: float) -> bool:
-    unit = float(10 ** -len(text.partition(".")[2]))
+    unit = 10.0 ** -len(text.partition(".")[2])
     return abs(float(text) - value) <= 0.5001 * unit
 
 
