@@ -183,6 +183,8 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return written(value)
+    if isinstance(value, (bool, dict, list)):
+        return shown(json.dumps(value, ensure_ascii=False))  # as one writes it in a file
     return shown(str(value))
 
 

@@ -1,11 +1,11 @@
-"""How jobs are named in tables."""
+"""How jobs and values are written in tables, and what is said of several."""
 
 from __future__ import annotations
 
 import pytest
 
 from normlab.cli.application import run
-from normlab.cli.output import device_of, print_each
+from normlab.cli.output import device_of, print_each, print_table
 from normlab.errors import NotFound
 from normlab.records import JobRecord
 
@@ -59,3 +59,9 @@ def test_what_was_done_before_an_error_is_printed(
     out = capsys.readouterr().out
     assert "first is cancelled" in out
     assert "last" not in out
+
+
+def test_values_in_a_table_are_written_as_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["field", "value"], [["nesterov", True], ["milestones", [1, 2]], ["lr", None]])
+    written = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [value.rstrip() for _, value in written] == ["true", "[1, 2]", "-"]
