@@ -29,7 +29,7 @@ class Exclusions:
                 values = self._by_value.setdefault(path, {})
                 self._free[path] = self._free.get(path, self._every) & ~(1 << i)
                 for value in wanted if isinstance(wanted, list) else [wanted]:
-                    key = _hashable(value)
+                    key = _key(path, value)
                     values[key] = values.get(key, 0) | 1 << i
 
     def leave_out(self, coordinates: Mapping[str, Any]) -> bool:
@@ -40,7 +40,8 @@ class Exclusions:
             put(raw, path, copy.deepcopy(value) if isinstance(value, dict) else value)
         for path, values in self._by_value.items():
             value = _at(raw, path)
-            found = values.get(_hashable(value), 0) | values.get(_hashable(_other(path, value)), 0)
+            forms = [_key(path, form) for form in (value, _other(path, value))]
+            found = values.get(forms[0], 0) | values.get(forms[1], 0)
             satisfied &= found | self._free[path]
             if not satisfied:
                 return False
@@ -50,6 +51,7 @@ class Exclusions:
 _NAMED = ("model", "dataset", "optimizer", "schedule", "loss")
 SHORT_FOR = {"normalizer": "kind", "init_from": "from", **dict.fromkeys(_NAMED, "name")}
 """For each field that may be a bare text, the field of an object for which it stands."""
+_LISTS_OF_NAMED = ("augmentations", "metrics", "hooks")
 
 
 def put(raw: Dict[str, Any], path: str, value: Any) -> None:
@@ -76,12 +78,18 @@ def _at(raw: Any, path: str) -> Any:
 def _other(path: str, value: Any) -> Any:
     """Return the other form of *value*: the name of an object, or the object of a name."""
     if isinstance(value, dict):
-        return value.get("kind", value.get("name"))
+        return value.get(SHORT_FOR.get(path), value)
     return _spelled_out(path, value) if path in SHORT_FOR and isinstance(value, str) else value
 
 
 def _spelled_out(field: str, text: str) -> Dict[str, Any]:
     return {SHORT_FOR.get(field, "name"): text}
+
+
+def _key(path: str, value: Any) -> Hashable:
+    if path in _LISTS_OF_NAMED and isinstance(value, (list, tuple)):
+        value = [_spelled_out(path, one) if isinstance(one, str) else one for one in value]
+    return _hashable(value)
 
 
 def _hashable(value: Any) -> Hashable:

@@ -42,6 +42,26 @@ def test_a_rule_about_a_name_finds_a_value_that_is_only_a_name(path: str) -> Non
         assert not Exclusions([rule]).leave_out({path: "y"})
 
 
+def test_a_rule_about_the_id_of_a_job_finds_an_object_with_it() -> None:
+    for rule in ({"init_from": "x"}, {"init_from": {"from": "x"}}, {"init_from.from": "x"}):
+        assert Exclusions([rule]).leave_out({"init_from": "x"})
+        assert Exclusions([rule]).leave_out({"init_from": {"from": "x"}})
+
+
+@pytest.mark.parametrize("path", ["augmentations", "metrics", "hooks"])
+def test_a_rule_about_a_list_of_names_finds_a_list_of_objects(path: str) -> None:
+    for rule in ({path: [["x"]]}, {path: [[{"name": "x"}]]}):
+        assert Exclusions([rule]).leave_out({path: ["x"]})
+        assert Exclusions([rule]).leave_out({path: [{"name": "x"}]})
+        assert not Exclusions([rule]).leave_out({path: [{"name": "x", "size": 2}]})
+
+
+@pytest.mark.parametrize("path", ["ema", "init_from", "loss"])
+def test_a_rule_about_null_leaves_out_no_object(path: str) -> None:
+    assert Exclusions([{path: None}]).leave_out({path: None})
+    assert not Exclusions([{path: None}]).leave_out({path: {"decay": 0.99, "from": "x"}})
+
+
 def test_a_short_name_within_a_path_counts_as_an_object() -> None:
     coordinates = {"normalizer": "group", "normalizer.groups": 2}
     assert Exclusions([{"normalizer": "group"}]).leave_out(coordinates)
