@@ -130,6 +130,7 @@ def of_norms(records: Iterable[DiagnosticRecord]) -> list[Matrix]:
 def _spread(
     name: str, sites: list[str], steps: NDArray[Any], norms: Sequence[Any], reduce: Any
 ) -> Matrix:
-    values = np.array([[reduce(one[site]) for one in norms] for site in sites])
+    # null is of a server that did not keep which one it was
+    values = np.array([[reduce(np.array(one[site], float)) for one in norms] for site in sites])
     named = _named(values, np.ones(values.shape, bool))
     return Matrix(_NORMS, name, sites, steps, values, named)

@@ -9,6 +9,7 @@ import pytest
 
 from normlab.errors import NotFound
 from normlab.events import Diagnostic, Failed, Metrics, Series, Started
+from normlab.records import DiagnosticRecord
 from service.jobs import leases
 from service.results import diagnostics, matrices, reports
 from service.store.database import Database
@@ -89,6 +90,13 @@ def test_recorded_norms_become_the_extremes_and_the_mean_of_each_layer(database:
     found = {m.measure: m for m in matrices.of_norms(diagnostics.read_all(database, job.id))}
     assert found["mean"].values.tolist() == [[10.0, 20.0]]
     assert (found["smallest"].values[0, 1], found["largest"].values[0, 1]) == (10.0, 30.0)
+
+
+def test_norms_that_an_earlier_version_stored_as_null_are_called_nan() -> None:
+    stored = DiagnosticRecord(name="weight_norms", step=1, record={"norms": {"a": [None, 2.0]}})
+    for found in matrices.of_norms([stored]):
+        assert np.isnan(found.values).all()
+        assert found.not_finite == {"/values/0/0": "NaN"}
 
 
 def test_nothing_measured_is_nothing(database: Database) -> None:
