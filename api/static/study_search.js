@@ -35,7 +35,7 @@ const words = (trial) => `trial ${trial.number}: ${found.metric} ${readable(tria
 
 function best() {
   const line = element("best-trial");
-  if (found.best === null) { line.textContent = "No trial has succeeded yet."; return; }
+  if (found.best === null) { line.textContent = "No trial has succeeded with a finite value yet. "; return; }
   const trial = found.trials[found.best];
   const link = make("a", `Trial ${trial.number}`);
   link.href = at(`/jobs/${trial.job}`);

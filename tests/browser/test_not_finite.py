@@ -122,3 +122,13 @@ def test_trials_that_are_not_finite_are_named_and_not_drawn(page: Page, database
     page.goto(f"/studies/{study.id}")
     expect(page.locator("#best-trial")).to_contain_text("1 NaN, 1 Infinity")
     expect(page.locator("#trials polyline")).to_have_count(4)
+
+
+def test_a_search_without_a_finite_value_says_so_in_two_sentences(
+    page: Page, database: Database
+) -> None:
+    study = create(database, space=SPACE, trials=2, parallel=2)
+    run(database, lambda _: math.nan)
+    page.goto(f"/studies/{study.id}")
+    told = "No trial has succeeded with a finite value yet. The metric of these trials is not"
+    expect(page.locator("#best-trial")).to_contain_text(told)
