@@ -233,4 +233,5 @@ def test_freed_memory_is_kept_for_the_next_update() -> None:
 
     with host_computation(1, job()):
         faults()
-        assert faults() < 16 * 2**20 // resource.getpagesize() // 10
+        # other threads of this process may have some at the same time, but not each time
+        assert min(faults() for _ in range(5)) < 16 * 2**20 // resource.getpagesize() // 10

@@ -27,7 +27,7 @@ def test_yaml_becomes_a_whole_job_and_a_job_becomes_yaml(client: httpx.Client) -
     [
         ("normalizer: group\nbatch_size: many", "batch_size", "whole number"),
         ("normalizer: [", "text", "neither JSON nor YAML"),
-        ("- a\n- b", "text", "a mapping"),
+        ("- a\n- b", "text", "a list in place of fields"),
         ("normalizer: &a {kind: group}\nmodel: *a", "text", "write it out"),
         ("normalizer: group\nname: 2026-01-01", "name", "must be text, not 2026-01-01"),
     ],
