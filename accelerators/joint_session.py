@@ -102,7 +102,7 @@ class JointSession:
         return dict.fromkeys(calls)
 
     def _settle(self, calls: Mapping[int, Settle]) -> Mapping[int, Any]:
-        inside = [self._entered[member] for member in self._inside]
+        inside = [self._entered[member] for member in self._rows(calls)]
         first = calls[min(calls)]
         nets, specs = [each.model for each in inside], [each.spec for each in inside]
         self.gain = measured_gain(self.device, nets, specs, first.x, first.y)
