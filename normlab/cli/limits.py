@@ -83,7 +83,7 @@ def _read(limits: List[str]) -> Dict[str, Optional[int]]:
     for text in limits:
         name, _, value = text.partition("=")
         if name not in _FIELDS:
-            rule = f"there is no such limit; the limits are {', '.join(_FIELDS)}"
+            rule = f"there is no such limit; write LIMIT=NUMBER with one of {', '.join(_FIELDS)}"
             raise InvalidSpec.of([FieldProblem(name or "limit", rule)])
         found[name] = None if value == "none" else _number(name, value, text)
     return found

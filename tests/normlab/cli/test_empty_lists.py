@@ -92,7 +92,10 @@ def test_what_cannot_be_a_metric_is_refused_as_one(capsys: pytest.CaptureFixture
     ("words", "says"),
     [
         ("submit -s normalizer=batch -s code=5", "code: 5 is neither a path nor a digest"),
-        ("limits set --owner ada requests=1", "requests: there is no such limit; the limits are"),
+        (
+            "limits set --owner ada requests=1",
+            "requests: there is no such limit; write LIMIT=NUMBER with one of",
+        ),
     ],
 )
 def test_a_value_of_a_wrong_form_is_refused_in_one_line(

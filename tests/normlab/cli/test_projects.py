@@ -102,7 +102,7 @@ def test_limits_are_set_shown_and_taken_away(capsys: pytest.CaptureFixture[str])
     )
     asked(capsys, "limits", "set", "--owner", "grace", "priority=none")
     assert run(["submit", *JOB, "-s", "seed=1"]) == 0
-    assert "'lots' is not a limit; write LIMIT=NUMBER" in refused(
+    assert "lots: there is no such limit; write LIMIT=NUMBER with one of queued, " in refused(
         capsys, "limits", "set", "--owner", "grace", "lots"
     )
     assert "either --owner or --project" in refused(capsys, "limits", "set", "queued=1")
@@ -125,9 +125,9 @@ def test_what_a_project_keeps_is_set_and_the_collector_shows_what_would_go(
         {"job": str(mine.job), "kind": "weights", "files": ["weights.safetensors"], "bytes": 2048}
     ]
     assert run(["gc", "--dry-run"]) == 0
-    assert "would remove 2.0 KiB of 1 jobs" in capsys.readouterr().out
+    assert "would remove 2.0 KiB of 1 job " in capsys.readouterr().out
     assert run(["gc"]) == 0
-    assert "removed 2.0 KiB of 1 jobs" in capsys.readouterr().out
+    assert "removed 2.0 KiB of 1 job " in capsys.readouterr().out
     assert asked(capsys, "gc", "--dry-run")["expired"] == []
     assert run(["project", "keep", "default"]) == 0
     assert "0 days" in capsys.readouterr().out
