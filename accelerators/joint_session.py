@@ -83,7 +83,7 @@ class JointSession:
     def _perform(self, calls: Mapping[int, Any]) -> Mapping[int, Any]:
         kinds = {type(call) for call in calls.values()}
         if len(kinds) > 1:
-            names = ", ".join(sorted(kind.__name__.strip("_").lower() for kind in kinds))
+            names = ", ".join(sorted(kind.__name__.lower() for kind in kinds))
             raise PackFellApart(f"members of a pack are at different places: {names}")
         do: Any = {
             Enter: self._enter,

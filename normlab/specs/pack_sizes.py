@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Literal, Optional, Sequence, Union
 
 from normlab.errors import FieldProblem
@@ -76,30 +77,30 @@ def members_now(spec: JobSpec, most: int, layers: Sequence[str], slots: int) -> 
 
     def rounds(members: int) -> float:
         packs = -(-waiting // members)
-        return -(-packs // slots) * members / _gain(spec, layers[:members])
+        return -(-packs // slots) * members / _gain(spec, members, len(set(layers[:members])))
 
     return min(range(1, min(most, waiting) + 1), key=rounds)
 
 
 def mixing_gains(spec: JobSpec, most: int, layers: Sequence[str]) -> bool:
     """Return whether such runs end sooner if those of unlike *layers* train in one pack too."""
-    apart = [[layer] * layers.count(layer) for layer in dict.fromkeys(layers)]
+    apart = [[layer] * count for layer, count in Counter(layers).items()]
     mixed = [layer for of_one in apart for layer in of_one]
     return _time(spec, most, mixed) < sum(_time(spec, most, of_one) for of_one in apart)
 
 
 def _time(spec: JobSpec, most: int, layers: Sequence[str]) -> float:
     """Return the time of packs of *most* members, in times of a run alone."""
-    packs = [layers[i : i + most] for i in range(0, len(layers), most)]
-    return sum(len(pack) / _gain(spec, pack) for pack in packs)
+    packs = (layers[i : i + most] for i in range(0, len(layers), most))
+    sizes = Counter((len(pack), len(set(pack))) for pack in packs)  # of a large study few differ
+    return sum(count * size[0] / _gain(spec, *size) for size, count in sizes.items())
 
 
-def _gain(spec: JobSpec, layers: Sequence[str]) -> float:
-    if len(layers) == 1:
+def _gain(spec: JobSpec, members: int, layers: int) -> float:
+    if members == 1:
         return 1.0
-    kinds = len(set(layers))
-    gain = expected_gain(spec, len(layers), kinds) or 1.0
-    return gain if kinds == 1 else gain / _DOUBLING
+    gain = expected_gain(spec, members, layers) or 1.0
+    return gain if layers == 1 else gain / _DOUBLING
 
 
 def _most_by_itself(spec: JobSpec) -> int:

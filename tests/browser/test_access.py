@@ -147,3 +147,18 @@ def test_a_page_names_all_modules_that_it_needs_at_once(page: Page, everywhere: 
     for address in everywhere:
         page.goto(address)
         assert sorted(set(page.evaluate(needed)) - set(page.evaluate(named))) == [], address
+
+
+def test_a_card_of_a_telephone_keeps_a_cells_parts_together(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/account")
+    label = page.evaluate(
+        """() => {
+          const cell = document.querySelector("td[data-label=Browser]");
+          const style = getComputedStyle(cell, "::before");
+          const [height, line] = [style.height, style.lineHeight].map(parseFloat);
+          return { float: style.float, height, line };
+        }"""
+    )
+    assert label["float"] == "left"
+    assert label["height"] <= label["line"] + 1, "the label is one line"

@@ -379,21 +379,6 @@ def test_a_hundred_curves_of_a_hundred_thousand_points_are_drawn_at_once(
     assert drawn < 2000
 
 
-def test_a_card_of_a_telephone_keeps_a_cells_parts_together(page: Page) -> None:
-    page.set_viewport_size({"width": 390, "height": 844})
-    page.goto("/account")
-    label = page.evaluate(
-        """() => {
-          const cell = document.querySelector("td[data-label=Browser]");
-          const style = getComputedStyle(cell, "::before");
-          const [height, line] = [style.height, style.lineHeight].map(parseFloat);
-          return { float: style.float, height, line };
-        }"""
-    )
-    assert label["float"] == "left"
-    assert label["height"] <= label["line"] + 1, "the label is one line"
-
-
 def test_a_page_that_is_not_there_keeps_the_way_to_the_others(page: Page) -> None:
     page.goto("/jobs/01a2293c-0000-7000-8000-000000000000")
     expect(page.get_by_role("heading", name="Not found")).to_be_visible()

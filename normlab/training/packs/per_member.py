@@ -8,7 +8,7 @@ first member, then those of the second. Tensors of a layer are joined along thei
 
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from typing import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ class PerMember(nn.Module):
 
     Args:
         layers: each maps (N, M * C, positions...) to (N, M * C', positions...) for its M members.
-        members: the number M of members of each layer, in the order of the pack; None: one each.
+        members: the number M of members of each layer, in the order of the pack.
         dim: of the channels, such as the last one.
 
     Shape:
@@ -30,12 +30,12 @@ class PerMember(nn.Module):
     def __init__(
         self,
         layers: Sequence[nn.Module],
-        members: Optional[Sequence[int]] = None,
-        dim: int = 1,
+        members: Sequence[int],
+        dim: int,
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
-        self.members = list(members or [1] * len(layers))
+        self.members = list(members)
         self.dim = dim
 
     def forward(self, x: Tensor) -> Tensor:

@@ -56,13 +56,17 @@ def test_an_empty_list_is_an_empty_list_for_programs(
     assert head.count(",") > 2
 
 
-def test_a_list_that_hides_archived_things_says_so(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    file = tmp_path / "study.json"
+def run_a_study(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    file = folder / "study.json"
     base = {"dataset": "digits", "batch_size": 8}
     file.write_text(json.dumps({"name": "s", "base": base, "axes": {"normalizer": ["batch"]}}))
     asked(capsys, "study", "run", str(file), "--no-wait")
+
+
+def test_a_list_that_hides_archived_things_says_so(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run_a_study(capsys, tmp_path)
     asked(capsys, "archive", "--study", "s")
     for words in (["ls"], ["study", "ls"]):
         assert run(words) == 0
@@ -72,10 +76,7 @@ def test_a_list_that_hides_archived_things_says_so(
 def test_a_project_without_studies_says_that_others_have_some(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    file = tmp_path / "study.json"
-    base = {"dataset": "digits", "batch_size": 8}
-    file.write_text(json.dumps({"name": "s", "base": base, "axes": {"normalizer": ["batch"]}}))
-    asked(capsys, "study", "run", str(file), "--no-wait")
+    run_a_study(capsys, tmp_path)
     asked(capsys, "project", "create", "vision")
     assert run(["study", "ls", "--project", "vision"]) == 0
     assert capsys.readouterr().err == (
