@@ -93,6 +93,8 @@ class Worker:
         self._address = None if settings.address is None else str(settings.address)
         self._traces = exported("normlab-worker", environment)
         self._leaving = threading.Event()
+        # two slots at once would each take the head of a pack, and find no mate in the queue
+        self._claiming = threading.Lock()
         self._supervisor = self._supervise(slots)
         self._slots = SlotGroup(
             slots, self._claim, self._work_on, bell, self._leaving, settings.poll_s
@@ -132,11 +134,12 @@ class Worker:
     def _claim(self, offer: UUID | None) -> Lease | Seat | Offer | None:
         if self._warm is not None:  # a job that did not wait would make the same imports beside it
             self._warm.await_host(self._leaving)
-        if self._refusal is not None or self._leaving.is_set():
-            return None
-        if self._gpus is None:
-            return self._take(offer)
-        return self._gpus.claim(lambda units: self._take(offer, units), offer)
+        with self._claiming:
+            if self._refusal is not None or self._leaving.is_set():
+                return None
+            if self._gpus is None:
+                return self._take(offer)
+            return self._gpus.claim(lambda units: self._take(offer, units), offer)
 
     def _take(
         self, offer: UUID | None, most_replicas: int | None = None

@@ -46,8 +46,7 @@ def _work_s(study: StudySpec) -> float:
 
 
 def _job_s(cell: Cell) -> float:
-    updates = steps(cell.spec)
-    found = None if updates is None else costs.job_s(cell.spec, updates)
+    found = costs.job_s(cell.spec, steps(cell.spec))
     return UNKNOWN_S if found is None else found
 
 

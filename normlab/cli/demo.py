@@ -77,7 +77,7 @@ def run(
         _tell(f"job {job.id} ({job.name}) did not succeed: {reason}")
     if failed:
         return 1
-    runtimes = {job.runtime or job.device for job in ended}
+    runtimes = {job.device for job in ended} | {job.runtime for job in ended if job.runtime}
     seconds = time.monotonic() - begun
     _print(tabulate(ended, seeds), seeds, epochs, seconds, ", ".join(sorted(runtimes)), as_json)
     return 0

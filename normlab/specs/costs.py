@@ -121,10 +121,14 @@ def convolution_products(spec: JobSpec) -> Optional[float]:
 
 
 @under_its_code
-def job_s(spec: JobSpec, steps: int) -> Optional[float]:
-    """Return the seconds of a job with *steps* updates, including its start and evaluations."""
+def job_s(spec: JobSpec, steps: Optional[int]) -> Optional[float]:
+    """
+    Return the seconds of a job with *steps* updates, including its start and evaluations.
+
+    None if the network, the size of the images or the number of updates is unknown.
+    """
     found, each = cost(spec), update_s(spec)
-    if found is None or each is None:
+    if steps is None or found is None or each is None:
         return None
     evaluated = _evaluations(spec, steps) * (_test_size(spec) or 0)
     return START_S + steps * each + evaluated * found.sample_s * _FORWARD

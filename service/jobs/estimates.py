@@ -93,7 +93,7 @@ class Pace:
         return self._known[key]
 
     def _estimate(self, spec: JobSpec, device: str, steps: int | None) -> TimeEstimate:
-        predicted = None if steps is None else job_s(spec, steps)
+        predicted = job_s(spec, steps)
         if predicted is None:
             return TimeEstimate(None, _FILES if steps is None else _OWN_NETWORK)
         there = [run for run in self._runs if run.device == device]

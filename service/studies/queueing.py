@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,8 @@ from sqlalchemy import Connection, text
 
 from normlab.errors import InvalidSpec
 from normlab.specs.cells import Cell, make_cells
+from normlab.specs.costs import job_s
+from normlab.specs.sizes import steps
 from normlab.specs.studies import StudySpec
 from service.jobs import quota, submissions
 from service.store import events, schema
@@ -93,7 +96,7 @@ def _cells(spec: StudySpec, rows: Sequence[Any]) -> Iterator[Cell]:
 def _queue_new(connection: Connection, row: Any, cells: Iterator[Cell], place: PlaceOf) -> None:
     placed: dict[str, tuple[str, str]] = {}
     rows = []
-    for cell in cells:
+    for cell in _longest_first(cells):
         # Cells that differ only in their seed go to the same device.
         where = orjson.dumps(cell.coordinates).decode()
         device, reason = placed.get(where) or placed.setdefault(where, place(cell.spec))
@@ -107,6 +110,16 @@ def _queue_new(connection: Connection, row: Any, cells: Iterator[Cell], place: P
     keys = [made["cell"] for made in rows]
     connection.execute(_FILLED, {"study": row.id, "keys": keys, "jobs": jobs})
     events.notify(connection, jobs[0])
+
+
+def _longest_first(cells: Iterator[Cell]) -> list[Cell]:
+    """Order *cells* so that no slot has only the last and longest one to wait for."""
+
+    def shortness(cell: Cell) -> float:
+        found = job_s(cell.spec, steps(cell.spec))
+        return -math.inf if found is None else -found
+
+    return sorted(cells, key=shortness)
 
 
 def _use_for_the_first_time(

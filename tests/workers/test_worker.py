@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import psutil
 import pytest
@@ -52,6 +53,16 @@ def test_a_ring_starts_a_job_and_five_rings_start_it_once(floor: Floor) -> None:
     record = floor.until_state(job, "succeeded")
     assert record.attempt == 1
     assert metrics.read(floor.database, job, "train/loss").steps == list(range(1, 21))
+
+
+def test_slots_that_look_for_work_at_once_do_not_split_packs(floor: Floor) -> None:
+    spec = StudySpec.model_validate({"name": "s", "base": NOTHING, "seeds": 16, "pack": 4})
+    how: dict[str, Any] = {"place": lambda _: ("cpu", "it is asked for"), "check": lambda _: []}
+    record, _ = studies.create(floor.database, spec, owner="me", **how)
+    cells = details.list_cells(floor.database, record.id).cells
+    floor.hire(slots=4)
+    packed = {floor.until_state(cell.job or "", "succeeded").packed for cell in cells}
+    assert packed == {4}
 
 
 def test_rings_find_the_idle_worker_among_busy_ones(floor: Floor) -> None:

@@ -52,6 +52,15 @@ def test_a_study_queues_each_cell_once(database: Database) -> None:
     assert details.get(database, record.id).state == "complete"
 
 
+def test_the_longest_cells_of_a_study_start_first(database: Database) -> None:
+    study(database)
+    started = []
+    while (claim := leases.claim(database, "cpu", "w", 30)) is not None:
+        started.append(claim.spec.batch_size)
+    assert started == sorted(started)  # with smaller batches, an epoch has more updates
+    assert len(set(started)) == 3
+
+
 def test_the_same_file_is_the_same_study(database: Database) -> None:
     first, again = study(database), study(database, priority=3)
     assert first.id == again.id
