@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Optional
 
 import torch
 import torch.distributed as dist
@@ -61,13 +61,21 @@ class Shards:
             At replica 0, the whole value on the host; at others, the same without divided tensors.
         """
         if is_divided(value):
-            gathered: Tensor = value.full_tensor()
-            return gathered.cpu() if self._rank == 0 else None
+            return self._gathered(value.detach())
         if isinstance(value, Tensor):
             return value.detach().cpu().clone()
         if isinstance(value, dict):
             return {key: self.whole(item) for key, item in value.items()}
         return [self.whole(item) for item in value] if isinstance(value, list) else value
+
+    def _gathered(self, value: Any) -> Optional[Tensor]:
+        # not by full_tensor, whose asynchronous collectives have crashed in gloo
+        mine = value.to_local()
+        part = mine.new_zeros(-(-len(value) // self._mesh.size()), *value.shape[1:])
+        part[: len(mine)] = mine
+        parts = [torch.empty_like(part) for _ in range(self._mesh.size())]
+        dist.gather(part, parts if self._rank == 0 else None)
+        return torch.cat(parts)[: len(value)].cpu() if self._rank == 0 else None
 
     def part_of(self, whole: Tensor, like: Any) -> Tensor:
         """Return *whole* divided like the distributed tensor *like* of the same shape."""
