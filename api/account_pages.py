@@ -17,7 +17,7 @@ from api.root_path import root_of
 from api.routes.limits import limits_of
 from api.state import State, StateDep
 from normlab.errors import Forbidden, Unauthorized
-from normlab.presentation.sizes import size
+from normlab.presentation.counting import size
 from normlab.records.access import TokenRecord
 from normlab.records.limits import LimitRecord
 from service.store import audit, sessions, token_changes

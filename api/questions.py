@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from fastapi import Depends, Query
 
 from api.state import State
-from normlab.specs.headlines import headline_of
+from normlab.specs.studies import headline_of
 from service.studies import details
 from service.studies.cell_values import Question
 

@@ -13,7 +13,7 @@ from api.forms import job_form, paths
 from api.rendering import render
 from api.state import StateDep
 from normlab.specs.cells import label
-from normlab.specs.headlines import headline_of
+from normlab.specs.studies import headline_of
 from normlab.specs.written import as_yaml
 from service.store import events
 from service.studies import decisions, details

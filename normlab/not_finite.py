@@ -36,7 +36,7 @@ def written(number: float, digits: str = ".4g") -> str:
     return name_of(number) or f"{number:{digits}}"
 
 
-def counted(names: Iterable[str]) -> str:
+def tallied(names: Iterable[str]) -> str:
     """Say how often each of *names* is there: `1 NaN, 2 Infinity`; empty for none."""
     return ", ".join(f"{count} {name}" for name, count in Counter(names).items())
 

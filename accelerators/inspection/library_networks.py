@@ -19,7 +19,7 @@ from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.conversion_report import ConversionReport
 from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS
-from normlab.specs.named_objects import named_object
+from normlab.specs.registries import named_object
 from normlab.specs.sizes import task_of
 from normlab.specs.tasks import fits, written
 from normlab.specs.zoo import INSTALL, LIBRARIES, ZooOptions

@@ -18,7 +18,6 @@ from normlab.cli import (
     continuing,
     datasets,
     deciding,
-    doctor,
     exporting,
     jobs,
     labels,
@@ -39,7 +38,7 @@ from normlab.cli import (
     weights,
     worker,
 )
-from normlab.cli.completed_values import Command
+from normlab.cli.completion import Command
 from normlab.cli.forms import with_forms
 from normlab.cli.output import examples
 from normlab.errors import InvalidSpec, NormlabError, QuotaExceeded, ServiceUnavailable, told
@@ -71,7 +70,6 @@ GROUPS = (
     catalogue,
     plugins,
     checking,
-    doctor,
     studies,
     datasets,
     projects,

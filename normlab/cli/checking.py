@@ -1,4 +1,4 @@
-"""`normlab check`: test your own layers against the laws that normlab's layers obey."""
+"""`normlab check` and `normlab doctor`: test your own layers by normlab's laws, and a stack."""
 
 from __future__ import annotations
 
@@ -46,6 +46,16 @@ def check(
     else:
         _show(found)
     return 1 if any(finding["verdict"] == "broken" for finding in found) else 0
+
+
+@commands.command(
+    epilog=examples("normlab doctor", "normlab doctor --json", "normlab --url U --token T doctor")
+)
+def doctor(ctx: typer.Context, as_json: bool = AsJson) -> int:
+    """Check a stack part by part; exit 1 if something is wrong."""
+    from normlab.cli.checkup import examine, report
+
+    return report(examine(ctx.find_root().obj), as_json=as_json)
 
 
 def _findings(path: Path) -> Iterator[Dict[str, Any]]:

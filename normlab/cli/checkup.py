@@ -22,8 +22,7 @@ from normlab.records.plugins import PluginList
 from normlab.stacks.addresses import Address, data_dir_of, resolve
 from normlab.stacks.checks import SET_CLOCKS, Check, Grade
 from normlab.stacks.connection import Connection
-from normlab.stacks.proxies import http_client
-from normlab.stacks.silences import why_silent
+from normlab.stacks.proxies import http_client, why_silent
 
 PATIENCE_S = 5.0
 HOST_CHECKS_WITHIN_S = 120.0

@@ -58,12 +58,38 @@ def for_task_of(dataset: str, claims: List[Claim]) -> List[Claim]:
 
 
 def _study(claim: Claim, changes: Changes) -> StudySpec:
-    from normlab.claims.elsewhere import on_dataset
-
     study = claim.at(quick=changes.quick, seeds=changes.seeds, first_seed=changes.first_seed)
     if changes.dataset is not None:
         study = on_dataset(study, changes.dataset)
     return _changed(study, changes.overrides)
+
+
+def on_dataset(study: StudySpec, name: str) -> StudySpec:
+    """
+    Return *study* with all samples of the dataset *name*, and everything else unchanged.
+
+    Args:
+        study: of a claim.
+        name: one of the catalogue; a folder of pictures is named by an override afterwards.
+
+    Raises:
+        InvalidSpec: there is no such dataset, or it is for another task.
+    """
+    from normlab.errors import InvalidSpec
+    from normlab.specs.datasets import DATASETS
+
+    facts = DATASETS.get(name)
+    if facts is None:
+        raise InvalidSpec(f"--on {name}: no such dataset; `normlab datasets` lists them")
+    own = DATASETS[study.base["dataset"]["name"]]
+    if facts.task != own.task:
+        raise InvalidSpec(
+            f"--on {name}: it is for {facts.task}, and {study.name!r} is about {own.task}; "
+            f"name a dataset for {own.task}, or leave the claim out"
+        )
+    base = {**study.base, "dataset": {"name": name}}
+    title = f"{study.name}, on {name}"[:200]
+    return study.model_copy(update={"base": base, "name": title})
 
 
 def _changed(study: StudySpec, overrides: Sequence[str]) -> StudySpec:

@@ -1,4 +1,4 @@
-"""Print how two values of a study's axis compare, seed by seed."""
+"""Print how two values of a study's axis compare, seed by seed, and what a study has decided."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any, Dict, List, Sequence
 
 from normlab.cli.output import print_json, print_table
 from normlab.errors import InvalidSpec
-from normlab.not_finite import counted
+from normlab.not_finite import tallied
 
 if TYPE_CHECKING:
     from normlab.records import ComparisonRow, ComparisonTable
+
+if TYPE_CHECKING:
+    from normlab.records.decisions import DecisionRow, DecisionTable
 
 LABELS = {"labels", "coordinates"}
 """The fields of a row that say which it is, and not its numbers."""
@@ -52,7 +55,7 @@ def print_comparison(
 
 def seeds(row: ComparisonRow) -> Any:
     """Return the number of seeds of a difference, with those that it leaves out: `2 (1 NaN)`."""
-    return f"{row.n} ({counted(row.excluded.values())})" if row.excluded else row.n
+    return f"{row.n} ({tallied(row.excluded.values())})" if row.excluded else row.n
 
 
 def _better(table: ComparisonTable, row: ComparisonRow) -> str:
@@ -70,3 +73,24 @@ def records_of(rows: Sequence[Any]) -> List[Dict[str, Any]]:
     """Return *rows* as plain records, each with its labels as fields."""
     plain = [row.model_dump(mode="json", exclude=LABELS) for row in rows]
     return [{**row.labels, **numbers} for row, numbers in zip(rows, plain)]
+
+
+def print_verdicts(table: DecisionTable) -> None:
+    """Print how many of each verdict there are, then each one, and how its interval narrowed."""
+    said = ", ".join(f"{n} {word}" for word, n in sorted(table.counts.items()))
+    print(f"{table.metric}, by {table.by:g}, power {table.power:g}: {said}")
+    rows = [[row.verdict, _place(row), row.words, _narrowing(row)] for row in table.rows]
+    print_table(["verdict", "where", "found", "interval"], rows, spare=["interval", "where"])
+
+
+def _place(row: DecisionRow) -> str:
+    return ", ".join(f"{path} = {name}" for path, name in row.labels.items())
+
+
+def _narrowing(row: DecisionRow) -> str:
+    parts: List[str] = [
+        f"{look.seeds}: [{look.low:.2g}, {look.high:.2g}]"
+        for look in row.looks
+        if look.low is not None and look.high is not None
+    ]
+    return "  ".join(parts)

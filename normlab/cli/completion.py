@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from itertools import islice
-from typing import TYPE_CHECKING, Callable, List, Optional, Tuple, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, Tuple, TypeVar
 
 import typer
+from typer.core import TyperCommand
 
 from normlab.cli.output import STYLES, short_ids
 from normlab.errors import NormlabError
@@ -19,6 +20,7 @@ AnswerT = TypeVar("AnswerT")
 # The Tab key must not hang: no list is better than a slow one.
 PATIENCE_S = 0.7
 _STUDIES = 50
+_BEFORE = "normlab.before"
 _WORD = re.compile(r"[\w.-]+")
 
 
@@ -206,3 +208,28 @@ JobsArgument = typer.Argument(
     metavar="JOB...",
     show_default=False,
 )
+
+
+class Command(TyperCommand):
+    """A command in which what follows an option is its value: `--sort -val/accuracy` has one."""
+
+    def parse_args(self, ctx: Any, args: List[str]) -> List[str]:
+        """Parse *args*, and remember the last one, which what is completed follows."""
+        ctx.meta[_BEFORE] = args[-1] if args else None
+        return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> List[Any]:
+        """Complete *incomplete*; typer takes whatever begins with a minus for an option."""
+        option = self._waiting(ctx)
+        if option is None or not incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        found: List[Any] = option.shell_complete(ctx, incomplete)
+        return found
+
+    def _waiting(self, ctx: Any) -> Optional[Any]:
+        """Return the option whose value comes next; None: none waits for one."""
+        before = ctx.meta.get(_BEFORE)
+        for param in self.params:
+            if before in param.opts and not getattr(param, "is_flag", False) and before[:1] == "-":
+                return param
+        return None

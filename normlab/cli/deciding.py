@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, Dict, Optional
 
 import typer
 
-from normlab.cli.comparisons import print_comparison
+from normlab.cli.comparisons import print_comparison, print_verdicts
 from normlab.cli.completion import metric_names, one_of
 from normlab.cli.connecting import connect
-from normlab.cli.decisions import print_verdicts
 from normlab.cli.output import AsJson, examples, print_json
 from normlab.cli.studies import Study, StudyProgress, commands as of_studies
 
@@ -105,7 +104,7 @@ def decide_study(
 
 
 def _shown(study: StudyDetail) -> str:
-    from normlab.specs.headlines import headline_of
+    from normlab.specs.studies import headline_of
 
     return headline_of(study.spec.base)
 

@@ -22,7 +22,7 @@ from typing import (
 from normlab.cli.forms import AsJson, text_of
 from normlab.not_finite import taken_out, written
 from normlab.plain_text import shown
-from normlab.presentation import sizes
+from normlab.presentation import counting
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -224,7 +224,7 @@ def ago(moment: datetime) -> str:
 
 def size(count: Optional[int]) -> str:
     """Format a number of bytes, if it is known."""
-    return "-" if count is None else sizes.size(count)
+    return "-" if count is None else counting.size(count)
 
 
 def examples(*lines: str) -> str:

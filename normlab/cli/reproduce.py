@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 import typer
 
 from normlab.cli.claims_asked import Changes, asked
-from normlab.cli.claims_page import write_page
 from normlab.cli.claims_queue import run_all
 from normlab.cli.output import AsJson, examples, print_json
 from normlab.cli.own_stack import running_or_own_stack
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from normlab.claims.claim import Claim
     from normlab.claims.verdicts import ClaimVerdict
     from normlab.specs.studies import StudySpec
+
+if TYPE_CHECKING:
+    from normlab.claims.verdicts import ClaimVerdict
 
 Claims = typer.Argument(None, help="Claims, by key or first letter.")
 ListThem = typer.Option(False, "--list", help="List the claims.")
@@ -131,3 +134,34 @@ def _summary(verdict: ClaimVerdict) -> Dict[str, Any]:
         ],
         "table": verdict.table.model_dump(mode="json"),
     }
+
+
+def write_page(client: Any, verdicts: Sequence[ClaimVerdict], page: Path) -> None:
+    """Put *verdicts* on *page*; sections on other claims stay if those have not changed."""
+    from normlab.claims import page as pages
+    from normlab.claims.loading import load_claims
+    from normlab.claims.runs import how_it_ran
+
+    folder = page.with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    _draw(client, verdicts, folder)
+    told = (replace(v, ran=how_it_ran(v, client)) for v in verdicts)
+    new = {v.claim.key: pages.entry(v, folder.name) for v in told}
+    known = load_claims()
+    before = page.read_text(encoding="utf-8") if page.is_file() else ""
+    found = {**pages.kept(before, known), **new}
+    entries = [found[key] for key in known if key in found]
+    lacking = [claim for key, claim in known.items() if key not in found]
+    page.write_text(pages.page(entries, lacking, folder.name), encoding="utf-8")
+    print(f"wrote {page}", file=sys.stderr)
+
+
+def _draw(client: Any, verdicts: Sequence[ClaimVerdict], folder: Path) -> None:
+    from normlab.claims.pictures import draw_claim
+    from normlab.errors import InvalidSpec
+
+    for verdict in verdicts:
+        try:
+            draw_claim(verdict, client, folder / f"{verdict.claim.key}.png")
+        except InvalidSpec as e:
+            print(f"no plot of {verdict.claim.key}: {e}", file=sys.stderr)

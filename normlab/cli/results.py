@@ -109,7 +109,7 @@ def results(
     as_json: bool = AsJson,
 ) -> None:
     """Print the results of a study: means and intervals over seeds, for each combination."""
-    from normlab.cli.decisions import print_verdicts
+    from normlab.cli.comparisons import print_verdicts
     from normlab.presentation.figures import FigureQuestion
     from normlab.specs.cells import read_where
 

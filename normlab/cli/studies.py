@@ -158,7 +158,7 @@ def ls(
 )
 def show(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
     """Show a study's cells and the jobs that fill them."""
-    from normlab.cli.decisions import print_verdicts
+    from normlab.cli.comparisons import print_verdicts
     from normlab.specs.cells import label
 
     with connect(ctx) as client:
@@ -237,7 +237,7 @@ def _counts(study: StudyRecord) -> str:
 
 
 def _print_results(client: Any, study: str) -> None:
-    from normlab.cli.decisions import print_verdicts
+    from normlab.cli.comparisons import print_verdicts
     from normlab.cli.results import print_results
 
     print_results(client, client.studies.results(study))

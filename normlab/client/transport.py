@@ -16,8 +16,7 @@ from pydantic import BaseModel
 from normlab.client.problems import from_problem
 from normlab.errors import InvalidSpec, NormlabError, ServiceUnavailable
 from normlab.not_finite import NAMES, put_back
-from normlab.stacks.proxies import http_client
-from normlab.stacks.silences import why_silent
+from normlab.stacks.proxies import http_client, why_silent
 
 API = "/v1"
 TRY_AGAIN = {429, 502, 503, 504}

@@ -17,7 +17,7 @@ from normlab.data.training_data import TrainingData
 from normlab.errors import InvalidSpec
 from normlab.specs.augmentations import Augmentation
 from normlab.specs.jobs import JobSpec
-from normlab.specs.named_objects import named_object
+from normlab.specs.registries import named_object
 
 Place = Callable[[Tensor], Tensor]
 Part = Any  # some samples of an epoch: a slice, or a tensor of indices

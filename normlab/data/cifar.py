@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from normlab.data.files import check_size, read
-from normlab.data.raw import Raw
+from normlab.data.raw import Raw, check_size, read
 from normlab.specs.dataset_facts import DatasetFacts
 from normlab.specs.datasets import DATASETS
 from normlab.specs.network_and_data import DatasetSpec

@@ -21,8 +21,8 @@ from normlab.data.raw import Raw
 from normlab.data.training_data import Upcoming
 from normlab.errors import DatasetUnusable, NotFound
 from normlab.specs.datasets import DATASETS
-from normlab.specs.named_objects import named_object
 from normlab.specs.network_and_data import DatasetSpec
+from normlab.specs.registries import named_object
 
 
 @dataclass(frozen=True)

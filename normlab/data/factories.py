@@ -14,8 +14,8 @@ from normlab.data.raw import Raw
 from normlab.errors import DatasetUnusable
 from normlab.specs.dataset_facts import DatasetFacts
 from normlab.specs.datasets import DATASETS
-from normlab.specs.named_objects import named_object
 from normlab.specs.network_and_data import DatasetSpec
+from normlab.specs.registries import named_object
 from normlab.specs.tasks import TASKS, Shape, TaskFacts, fits, written
 
 

@@ -15,14 +15,18 @@ from normlab.diagnostics.landscape import measure_landscape
 from normlab.diagnostics.moment import Moment, Observer
 from normlab.diagnostics.power import TERMS, watch_power
 from normlab.diagnostics.sites import activation_sites, normalizer_sites
-from normlab.diagnostics.step_size import StepSizeMeter, scale_free_layers, scale_invariance
+from normlab.diagnostics.step_size import (
+    StepSizeMeter,
+    WeightNormsObserver,
+    scale_free_layers,
+    scale_invariance,
+)
 from normlab.diagnostics.untouched import evaluating, hooked, replica
-from normlab.diagnostics.weight_norms import WeightNormsObserver
 from normlab.events import Diagnostic
 from normlab.norms.meta import MetaNorm
 from normlab.norms.switchable import SwitchableNorm
 from normlab.specs.diagnostics import DIAGNOSTICS
-from normlab.specs.named_objects import named_object
+from normlab.specs.registries import named_object
 
 _SAMPLES = 512  # of the test set that are used
 _ROWS = 128  # at once

@@ -1,4 +1,7 @@
-"""Effective step size: how far an update turns weights whose norm does not affect the loss."""
+"""Effective step size: how far an update turns weights whose norm does not affect the loss.
+
+The norms of each channel's weights are recorded after each epoch, for another training to copy.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from typing import Dict, Iterator, List, Mapping, Tuple, Union
 import torch
 from torch import Tensor, nn
 
+from normlab.diagnostics.moment import Moment, Observer
 from normlab.errors import InvalidSpec
+from normlab.events import Diagnostic
 
 # in their weights, output channels are the second dimension
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -119,3 +124,18 @@ def _by_output(layer: nn.Module, x: Tensor) -> Tensor:
     if isinstance(layer, TRANSPOSED):
         x = x.transpose(0, 1)  # (in, out, ...) -> (out, in, ...)
     return x.detach().double().flatten(1).cpu()
+
+
+def weight_norms(model: nn.Module) -> Dict[str, List[float]]:
+    """Return the weight norm of each output channel of every layer except the last, in float64."""
+    return {name: rows(layer).norm(dim=1).tolist() for name, layer in scale_free_layers(model)}
+
+
+class WeightNormsObserver(Observer):
+    """Records the norms after each epoch and its evaluation; epochs count from 0."""
+
+    def after_epoch(self, moment: Moment) -> None:
+        """Record the norms."""
+        epoch = (moment.step - 1) // moment.steps_per_epoch
+        record = {"epoch": epoch, "norms": weight_norms(moment.model)}
+        moment.record(Diagnostic(name="weight_norms", step=moment.step, record=record))

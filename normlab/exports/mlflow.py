@@ -16,8 +16,7 @@ import httpx
 from normlab.errors import InvalidSpec, ServiceUnavailable
 from normlab.exports.run import Run
 from normlab.not_finite import name_of
-from normlab.stacks.proxies import http_client
-from normlab.stacks.silences import why_silent
+from normlab.stacks.proxies import http_client, why_silent
 
 _API = "/api/2.0/mlflow/"
 _MOST_METRICS, _MOST_PARAMS = 1000, 100  # in one log-batch request, from MLflow's documentation

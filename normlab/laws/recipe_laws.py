@@ -12,12 +12,12 @@ from normlab.data.augmenting import made_augmentation
 from normlab.errors import InvalidSpec
 from normlab.laws.small_trainings import Broken
 from normlab.specs.augmentations import AUGMENTATIONS, Augmentation
-from normlab.specs.named_objects import named_object
 from normlab.specs.optimizers import OPTIMIZERS, Optimizer
 from normlab.specs.registries import (
     AUGMENTATIONS as AUGMENTATION,
     OPTIMIZERS as OPTIMIZER,
     SCHEDULES as SCHEDULE,
+    named_object,
 )
 from normlab.specs.schedules import SCHEDULES, Schedule
 from normlab.training.schedules import factor

@@ -12,9 +12,9 @@ from normlab.nets.factories import FORMS, Report
 from normlab.nets.initialization import zero_last_scales
 from normlab.nets.sites import NetSpec, Site
 from normlab.specs.models import MODELS
-from normlab.specs.named_objects import named_object
 from normlab.specs.network_and_data import ModelSpec
 from normlab.specs.norm_base import NormSpec
+from normlab.specs.registries import named_object
 
 __all__ = ["NetSpec", "Site", "build"]
 

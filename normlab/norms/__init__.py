@@ -13,9 +13,9 @@ from normlab.norms.fused import fused_kernels, load_fused_kernels, unload_fused_
 from normlab.norms.proxy import ACTIVATIONS, ProxyNorm
 from normlab.norms.solved_norm import solved_layer
 from normlab.norms.weight import apply_weight_normalization, remove_weight_normalization
-from normlab.specs.named_objects import named_object
 from normlab.specs.norm_base import ActivationNormSpec, NormSpec
 from normlab.specs.normalizers import BY_KIND, check_channels, parse_normalizer
+from normlab.specs.registries import named_object
 
 __all__ = [
     "LAYERS",

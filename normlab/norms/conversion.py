@@ -12,7 +12,6 @@ from normlab.norms.carrying import carry_hooks
 from normlab.norms.conversion_places import LayerPlace, Skip, find_places, split_skipped
 from normlab.norms.conversion_refusals import refusals
 from normlab.norms.conversion_report import ConversionReport, Converted, KeptLayer, Skipped
-from normlab.norms.fast_paths import leave_fast_paths
 from normlab.norms.foreign_norms import is_norm_of_torch, known, why_kept
 from normlab.norms.successors import Successor, fused_activation, successor
 from normlab.norms.weight import apply_weight_normalization
@@ -176,3 +175,20 @@ def _summary(
     ]
     kind = str(spec.model_dump()["kind"])
     return ConversionReport(kind, tuple(converted), tuple(kept), tuple(skipped))
+
+
+def leave_fast_paths(model: nn.Module, parents: Sequence[nn.Module]) -> None:
+    """
+    Make the transformer layers among *parents*, whose norms were replaced, call them in evaluation.
+
+    In evaluation, TransformerEncoderLayer passes the norms' weights to one fused operator, which
+    always computes layer normalization, and TransformerEncoder packs padded inputs for it.
+    """
+    changed = {id(p) for p in parents if isinstance(p, nn.TransformerEncoderLayer)}
+    for parent in parents:
+        if id(parent) in changed:
+            parent.activation_relu_or_gelu = 0  # type: ignore[assignment]
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoder) and changed & {id(m) for m in module.layers}:
+            module.use_nested_tensor = False
+            module.enable_nested_tensor = False

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.channels import by_channel
 from normlab.norms.passes import statistics_dtype
-from normlab.specs.norms_by_elements import DynamicTanhSpec
+from normlab.specs.norms_with_activation import DynamicTanhSpec
 
 _DYT = DynamicTanhSpec()
 

@@ -9,8 +9,7 @@ from typing_extensions import Literal
 
 from normlab.errors import FieldProblem
 from normlab.plugins import making, making_recipes
-from normlab.plugins.entries import EntryDescription
-from normlab.plugins.options import fields
+from normlab.plugins.entries import EntryDescription, fields
 from normlab.specs.norm_base import ActivationNormSpec, NormSpec
 from normlab.specs.registries import NORMALIZERS, Plugin
 

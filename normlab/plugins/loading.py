@@ -14,9 +14,8 @@ from normlab.errors import InvalidSpec
 from normlab.plugins import parts, recipe_parts
 from normlab.plugins.declaring import Declared, gathering
 from normlab.plugins.descriptions import PluginDescription
-from normlab.plugins.entries import EntryDescription
+from normlab.plugins.entries import EntryDescription, described_options
 from normlab.plugins.needs import checked_needs
-from normlab.plugins.options import described_options
 from normlab.plugins.sources import read_source
 from normlab.specs import registries
 from normlab.specs.augmentations import AUGMENTATIONS

@@ -6,8 +6,7 @@ from typing import Any, Callable, Dict, List, Mapping, Type
 
 from pydantic import create_model
 
-from normlab.plugins.entries import EntryDescription
-from normlab.plugins.options import fields
+from normlab.plugins.entries import EntryDescription, fields
 from normlab.specs.base import Spec
 from normlab.specs.dataset_facts import DatasetFacts
 from normlab.specs.diagnostics import DiagnosticFacts

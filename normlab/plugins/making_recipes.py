@@ -7,8 +7,7 @@ from typing import Any, Callable, Dict, Type, TypeVar
 from pydantic import Field, create_model
 from typing_extensions import Literal
 
-from normlab.plugins.entries import EntryDescription
-from normlab.plugins.options import fields
+from normlab.plugins.entries import EntryDescription, fields
 from normlab.specs.augmentations import Augmentation
 from normlab.specs.base import Spec
 from normlab.specs.optimizers import Optimizer

@@ -7,8 +7,7 @@ from typing import Any, Callable, Collection, Dict, Sequence
 
 from normlab.errors import InvalidSpec
 from normlab.plugins.declaring import Declared
-from normlab.plugins.entries import EntryDescription
-from normlab.plugins.options import described_options
+from normlab.plugins.entries import EntryDescription, described_options
 from normlab.specs.registries import DATASETS, DIAGNOSTICS, HOOKS, METRICS, NETWORKS, TASKS
 
 OF_A_NETWORK = ("norm", "num_classes", "in_channels", "image_size")

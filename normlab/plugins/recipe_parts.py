@@ -7,8 +7,7 @@ from typing import Any, Callable, Collection, Dict, List, Type
 
 from normlab.errors import InvalidSpec
 from normlab.plugins.declaring import Declared
-from normlab.plugins.entries import EntryDescription
-from normlab.plugins.options import described_options
+from normlab.plugins.entries import EntryDescription, described_options
 from normlab.specs.augmentations import Augmentation
 from normlab.specs.base import Spec
 from normlab.specs.optimizers import Optimizer

@@ -12,8 +12,7 @@ from normlab.plugins.making import size_key
 from normlab.specs import registries
 from normlab.specs.datasets import DATASETS
 from normlab.specs.model_facts import SampleSize
-from normlab.specs.named_objects import named_object
-from normlab.specs.registries import DATASETS as DATASET, NETWORKS
+from normlab.specs.registries import DATASETS as DATASET, NETWORKS, named_object
 from normlab.specs.tasks import TASKS
 
 

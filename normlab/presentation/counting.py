@@ -1,8 +1,37 @@
-"""Numbers of things, as people say them."""
+"""Numbers of things and of bytes, as people write them."""
 
 from __future__ import annotations
+
+import re
+
+_POWERS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+_UNITS = {"": 1, "B": 1, **{unit: power for power, unit in _POWERS}}
+_UNITS.update({"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12})
+_WRITTEN = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]*)")
 
 
 def counted(number: int, one: str, many: str = "") -> str:
     """Say how many there are of a thing: `1 job`, `2 jobs`, `3 studies`."""
     return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
+def size(count: float) -> str:
+    """Format a number of bytes."""
+    for power, unit in _POWERS:
+        if abs(count) >= power:
+            return f"{count / power:.1f} {unit}"
+    return f"{count:.0f} B"
+
+
+def read_size(text: str) -> int:
+    """
+    Read a number of bytes, such as 500, 1.5GB or 200GiB.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = _WRITTEN.fullmatch(text.strip())
+    units = {unit.lower(): factor for unit, factor in _UNITS.items()}
+    if found is None or found.group(2).lower() not in units:
+        raise ValueError(f"{text!r} is not a size; write bytes, or a unit such as 200GB or 200GiB")
+    return round(float(found.group(1)) * units[found.group(2).lower()])

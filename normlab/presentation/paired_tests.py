@@ -1,10 +1,13 @@
-"""Tests of paired differences, and their correction where there are several."""
+"""Paired differences: their tests, the correction of several tests, and the seeds left out."""
 
 from __future__ import annotations
 
-from typing import List, Sequence
+from typing import Dict, List, Mapping, Protocol, Sequence, Set
 
 import numpy as np
+
+from normlab.not_finite import Name, tallied
+from normlab.records import ResultRow
 
 
 def paired_t(differences: Sequence[float]) -> float | None:
@@ -42,3 +45,32 @@ def holm(ps: Sequence[float | None]) -> List[float | None]:
         least = max(least, min(1.0, p * (len(known) - rank)))
         adjusted[i] = least
     return adjusted
+
+
+class HasSeeds(Protocol):
+    """Values by seed, with those that are not finite apart."""
+
+    @property
+    def values(self) -> Mapping[int, float]:
+        """The finite ones."""
+
+    @property
+    def excluded(self) -> Mapping[int, Name]:
+        """The names of the others."""
+
+
+def excluded_of(a: HasSeeds, b: HasSeeds) -> Dict[int, Name]:
+    """Return the seeds that both have and that are not finite in one of them; *a*'s value first."""
+    shared = _seeds(a) & _seeds(b)
+    found = {**b.excluded, **a.excluded}
+    return {seed: found[seed] for seed in sorted(shared & set(found))}
+
+
+def said(row: ResultRow, other: ResultRow) -> str:
+    """Say which row has no difference from *other*, and why: `batch_size 2: 3 NaN`."""
+    named = ", ".join(f"{path} {label}" for path, label in row.labels.items())
+    return f"{named or 'all cells'}: {tallied(excluded_of(row, other).values())}"
+
+
+def _seeds(of: HasSeeds) -> Set[int]:
+    return {*of.values, *of.excluded}

@@ -6,7 +6,7 @@ import textwrap
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
-from normlab.not_finite import counted
+from normlab.not_finite import tallied
 from normlab.presentation.digits import of_none, shown
 from normlab.presentation.spreads import Ends, ends
 from normlab.records import DifferenceTable, ResultRow, ResultTable
@@ -108,7 +108,7 @@ def draw_heat_map(axes: Axes, table: ResultTable, down: str, across: str, look: 
             color = "white" if grid[i][j] < middle else "black"
             star = "*" if row is not None and key_of(row.labels) in look.marked else ""
             said = (text.mean if text else "") or (of_none(row.excluded) if row else "") or "—"
-            left = f"\n{counted(row.excluded.values())}" if row and row.n and row.excluded else ""
+            left = f"\n{tallied(row.excluded.values())}" if row and row.n and row.excluded else ""
             axes.text(j, i, said + star + left, ha="center", va="center", color=color)
     axes.set_xticks(range(len(columns)), columns, rotation=20, ha="right")
     axes.set_yticks(range(len(lines)), lines)

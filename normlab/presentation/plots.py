@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 
 from normlab.errors import InvalidSpec
-from normlab.not_finite import counted
+from normlab.not_finite import tallied
 from normlab.presentation import spreads
 from normlab.presentation.panels import (
     COLORS,
@@ -196,7 +196,7 @@ def _explained(table: ResultTable, spread: str, against: Optional[DifferenceTabl
     paths, numeric = _kind(table)
     is_heat_map = len(paths) > 1 and not numeric
     parts = [] if is_heat_map else [spreads.words(table, spread), spreads.note(table.rows, spread)]
-    excluded = counted(name for row in table.rows for name in row.excluded.values())
+    excluded = tallied(name for row in table.rows for name in row.excluded.values())
     if excluded:
         parts.append(f"in no mean: {excluded}")
     if against is not None:

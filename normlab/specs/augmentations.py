@@ -99,7 +99,7 @@ class RandomErasing(Augmentation):
 class ColorJitter(Augmentation):
     """Change brightness, contrast, saturation and hue, in this order."""
 
-    factory: ClassVar[str] = "normlab.data.augmentations.jitter:ColorJitter"
+    factory: ClassVar[str] = "normlab.data.augmentations.colors:ColorJitter"
     tasks: ClassVar[Tuple[str, ...]] = (*_IMAGES, "segmentation")
     pixels: ClassVar[bool] = True
     name: Literal["color_jitter"] = "color_jitter"

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 from typing import List, NamedTuple, Optional, Tuple
 
-from normlab.specs.jobs import JobSpec
+from normlab.specs.jobs import JobSpec, under_its_code
 from normlab.specs.model_facts import NormPlace
 from normlab.specs.models import MODELS
 from normlab.specs.sizes import image_size, steps_per_epoch, train_size
-from normlab.specs.under_code import under_its_code
 
 START_S = 0.5  # a process from a warm host, its data and its first update
 _CALL_S = 0.5e-3

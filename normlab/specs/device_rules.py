@@ -7,7 +7,7 @@ from typing import Iterator, List, Optional
 from normlab.errors import FieldProblem
 from normlab.specs.devices import DEVICES, DeviceFacts, either, those
 from normlab.specs.jobs import JobSpec
-from normlab.specs.named_objects import named_object
+from normlab.specs.registries import named_object
 
 
 def problems(spec: JobSpec, kind: str) -> List[FieldProblem]:

@@ -11,7 +11,7 @@ from normlab.errors import FieldProblem, refuse
 from normlab.specs import device_rules, devices, network_rules, recipe_rules, sharding, zoo
 from normlab.specs.datasets import DATASETS
 from normlab.specs.diagnostics import DIAGNOSTICS
-from normlab.specs.jobs import JobSpec
+from normlab.specs.jobs import JobSpec, under_its_code
 from normlab.specs.measures import HOOKS, METRICS
 from normlab.specs.models import MODELS
 from normlab.specs.options import checked_options
@@ -19,7 +19,6 @@ from normlab.specs.problems import explain
 from normlab.specs.shared_answers import ManySharedAnswers
 from normlab.specs.sizes import train_size
 from normlab.specs.tasks import TASKS
-from normlab.specs.under_code import under_its_code
 
 Problems = Iterator[FieldProblem]
 Rule = Callable[[JobSpec], Problems]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Tuple, TypeVar, cast
 
 from pydantic import BeforeValidator, ModelWrapValidatorHandler, ValidationInfo, model_validator
 from typing_extensions import Annotated
@@ -21,6 +22,8 @@ from normlab.specs.normalizers import BY_KIND
 from normlab.specs.optimizers import OPTIMIZERS
 from normlab.specs.schedules import SCHEDULES
 from normlab.specs.tasks import TASKS
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 # These say how a job runs and not what it computes, so they are not in its fingerprint.
 ERRANDS = {"name", "priority", "max_attempts", "time_limit_s", "checkpoint", "loading"}
@@ -160,3 +163,21 @@ def fingerprints(texts: Mapping[str, str], seeds: Iterable[int]) -> Iterator[str
     for seed in seeds:
         whole = f'{{{head}"seed":{seed}{tail}}}'
         yield hashlib.sha256(whole.encode()).hexdigest()
+
+
+def under_its_code(function: FunctionT) -> FunctionT:
+    """
+    Let *function*, whose first argument is a job, find the plugins in the job's `code`.
+
+    The tables of networks, datasets, tasks, metrics and hooks have those of the operator's plugins
+    everywhere, and those of a plugin that a user uploaded only for the jobs that name it.
+    """
+
+    @functools.wraps(function)
+    def found(spec: Any, *rest: Any, **named: Any) -> Any:
+        if not spec.code:
+            return function(spec, *rest, **named)
+        with registries.naming(plugins_named(spec.code)):
+            return function(spec, *rest, **named)
+
+    return cast("FunctionT", found)

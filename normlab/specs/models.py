@@ -123,7 +123,7 @@ _OWN = (
     ModelFacts(
         "convnet",
         "six 3x3 convolutions in three stages, no shortcuts",
-        factory="normlab.nets.convnet:convnet",
+        factory="normlab.nets.plain:convnet",
         default_width=16,
         min_image_size=8,
         sites_of=_convnet,
@@ -199,7 +199,7 @@ _OWN = (
     ModelFacts(
         "randomplain100",
         "100 plain convolutions with random scales and shifts, for untrained diagnostics",
-        factory="normlab.nets.randomplain:randomplain100",
+        factory="normlab.nets.plain:randomplain100",
         default_width=128,
         min_image_size=8,
         sites_of=_randomplain100,

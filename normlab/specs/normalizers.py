@@ -10,7 +10,6 @@ from typing_extensions import Annotated
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.by_name import ByName, registry_of
 from normlab.specs.norm_base import NormSpec
-from normlab.specs.norms_by_elements import DynamicTanhSpec
 from normlab.specs.norms_by_mean_square import FilterResponseNormSpec, RmsNormSpec
 from normlab.specs.norms_mixed import MetaNormSpec, SparseSwitchableNormSpec, SwitchableNormSpec
 from normlab.specs.norms_of_weights import (
@@ -34,7 +33,7 @@ from normlab.specs.norms_over_samples import (
     LayerNormSpec,
     OnlineNormSpec,
 )
-from normlab.specs.norms_with_activation import EvoNormS0Spec
+from normlab.specs.norms_with_activation import DynamicTanhSpec, EvoNormS0Spec
 from normlab.specs.problems import explain
 from normlab.specs.registries import NORMALIZERS
 

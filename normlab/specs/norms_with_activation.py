@@ -1,4 +1,4 @@
-"""Kinds that are norm and activation in one formula: options with their limits, and facts."""
+"""Kinds that are norm and activation in one formula, or an activation without statistics."""
 
 from __future__ import annotations
 
@@ -44,3 +44,22 @@ class EvoNormS0Spec(NormSpec):
         """Return the reason that gates already have their own activations."""
         rule = "is an activation as well, and gates end in a sigmoid or tanh"
         return self.problem_of_kind(f"{rule}; use 'group', 'rms', 'layer', 'online' or 'none'")
+
+
+class DynamicTanhSpec(NormSpec):
+    """A tanh with a learned slope in the place of a norm: no statistics at all."""
+
+    title: ClassVar[str] = "Dynamic Tanh"
+    source: ClassVar[str] = "Zhu, Chen, He, LeCun and Liu 2025, arXiv:2503.10622"
+    layer: ClassVar[Optional[str]] = "normlab.norms.dynamic_tanh:DynamicTanh"
+    graph_refusal: ClassVar[Optional[str]] = None
+    native: ClassVar[bool] = True
+    keeps_channels_last: ClassVar[bool] = True
+    within_token: ClassVar[bool] = True
+    without_proxy: ClassVar[str] = "makes no normalized activation, for which a proxy could stand"
+
+    kind: Literal["dyt"] = "dyt"
+    alpha: float = Field(
+        0.5, gt=0, le=100, description="initial value of the learned slope of the tanh at 0"
+    )
+    affine: bool = Field(True, description="learn a scale and a shift for each channel")

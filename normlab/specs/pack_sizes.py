@@ -1,9 +1,9 @@
-"""The best size of a pack, from the cost of the work that a pack does once for all its members."""
+"""The best size of a pack: by the cost of what it does once for all members, or by its measure."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal, Optional, Sequence, Union
+from typing import Literal, Mapping, Optional, Sequence, Union
 
 from normlab.errors import FieldProblem
 from normlab.specs.costs import cost, lean_call_s, least_memory_bytes, parallel_share
@@ -12,7 +12,10 @@ from normlab.specs.models import MODELS
 
 MOST = 64
 PackSize = Union[Literal["auto", "off"], int]
+Gains = Mapping[int, float]
+"""The measured gains of packs of such jobs on the device, by the number of members."""
 _MOST_BY_ITSELF = 16
+_UNMEASURED = 16  # the number of members of the first pack, which measures its gain
 _SHARED = 0.35  # of the calls, with normalizers that the members pass in turns
 # What a pack costs more for each further layer that shares a place, and where there are several.
 _LAYER_CALLS, _LAYER_SAMPLES = 0.35, 1.35
@@ -139,3 +142,37 @@ def is_left_alone(spec: JobSpec) -> bool:
 def _may_be_streamed(spec: JobSpec) -> bool:
     facts = spec.dataset.facts()
     return spec.loading.mode == "auto" and (facts is None or facts.streams)
+
+
+def members_by_measure(
+    spec: JobSpec, asked: PackSize, memory_bytes: Optional[int], gains: Gains
+) -> int:
+    """
+    Return the largest number of such runs for one pack; 1 if each should run alone.
+
+    `auto` takes the size that gained most, or twice as many if that was the largest; if nothing was
+    measured yet, it takes as many as the memory allows.
+
+    Args:
+        memory_bytes: the device's memory; a pack that needs more is made smaller.
+    """
+    if asked == "off":
+        return 1
+    room = room_for(spec, memory_bytes)
+    if asked == "auto":
+        asked = 1 if is_left_alone(spec) else _most_by_measure(gains, min(_UNMEASURED, room))
+    return min(room, asked)
+
+
+def _most_by_measure(gains: Gains, first: int) -> int:
+    if not gains:
+        return first
+    best = max(sorted(gains), key=lambda members: gains[members])
+    if gains[best] < WORTH:
+        return 1 if max(gains) >= first else first  # the gain of a few says nothing about many
+    return min(MOST, 2 * best) if best == max(gains) else best
+
+
+def evenly(most: int, waiting: int, slots: int) -> int:
+    """Return how many of *waiting* such runs form the next pack, so that all *slots* have some."""
+    return max(1, min(most, -(-waiting // slots)))

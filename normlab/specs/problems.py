@@ -10,11 +10,20 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 from pydantic import BaseModel
 
 from normlab.errors import FieldProblem
-from normlab.specs.patterns import WORDS
 
 MOST = 50
 """The largest number of problems that are listed."""
 
+_PATTERNS: Mapping[str, str] = {
+    r"^[a-z0-9][a-z0-9._-]*$": "must be small letters and digits, with . _ - after the first",
+    r"^[A-Za-z0-9][A-Za-z0-9_.-]*$": "must be letters and digits, with . _ - after the first",
+    r"^[0-9a-f]{64}$": "must be a SHA-256 in 64 hex digits",
+    r"^[A-Za-z0-9_./-]+\.(npz|safetensors)$": "must be a .npz or .safetensors file, whose name "
+    "has letters, digits and . _ / - alone",
+    r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+){0,7}$": "must be a path of fields, such as optimizer.lr",
+    r"^[^\s,\"'](?:[^,\"']*[^\s,\"'])?$": "must be text without commas, quotes and outer spaces",
+}
+"""What texts of a field's pattern are, in words; without them, the pattern itself is told."""
 _TAGS = ("kind", "name")  # the fields that choose a member of a union
 _WHAT = {
     "int": "a whole number",
@@ -85,7 +94,7 @@ def rule_of(error: Mapping[str, Any]) -> str:
         return rule.replace(" item", " character") if isinstance(error["input"], str) else rule
     of_a_type = _OF_A_TYPE.fullmatch(error["type"])
     rule = f"must be {_WHAT[of_a_type[1]]}" if of_a_type else _SHOULD.sub("must ", message)
-    rule = WORDS.get(error.get("ctx", {}).get("pattern"), rule)
+    rule = _PATTERNS.get(error.get("ctx", {}).get("pattern"), rule)
     given = error.get("input")
     way_out = f": write [{given}]" if rule == "must be a list" and _is_word(given) else ""
     return f"{rule}, not {_short(given)}{way_out}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -115,3 +116,19 @@ def naming(plugins: Sequence[Plugin]) -> Iterator[None]:
         yield
     finally:
         _named.reset(before)
+
+
+def named_object(path: str) -> Any:
+    """
+    Import what *path* names, such as "normlab.norms.batch:BatchNorm".
+
+    `pkgutil.resolve_name` does this from Python 3.9 on.
+
+    Raises:
+        ImportError: there is no such module, or it has no such object.
+    """
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except AttributeError as e:
+        raise ImportError(f"{module} has no {name!r}") from e

@@ -6,9 +6,8 @@ from typing import Optional
 
 from normlab.errors import InvalidSpec
 from normlab.specs.datasets import IMAGE_FOLDER_SIZE
-from normlab.specs.jobs import JobSpec
+from normlab.specs.jobs import JobSpec, under_its_code
 from normlab.specs.tasks import TASKS, TaskFacts
-from normlab.specs.under_code import under_its_code
 
 
 @under_its_code

@@ -12,11 +12,13 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import Annotated
 
 from normlab.specs.base import Label, Spec, is_stored
+from normlab.specs.datasets import DATASETS
 from normlab.specs.decisions import Decide
-from normlab.specs.headlines import ACCURACY, headline_of
 from normlab.specs.json_values import DottedPath, Json, JsonValues
 from normlab.specs.pack_sizes import MOST
+from normlab.specs.tasks import TASKS
 
+ACCURACY = "val/accuracy"
 MAX_CELLS = 20_000
 MAX_RULES = 2000
 """The largest number of rules in `exclude`; a rule may name many values of each path."""
@@ -230,3 +232,17 @@ class StudySpec(Spec):
 
 def _combinations(axes: Sequence[Mapping[str, Sequence[Any]]]) -> int:
     return math.prod(len(next(iter(axis.values()))) for axis in axes)
+
+
+def headline_of(base: Mapping[str, Any]) -> str:
+    """
+    Return the headline metric of the task of a study's jobs.
+
+    Args:
+        base: the study's base job; without a dataset, the headline is the accuracy.
+    """
+    dataset = base.get("dataset")
+    name = dataset.get("name") if isinstance(dataset, Mapping) else dataset
+    facts = DATASETS.get(name) if isinstance(name, str) else None
+    task = None if facts is None else TASKS.get(facts.task)
+    return ACCURACY if task is None else task.headline

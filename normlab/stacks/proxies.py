@@ -1,8 +1,9 @@
-"""HTTP clients that use the environment's proxy for other hosts, but never for this one."""
+"""HTTP clients: the environment's proxy is never for this host; and why a server is silent."""
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Optional
 from urllib.parse import urlsplit
@@ -60,3 +61,16 @@ def http_client(
             f"{url} would be asked through the environment's proxy, which cannot be used: {e}; "
             "correct HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, or name the host in NO_PROXY"
         ) from e
+
+
+_SSL = re.compile(r"^\[SSL: \w+\] (.*?)( \(_ssl\.c:\d+\))?$")
+_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
+
+
+def why_silent(cause: Exception) -> str:
+    """Return what the *cause*, which a request has raised, says in words."""
+    if "WRONG_VERSION_NUMBER" in str(cause):
+        return "it does not encrypt; begin the address with http://"
+    late = isinstance(cause, httpx.TimeoutException)
+    silent = "it took too long" if late else "the connection broke off"
+    return _SSL.sub(r"\1", _ERRNO.sub("", str(cause))) or silent

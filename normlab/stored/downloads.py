@@ -11,7 +11,7 @@ import httpx
 
 from normlab.errors import DatasetUnusable, ServiceUnavailable, StorageFull
 from normlab.host.disks import is_full
-from normlab.stacks.silences import why_silent
+from normlab.stacks.proxies import why_silent
 
 DownloadProgress = Callable[[int, Optional[int]], None]
 """A function that is called with the number of bytes downloaded, and of all bytes if known."""

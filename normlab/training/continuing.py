@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Iterator, List, Optional
 
 from normlab.errors import FieldProblem
-from normlab.specs.jobs import JobSpec
+from normlab.specs.jobs import JobSpec, under_its_code
 from normlab.specs.normalizers import BY_KIND
 from normlab.specs.schedules import SCHEDULES
 from normlab.specs.sizes import total_steps
-from normlab.specs.under_code import under_its_code
 from normlab.training.schedules import factor
 
 _LOOKS = 20_000  # updates of a very long training whose rates are compared

@@ -13,8 +13,8 @@ from normlab.diagnostics.moment import Moment, Observer
 from normlab.diagnostics.observers import make_observers
 from normlab.specs.jobs import JobSpec
 from normlab.specs.measures import HOOKS
-from normlab.specs.named_objects import named_object
 from normlab.specs.named_parts import NamedPart
+from normlab.specs.registries import named_object
 from normlab.training.accelerator import Session
 from normlab.training.reporting import Reporter
 from normlab.training.tasks import Task

@@ -12,8 +12,8 @@ from normlab.diagnostics.step_size import scale_free_layers
 from normlab.errors import InvalidSpec
 from normlab.norms import ParameterHint, parameter_hints
 from normlab.specs.jobs import JobSpec
-from normlab.specs.named_objects import named_object
 from normlab.specs.optimizers import Optimizer
+from normlab.specs.registries import named_object
 
 
 @dataclass(frozen=True)

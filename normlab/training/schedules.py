@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, Callable, FrozenSet, Tuple
 
 from normlab.errors import InvalidSpec
-from normlab.specs.named_objects import named_object
+from normlab.specs.registries import named_object
 from normlab.specs.schedules import Schedule
 
 

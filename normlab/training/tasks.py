@@ -13,8 +13,8 @@ from torch import Tensor
 from normlab.errors import InvalidSpec
 from normlab.specs.jobs import JobSpec
 from normlab.specs.measures import METRICS
-from normlab.specs.named_objects import named_object
 from normlab.specs.options import checked_options
+from normlab.specs.registries import named_object
 from normlab.specs.sizes import task_of
 from normlab.training.losses import binary_cross_entropy, by_prediction, cross_entropy, is_soft
 

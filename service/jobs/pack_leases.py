@@ -17,9 +17,15 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from normlab.specs.jobs import JobSpec
-from normlab.specs.measured_packs import evenly, members_by_measure
 from normlab.specs.measures import is_timing
-from normlab.specs.pack_sizes import MOST, PackSize, members_now, members_of
+from normlab.specs.pack_sizes import (
+    MOST,
+    PackSize,
+    evenly,
+    members_by_measure,
+    members_now,
+    members_of,
+)
 from normlab.specs.packs import group_of, layer_of, obstacle
 from service.jobs import leases
 from service.jobs.companies import RETURNS

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 
 from normlab.specs.devices import DEVICES
 from normlab.specs.jobs import JobSpec
-from normlab.specs.measured_packs import Gains
+from normlab.specs.pack_sizes import Gains
 from service.jobs.estimates import shape_of
 
 _NEWEST = 100  # packs that are asked

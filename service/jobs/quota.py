@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from normlab.errors import QuotaExceeded
-from normlab.presentation.sizes import size
+from normlab.presentation.counting import size
 from service.jobs.allowances import limit_of
 from service.jobs.consumption import USED
 

@@ -9,11 +9,10 @@ from typing import Any
 from sqlalchemy import text
 
 from normlab.errors import FieldProblem, InvalidSpec
-from normlab.not_finite import Name, counted
+from normlab.not_finite import Name, tallied
 from normlab.presentation.digits import shown
 from normlab.presentation.intervals import estimate
-from normlab.presentation.left_out import excluded_of
-from normlab.presentation.paired_tests import holm, paired_t
+from normlab.presentation.paired_tests import excluded_of, holm, paired_t
 from normlab.records.comparing import (
     ComparedGroup,
     ComparedRun,
@@ -228,12 +227,12 @@ def _why(reference: bool, found: BySeed, other: BySeed, pairs: Sequence[float]) 
         return "the reference"
     for side, where in ((found, ""), (other, " in the reference")):
         if not side.values and side.excluded:
-            return f"no run has a finite number{where}: {counted(side.excluded.values())}"
+            return f"no run has a finite number{where}: {tallied(side.excluded.values())}"
         if not side.values:
             return f"no succeeded run has this number{where}"
     excluded = excluded_of(found, other)
     if not pairs and excluded:
-        return f"no seed with a finite number on both sides: {counted(excluded.values())}"
+        return f"no seed with a finite number on both sides: {tallied(excluded.values())}"
     if not pairs:
         return "no seed in common with the reference"
     return "only one seed in common, so there is no interval and no test" if len(pairs) == 1 else ""

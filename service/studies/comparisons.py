@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.presentation.intervals import paired_difference
-from normlab.presentation.left_out import excluded_of, said
+from normlab.presentation.paired_tests import excluded_of, said
 from normlab.records import ComparisonRow, ComparisonTable, ResultRow, ResultTable
 from service.store.database import Database
 from service.studies import details

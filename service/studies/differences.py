@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from normlab.presentation.digits import shown
 from normlab.presentation.intervals import paired_difference
-from normlab.presentation.left_out import excluded_of, said
-from normlab.presentation.paired_tests import holm, paired_t
+from normlab.presentation.paired_tests import excluded_of, holm, paired_t, said
 from normlab.records import DifferenceRow, DifferenceTable, ResultRow
 from normlab.records.results import half_width
 from service.store.database import Database

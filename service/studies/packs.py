@@ -9,9 +9,15 @@ from typing import Any
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.cells import Cell, lay_out
 from normlab.specs.jobs import JobSpec
-from normlab.specs.measured_packs import Gains, members_by_measure
 from normlab.specs.measures import is_timing
-from normlab.specs.pack_sizes import PackSize, expected_gain, members_of, mixing_gains
+from normlab.specs.pack_sizes import (
+    Gains,
+    PackSize,
+    expected_gain,
+    members_by_measure,
+    members_of,
+    mixing_gains,
+)
 from normlab.specs.packs import group_of, is_own, layer_of, obstacle
 from normlab.specs.studies import StudySpec
 from service.jobs.pack_measures import has_model_of_gains

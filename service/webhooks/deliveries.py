@@ -13,7 +13,7 @@ import structlog
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from normlab.stacks.silences import why_silent
+from normlab.stacks.proxies import why_silent
 from service.store.database import Database
 
 TRIED_FOR = "interval '3 days'"

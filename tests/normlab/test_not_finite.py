@@ -8,7 +8,7 @@ from typing import Any, Dict
 
 from hypothesis import given, strategies as st
 
-from normlab.not_finite import FIELD, counted, put_back, taken_out, written
+from normlab.not_finite import FIELD, put_back, taken_out, tallied, written
 
 keys = st.text(alphabet="ab/~.0", max_size=3).filter(lambda key: key != FIELD)
 records = st.dictionaries(
@@ -42,4 +42,4 @@ def test_a_number_is_written_with_few_digits_or_by_its_name() -> None:
     assert [written(x) for x in (0.123456, nan, inf, -inf)] == [
         "0.1235", "NaN", "Infinity", "-Infinity",
     ]  # fmt: skip
-    assert counted(["NaN", "Infinity", "NaN"]) == "2 NaN, 1 Infinity"
+    assert tallied(["NaN", "Infinity", "NaN"]) == "2 NaN, 1 Infinity"

@@ -1,5 +1,5 @@
 """
-Changes of colors, with one number for each image of a batch.
+Changes of colors, with one number for each image of a batch, and random ones of all of them.
 
 Images are (N, C, H, W), from 0 (black) to 1 (white); the numbers are (N,). The functions compute
 what Pillow computes for bytes, without Pillow's rounding to whole bytes between the steps.
@@ -7,9 +7,11 @@ what Pillow computes for bytes, without Pillow's rounding to whole bytes between
 
 from __future__ import annotations
 
+from typing import Any, Dict
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as in Pillow's conversion to grey
 
@@ -119,3 +121,27 @@ def _blend(x: Tensor, start: Tensor, factor: Tensor) -> Tensor:
 
 def _each(number: Tensor) -> Tensor:
     return number.view(-1, 1, 1, 1)
+
+
+class ColorJitter:
+    """
+    Change an image's colors by uniform factors in [1 - a, 1 + a], and its hue by turns in [-h, h].
+
+    The order is always the same; torchvision and kornia draw a random order.
+    """
+
+    def __init__(self, brightness: float, contrast: float, saturation: float, hue: float) -> None:
+        self._amounts = (brightness, contrast, saturation, hue)
+
+    def draw(self, n: int, generator: Generator) -> Tensor:
+        """Return the factors of *n* images, (n, 4)."""
+        u = 2 * torch.rand(n, 4, generator=generator) - 1
+        return torch.tensor([1.0, 1.0, 1.0, 0.0]) + u * torch.tensor(self._amounts)
+
+    def __call__(self, x: Tensor, drawn: Tensor) -> Tensor:
+        """Change *x* (N, C, H, W) in [0, 1]."""
+        changes: Dict[int, Any] = dict(enumerate((brightness, contrast, saturation, hue)))
+        for i, change in changes.items():
+            if self._amounts[i]:
+                x = change(x, drawn[:, i])
+        return x

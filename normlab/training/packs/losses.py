@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from normlab.specs.jobs import JobSpec
-from normlab.specs.named_objects import named_object
+from normlab.specs.registries import named_object
 from normlab.specs.sizes import task_of
 from normlab.training.losses import is_soft, log_probabilities
 from normlab.training.tasks import ClassTask, Task

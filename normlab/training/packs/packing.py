@@ -13,8 +13,8 @@ from normlab.nets import stylizer
 from normlab.nets.detector import Detector
 from normlab.nets.lstm import GateLinear, GateNorm, Lstm
 from normlab.nets.patches import Added, ChannelsFirst, ChannelsLast, PatchConv, TokenLinear
+from normlab.nets.plain import RandomSite
 from normlab.nets.preresnet import PreActivationBlock
-from normlab.nets.randomplain import RandomSite
 from normlab.nets.resnet import PaddedShortcut, Residual
 from normlab.nets.sites import MeanPool, PositionLinear, PositionSite, Site
 from normlab.nets.stylizer import Stylizer

@@ -9,10 +9,10 @@ import pytest
 
 from normlab.claims import page, report
 from normlab.claims.claim import Claim, Effect, first_part
-from normlab.claims.elsewhere import on_dataset
 from normlab.claims.loading import find_claim, load_claims
 from normlab.claims.tuning import tuning_study
 from normlab.claims.verdicts import ClaimVerdict, EffectResult, best_by_other_seeds, judge, weigh
+from normlab.cli.claims_asked import on_dataset
 from normlab.errors import InvalidSpec, NotFound
 from normlab.records import ResultRow, ResultTable
 from normlab.specs.cells import expand, label

@@ -15,9 +15,9 @@ from normlab.claims.report import protocol
 from normlab.claims.workload import stages
 from normlab.cli import claims_queue
 from normlab.cli.claims_asked import for_task_of
-from normlab.cli.claims_page import write_page
 from normlab.cli.claims_progress import ClaimsProgress
 from normlab.cli.claims_queue import Ahead, keys, run_all
+from normlab.cli.reproduce import write_page
 
 CLAIMS = load_claims()
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from normlab.diagnostics.power import watch_power
 from normlab.nets import build
-from normlab.nets.randomplain import RandomSite
+from normlab.nets.plain import RandomSite
 from normlab.specs.network_and_data import ModelSpec
 from normlab.specs.normalizers import parse_normalizer
 

@@ -24,7 +24,7 @@ from normlab.specs.job_rules import check
 from normlab.specs.jobs import JobSpec
 from normlab.specs.model_facts import NormPlace
 from normlab.specs.models import MODELS
-from normlab.specs.norm_places import places
+from normlab.specs.network_rules import places
 from tests.normlab.plugins.authors import described, source
 from tests.normlab.plugins.own_networks import JOB, my_nets
 

@@ -10,8 +10,7 @@ from pydantic import ValidationError
 
 from normlab.errors import InvalidSpec
 from normlab.specs.cells import expand, label, lay_out
-from normlab.specs.headlines import headline_of
-from normlab.specs.studies import StudySpec
+from normlab.specs.studies import StudySpec, headline_of
 
 KINDS = ["batch", "layer", {"kind": "group", "groups": 4, "proxy": True}]
 

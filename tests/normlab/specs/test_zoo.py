@@ -12,7 +12,7 @@ from normlab.specs.costs import cost
 from normlab.specs.job_rules import check
 from normlab.specs.jobs import JobSpec
 from normlab.specs.models import MODELS
-from normlab.specs.norm_places import places
+from normlab.specs.network_rules import places
 
 
 def job(name: str = "timm/convnext_tiny", kind: str = "layer", **fields: Any) -> JobSpec:

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from normlab.training.fused_sgd import FusedSGD
-from normlab.training.torch_optimizers import sgd
+from normlab.training.torch_optimizers import FusedSGD, sgd
 
 pytestmark = pytest.mark.skipif(
     not hasattr(torch, "_fused_sgd_"), reason="this torch has no fused SGD: it is not used here"

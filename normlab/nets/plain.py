@@ -1,7 +1,8 @@
 """
-A deep plain network with random parameters, like those in papers on signal propagation.
+Plain convolutional networks: without shortcuts they are hard to train without normalization.
 
-Its power at each depth before training shows the effect of a normalizer on the signal.
+The deep one with random parameters is like those in papers on signal propagation: its power at each
+depth before training shows the effect of a normalizer on the signal.
 
 Source:
     Labatie et al., "Proxy-Normalizing Activations to Match Batch Normalization while Removing
@@ -15,12 +16,26 @@ from typing import List
 
 from torch import nn
 
-from normlab.nets.sites import MeanPool, NetSpec, Site
+from normlab.nets.dropping import head
+from normlab.nets.sites import MeanPool, NetSpec, Site, conv3x3
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.proxy import ProxyNorm
 
 _DEPTH = 100
 _SPREAD = 0.2  # deviation of scales and shifts
+
+
+def convnet(net: NetSpec) -> nn.Module:
+    """Build six 3x3 convolutions of widths w, w, 2w, 2w, 4w, 4w; the side is halved twice."""
+    layers: List[nn.Module] = []
+    before = net.in_channels
+    for stage in range(3):
+        width = net.width * 2**stage
+        for i in range(2):
+            stride = 2 if stage and i == 0 else 1
+            layers += [conv3x3(before, width, stride), Site(net, width)]
+            before = width
+    return nn.Sequential(*layers, *head(net, before))
 
 
 class RandomSite(Site):
