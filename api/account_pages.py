@@ -12,8 +12,8 @@ from starlette.responses import Response
 from api.auth import COOKIE, OLD_COOKIE, AdminDep, ReaderDep, credential_of, host_of
 from api.caller import Caller, Credential
 from api.costly import costly
+from api.proxies import root_of
 from api.rendering import render
-from api.root_path import root_of
 from api.routes.limits import limits_of
 from api.state import State, StateDep
 from normlab.errors import Forbidden, Unauthorized

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api.root_path import inner_path
+from api.proxies import inner_path
 from normlab import errors
 from normlab.errors import FieldProblem, InvalidSpec, NormlabError, told
 from normlab.specs.problems import MOST, explain

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from starlette.requests import Request
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors
 from api.auth import bearer_token, identify
 from api.callers import Callers
-from api.origins import check_same_origin
-from api.root_path import inner_path
-from normlab.errors import NormlabError
+from api.proxies import inner_path
+from normlab.errors import Forbidden, NormlabError
 from service.store import sight
 
 LOGIN = "/login"  # its body contains the token, so unauthenticated callers may send one
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Gate:
@@ -54,3 +56,31 @@ def has_body(request: Request) -> bool:
     """Return whether the head announces a body."""
     headers = request.headers
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+
+def check_same_origin(request: HTTPConnection) -> None:
+    """
+    Raise Forbidden if a page from another site sent a request that changes something.
+
+    Browsers report this in Sec-Fetch-Site (over HTTPS and to loopback), and in Origin, which older
+    browsers send as well. Other programs send neither header, and no cookie of a user.
+    """
+    if request.scope["method"] in _SAFE_METHODS:
+        return
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is not None:
+        ours = site in ("same-origin", "none")
+    else:
+        ours = origin is None or _place(origin) == request.headers.get("host", "").lower()
+    if not ours:
+        raise Forbidden(
+            f"a {request.scope['method']} with no token in its header came from another site "
+            f"({origin or site}); open the page itself, or send Authorization: Bearer TOKEN"
+        )
+
+
+def _place(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""

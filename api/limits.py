@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.gate import LOGIN
-from api.root_path import inner_path
+from api.proxies import inner_path
 
 MAX_BODY_BYTES = 1 << 20
 _CLOSE = {"Connection": "close"}  # do not wait for the rest of the body

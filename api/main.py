@@ -26,14 +26,13 @@ from api.background import loops
 from api.callers import Callers
 from api.costly import CostlyReads
 from api.description import describe
-from api.forwarded import Forwarded
 from api.gate import Gate
 from api.hosts import AllowedHosts, allowed_hosts
 from api.limits import BodyLimit
 from api.measures import Measures, RequestTimer
+from api.proxies import Forwarded, RootPath
 from api.rates import RateHeaders
 from api.ringing import Ringer
-from api.root_path import RootPath
 from api.routes import ROUTERS, health
 from api.shared_looks import SharedLooks
 from api.stack_measures import StoreCollector

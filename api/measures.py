@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.root_path import inner_path
+from api.proxies import inner_path
 from api.tracing import trace_of
 from service.requests import answering
 from service.traces import Traces

@@ -15,7 +15,7 @@ from starlette.types import Scope
 
 from api.connections import BoundedProtocol, Bounds
 from api.errors import page_for
-from api.root_path import asked_below
+from api.proxies import asked_below
 from normlab.errors import InvalidSpec
 
 _GRACE_S = 5

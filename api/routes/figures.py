@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -10,9 +12,9 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from api.auth import ReaderDep
 from api.bodies import JsonRoute
 from api.costly import UNDER_WAY, going_on, load_for_tables
-from api.drawing import drawn
 from api.questions import QuestionDep, WhereQuery
 from api.state import StateDep
+from normlab.errors import InvalidSpec, ServiceUnavailable
 from normlab.presentation.figures import FigureQuestion as Figure
 from normlab.records import DifferenceTable, SearchHistory
 from normlab.specs.cells import read_where
@@ -34,6 +36,8 @@ _PATHS = Query(
     "then that of the horizontal axis; then that of the panels"
 )
 _SPREAD = Query(description="what is drawn around a mean")
+_WITHIN_S = 60.0  # for drawing a figure
+_INVALID, _NO_LIBRARY = 2, 3  # exit codes of the process that draws
 
 
 @router.get(
@@ -101,7 +105,34 @@ def get_figure(
 
 def _file(figure: Figure) -> Response:
     named = {"Content-Disposition": f'attachment; filename="figure.{figure.form}"'}
-    return Response(drawn(figure), media_type=_TYPES[figure.form], headers=named)
+    return Response(_drawn(figure), media_type=_TYPES[figure.form], headers=named)
+
+
+def _drawn(figure: Figure) -> bytes:
+    """
+    Return the file of *figure*, drawn in a process of its own: matplotlib is large.
+
+    Raises:
+        InvalidSpec: the table cannot be drawn; with the reason.
+        ServiceUnavailable: this server has no matplotlib, or the process was too slow or failed.
+    """
+    command = [sys.executable, "-m", "normlab.presentation.figures"]
+    content = figure.model_dump_json().encode()
+    try:
+        ended = subprocess.run(command, input=content, capture_output=True, timeout=_WITHIN_S)
+    except subprocess.TimeoutExpired as e:
+        raise ServiceUnavailable(f"the figure was not drawn within {_WITHIN_S:g} s") from e
+    said = ended.stderr.decode(errors="replace").strip()
+    if ended.returncode == _INVALID:
+        raise InvalidSpec(said)
+    if ended.returncode == _NO_LIBRARY:
+        raise ServiceUnavailable(
+            f"this server cannot draw ({said}): install normlab[study] there, or draw here with "
+            "`normlab results STUDY --plot figure.pdf`"
+        )
+    if ended.returncode != 0:
+        raise ServiceUnavailable(f"the figure was not drawn: {said[-500:]}")
+    return ended.stdout
 
 
 @router.get("/studies/{study}/search", response_model=SearchHistory, responses=UNDER_WAY)

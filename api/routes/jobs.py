@@ -7,11 +7,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api.archive import ARCHIVED, ArchivedQuery
 from api.auth import CallerDep, ChangerDep, ReaderDep, SubmitterDep
 from api.bodies import IdempotencyKey, JsonRoute, answer
 from api.caller import Caller
 from api.costly import UNDER_WAY, costly
+from api.routes.labels import ARCHIVED, ArchivedQuery
 from api.state import State, StateDep
 from api.targets import LookedAtDep, TargetDep
 from normlab.errors import refuse

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
 
 from api.auth import ChangerDep, SubmitterDep, check_may_change
 from api.bodies import JsonRoute
@@ -12,6 +15,17 @@ from normlab.records.labels import Labels, SeveralLabels
 from normlab.records.tables import Changed
 from service.jobs import labels as of_jobs, several
 from service.studies import changes as of_studies
+
+ArchivedQuery = Annotated[
+    Literal["hide", "only", "show"],
+    Query(
+        description="which jobs or studies are listed; a filter that names `archived` overrides "
+        "this"
+    ),
+]
+ARCHIVED: Mapping[str, bool | None] = {"hide": False, "only": True, "show": None}
+"""The same for the service."""
+
 
 router = APIRouter(tags=["labels"], route_class=JsonRoute)
 

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from api.archive import ARCHIVED, ArchivedQuery
 from api.auth import ChangerDep, ReaderDep, SubmitterDep
 from api.bodies import JsonRoute
 from api.costly import UNDER_WAY, costly
+from api.routes.labels import ARCHIVED, ArchivedQuery
 from api.state import State, StateDep
 from api.targets import LookedAtDep, TargetDep
 from normlab.records import CellPage, StudyDetail, StudyPage, StudyPreview, StudyRecord
