@@ -12,9 +12,8 @@ from typing import Any, Dict, Iterator, Optional
 import torch
 from torch import Tensor, nn
 
-from accelerators.host_heap import keep_freed_memory
-from accelerators.lean_convolutions import lean_convolutions, suit
 from accelerators.replica_group import ReplicaGroup
+from accelerators.small_updates import keep_freed_memory, lean_convolutions, suit
 from accelerators.thread_choice import choose_threads
 from accelerators.torch_session import TorchSession
 from normlab import norms

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from accelerators.dead_connections import notice_dead_connections
 from accelerators.meeting import LOOPBACK, Meeting, interface_of, use_interface
-from accelerators.network_mean import NetworkMean
-from accelerators.shared_mean import SharedMean, is_supported
+from accelerators.shared_mean import NetworkMean, SharedMean, is_supported
 from normlab.host.limits import usable_cores
 from normlab.specs.devices import DEVICES
 from normlab.training.accelerator import StepResult

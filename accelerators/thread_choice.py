@@ -1,4 +1,7 @@
-"""Choose the number of threads before the first update, by measuring a copy or by a model."""
+"""Choose the number of threads before the first update, by measuring a copy or by a model.
+
+A short measurement says whether each thread has a core, or waits for other work.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,6 @@ import time
 from typing import Callable, List, Optional
 
 import torch
-
-from accelerators.free_cores import cores_are_free
 
 # The minimum gain from doubling. With less, no number of threads gains a tenth, by
 # Amdahl's law: with u the parallel share over the serial one, (1 + u) / (1 + u / 2) < 1.045 gives
@@ -21,9 +22,43 @@ LONG_S = 0.25  # so long an update is measured once, because noise is short in c
 SHARE = 0.04  # of the updates' time with the best number so far, for measuring each doubling
 FEW = 200  # with fewer updates, the first two and a measurement are more than a few per cent
 FEW_WORTH = 1.1  # the minimum gain by the model, which does not know the cost of threads
+_ELEMENTS = 2**20  # for an operator of about a millisecond, which torch divides among 32 threads
+_LIMIT_S = 0.01  # no round begins later; with other work on the cores, one round takes so long
+_LEAST = 0.6  # the least share of the gain that free cores would bring
 
 Update = Callable[[], object]
 Clock = Callable[[], float]
+
+
+def cores_are_free(threads: int, clock: Clock = time.perf_counter) -> bool:
+    """
+    Return whether an operator gains as much from *threads* as if each had a core.
+
+    One thread and all threads are timed in turns. If there is other work on one of the cores, all
+    threads wait for the one on that core, and the operator takes as long as on one thread, or
+    longer.
+    """
+    x = torch.ones(_ELEMENTS)
+    y = torch.empty_like(x)
+    before = torch.get_num_threads()
+
+    def seconds(number: int) -> float:
+        torch.set_num_threads(number)
+        begun = clock()
+        torch.exp(x, out=y)
+        return clock() - begun
+
+    gains: List[float] = []
+    spent = 0.0
+    try:
+        seconds(threads)  # starts the threads
+        while len(gains) < ROUNDS and spent < _LIMIT_S:
+            one, all_ = seconds(1), seconds(threads)
+            gains.append(one / all_)
+            spent += one + all_
+    finally:
+        torch.set_num_threads(before)
+    return statistics.median(gains) >= _LEAST * threads
 
 
 def choose_threads(

@@ -8,9 +8,9 @@ from functools import partial
 
 from api.state import State
 from service.jobs import gauges
+from service.jobs.doorbell import Relay
 from service.jobs.indexing import Indexer
 from service.jobs.reaper import Reaper
-from service.jobs.relay import Relay
 from service.keeping.collector import Collector
 from service.loops import Loop
 from service.results.adding_up import AddingUp

@@ -51,7 +51,7 @@ from service.plugins.operators import OperatorPlugins
 from service.plugins.uploads import CodeUploads
 from service.results.weight_sources import WeightSources
 from service.settings import Settings
-from service.storage.opening import open_store
+from service.storage import open_store
 from service.store import audit
 from service.store.database import Database
 from service.store.write_probe import WriteProbe

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from benchmarks.options import parser_of
+from benchmarks.command import parser_of
 
 # in this order: latency first, while the machine is still cool
 BENCHMARKS = ("submit_to_done", "reporting", "throughput", "emulation", "replicas")

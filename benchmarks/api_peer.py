@@ -31,10 +31,9 @@ from typing import Any, Protocol
 import psutil
 
 from benchmarks import own_api, peer_mlflow
+from benchmarks.command import parser_of, show
 from benchmarks.http_calls import CallCost, timed
-from benchmarks.options import parser_of
 from benchmarks.own_api import OwnApi, record
-from benchmarks.table import show
 from normlab.events import from_line
 from normlab.specs.jobs import JobSpec
 from service.jobs import leases, submissions

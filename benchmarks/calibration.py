@@ -14,8 +14,7 @@ from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 
-from benchmarks.options import at_least_one, parser_of
-from benchmarks.table import show
+from benchmarks.command import at_least_one, parser_of, show
 from normlab.presentation.deciding import ONE_SIDED, largest_sd, level_of, sizes
 from normlab.presentation.judging import Rule
 from normlab.presentation.mean_bounds import lower, upper

@@ -13,8 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List
 import torch
 
 from accelerators import open_accelerator
-from benchmarks.options import parser_of
-from benchmarks.table import show
+from benchmarks.command import parser_of, show
 from normlab.diagnostics.observers import OBSERVERS
 from normlab.events import Event
 from normlab.specs.diagnostics import DIAGNOSTICS

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 
 from accelerators import open_accelerator
-from benchmarks.options import parser_of
-from benchmarks.table import show
+from benchmarks.command import parser_of, show
 from normlab.specs.jobs import JobSpec
 from normlab.training.checkpoints import CheckpointFolder
 from normlab.training.loop import fit

@@ -18,8 +18,7 @@ from uuid import UUID
 
 import psutil
 
-from benchmarks.options import at_least_one, parser_of
-from benchmarks.table import show
+from benchmarks.command import at_least_one, parser_of, show
 from normlab.specs.jobs import JobSpec
 from service.jobs import submissions
 from service.servers.launcher import Stack, launch

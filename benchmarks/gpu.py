@@ -19,9 +19,8 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 import torch
 
 from accelerators import open_accelerator
+from benchmarks.command import parser_of, show
 from benchmarks.norms import layers, step_of
-from benchmarks.options import parser_of
-from benchmarks.table import show
 from normlab.errors import JobError
 from normlab.nets import build
 from normlab.norms import make

@@ -15,10 +15,9 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 import torch
 
+from benchmarks.command import parser_of, show
 from benchmarks.gpu import LAYER_SHAPES, milliseconds
 from benchmarks.norms import layers, step_of
-from benchmarks.options import parser_of
-from benchmarks.table import show
 from normlab.errors import DeviceUnavailable
 from normlab.norms import engine_triton
 from normlab.specs.normalizers import BY_KIND

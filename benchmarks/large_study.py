@@ -12,8 +12,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.options import parser_of
-from benchmarks.table import show
+from benchmarks.command import parser_of, show
 from service.servers.launcher import Stack, launch
 from service.settings import Settings
 

@@ -15,9 +15,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-from accelerators.host_heap import keep_freed_memory
-from benchmarks.options import parser_of
-from benchmarks.table import show
+from accelerators.small_updates import keep_freed_memory
+from benchmarks.command import parser_of, show
 from normlab.errors import DeviceUnavailable
 from normlab.norms import LAYERS, load_fused_kernels, make, unload_fused_kernels
 

@@ -9,9 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict
 
-from benchmarks.options import at_least_one, parser_of
+from benchmarks.command import at_least_one, parser_of, show
 from benchmarks.pack_runs import alone, together
-from benchmarks.table import show
 from normlab.specs.jobs import JobSpec
 
 NAME = "pack_equivalence"

@@ -9,10 +9,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Callable, ContextManager, Dict, List, Sequence
 
-from benchmarks.options import at_least_one, parser_of
+from benchmarks.command import at_least_one, parser_of, show
 from benchmarks.pack_runs import Trained, alone, in_float64, one_bit_changed, together
 from benchmarks.packed_study import BASE
-from benchmarks.table import show
 from normlab.specs.jobs import JobSpec
 
 NAME = "pack_rounding"

@@ -6,9 +6,8 @@ import os
 import time
 from typing import Any, Dict, List
 
-from benchmarks.options import at_least_one, parser_of
+from benchmarks.command import at_least_one, parser_of, show
 from benchmarks.submit_to_done import fresh_stack
-from benchmarks.table import show
 from normlab.client import Client
 
 NAME = "packed_study"

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from accelerators import open_accelerator
 from benchmarks import peer_hfta, peer_stock, peer_vmap
-from benchmarks.options import at_least_one, parser_of
-from benchmarks.table import show
+from benchmarks.command import at_least_one, parser_of, show
 from normlab.data import Data, load
 from normlab.data.augmenting import Augmenting
 from normlab.data.batches import EpochBatches

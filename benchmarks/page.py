@@ -14,8 +14,7 @@ from typing import Any
 from playwright.sync_api import Page, sync_playwright
 from sqlalchemy import text
 
-from benchmarks.options import parser_of
-from benchmarks.table import show
+from benchmarks.command import parser_of, show
 from normlab.events import Finished, Metrics, Series
 from normlab.specs.jobs import JobSpec
 from service.jobs import leases, submissions

@@ -13,13 +13,13 @@ from typing import IO, Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.table import FOLDER
+from benchmarks.command import FOLDER
 
 PYTHON = FOLDER / "hfta-venv" / "bin" / "python"  # as docs/packs.md installs it
 KINDS = ("batch",)  # our kinds for which it has operators
 FIRST = 3  # updates whose losses must equal those of the pack
 _SCRIPT = Path(__file__).with_name("hfta_script.py")
-_AS_IN_A_JOB = {  # a job's settings of glibc: see accelerators/host_heap.py
+_AS_IN_A_JOB = {  # a job's settings of glibc: see accelerators/small_updates.py
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": "-1",
 }

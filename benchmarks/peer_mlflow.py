@@ -17,9 +17,8 @@ from typing import Any
 
 import psutil
 
+from benchmarks.command import FOLDER, parser_of
 from benchmarks.http_calls import HttpConnection, tree
-from benchmarks.options import parser_of
-from benchmarks.table import FOLDER
 
 VERSION = "3.17.2"
 METRIC = "val/accuracy"

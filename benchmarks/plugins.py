@@ -14,8 +14,7 @@ import torch
 from torch import nn
 
 import normlab
-from benchmarks.options import parser_of
-from benchmarks.table import show
+from benchmarks.command import parser_of, show
 from normlab.norms import make
 from service.servers.launcher import launch
 from service.settings import Settings

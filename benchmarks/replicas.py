@@ -8,8 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.options import parser_of
-from benchmarks.table import show
+from benchmarks.command import parser_of, show
 from normlab.events import Failed, Finished
 from normlab.specs.jobs import JobSpec
 from workers.job_order import JobOrder

@@ -11,8 +11,7 @@ import time
 from contextlib import contextmanager
 from typing import Callable, Iterator
 
-from benchmarks.options import parser_of
-from benchmarks.table import show
+from benchmarks.command import parser_of, show
 from normlab.events import Event
 from normlab.training.reporting import BufferedReporter
 

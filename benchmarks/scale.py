@@ -10,24 +10,21 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 from sqlalchemy import Connection, text
 
-from benchmarks.options import at_least_one, parser_of
+from benchmarks.command import at_least_one, parser_of, show
 from benchmarks.scale_claims import compete
 from benchmarks.scale_store import CURVE, METRIC, POINTS, grow, prepare
-from benchmarks.server_time import ServerTime, Took
-from benchmarks.table import show
 from normlab.events import Finished
 from normlab.specs.jobs import JobSpec
 from service.jobs import gauges, leases, reading, submissions
-from service.jobs.doorbell import SilentDoorbell
+from service.jobs.doorbell import Relay, SilentDoorbell
 from service.jobs.job_filters import JobFilters
 from service.jobs.listing import list_jobs
 from service.jobs.reaper import Reaper
-from service.jobs.relay import Relay
 from service.jobs.workers import devices
 from service.results import metrics
 from service.results.compaction import Compactor
@@ -180,6 +177,46 @@ def _row(what: str, before: Took, after: Took) -> dict[str, Any]:
         "ms, many": round(after.wall_ms, 2),
         "slower": "yes" if ratio > TIMES and after.cpu_ms > _LEAST_MS else "",
     }
+
+
+class Took(NamedTuple):
+    """The time of a piece of work, in ms."""
+
+    cpu_ms: float
+    """Processor time here and in all of PostgreSQL's processes, including background ones."""
+    wall_ms: float
+
+
+class ServerTime:
+    """
+    Times pieces of work that a database does.
+
+    The processor time of this process and of PostgreSQL is hardly changed by other work.
+
+    Args:
+        postmaster: PostgreSQL's first process.
+    """
+
+    def __init__(self, postmaster: int) -> None:
+        self._postmaster = psutil.Process(postmaster)
+
+    def of(self, work: Callable[[], object]) -> Took:
+        """Do *work*, and return its time."""
+        served_s = self._served_s()
+        own_s, began = time.process_time(), time.perf_counter()
+        work()
+        wall_s, own_s = time.perf_counter() - began, time.process_time() - own_s
+        return Took(1000 * (own_s + self._served_s() - served_s), 1000 * wall_s)
+
+    def _served_s(self) -> float:
+        return sum(_on_cpu_s(child.pid) for child in self._postmaster.children())
+
+
+def _on_cpu_s(pid: int) -> float:
+    try:  # in nanoseconds; /proc/PID/stat counts in hundredths of seconds
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+    except FileNotFoundError:  # it ended after it was listed
+        return 0.0
 
 
 if __name__ == "__main__":

@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from accelerators.cpu import open_device
-from benchmarks.options import parser_of
-from benchmarks.table import show
+from benchmarks.command import parser_of, show
 from normlab.nets import build
 from normlab.norms.batch import BatchNorm
 from normlab.specs.jobs import JobSpec

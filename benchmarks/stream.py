@@ -20,10 +20,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from accelerators.cpu import resident_peak_bytes
+from benchmarks.command import at_least_one, parser_of, show
 from benchmarks.new_processes import Spent, in_new_process, now
-from benchmarks.options import at_least_one, parser_of
 from benchmarks.pictures import pictures, write_tree
-from benchmarks.table import show
 from normlab.data.augmenting import Augmenting
 from normlab.data.batches import EpochBatches
 from normlab.data.opening import opened

@@ -14,8 +14,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.options import parser_of
-from benchmarks.table import show
+from benchmarks.command import parser_of, show
 from normlab.client import Client
 from normlab.stacks.own import own_stack
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, NoReturn, Optional
 
 from accelerators import cpu, open_accelerator
-from benchmarks.options import parser_of
-from benchmarks.table import show
+from benchmarks.command import parser_of, show
 from benchmarks.turns import ProcessTurn, TurnResult, Work, in_turns
 from normlab.host.limits import usable_cores
 from normlab.host.processes import die_with_parent
@@ -23,7 +22,7 @@ from normlab.specs.jobs import JobSpec
 from normlab.training.checkpoints import CheckpointFolder
 from normlab.training.loop import fit
 from normlab.training.reporting import SilentReporter
-from workers.job_environment import job_environment
+from workers.process import job_environment
 
 NAME = "threads"
 MOST_LOST = 0.1

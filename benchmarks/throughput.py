@@ -15,9 +15,8 @@ import torch
 import torch.nn.functional as F
 
 from accelerators import cpu  # noqa: F401 - so that both processes have it when they start
-from accelerators.host_heap import keep_freed_memory
-from benchmarks.options import parser_of
-from benchmarks.table import show
+from accelerators.small_updates import keep_freed_memory
+from benchmarks.command import parser_of, show
 from benchmarks.turns import Counting, ProcessTurn, TurnResult, in_turns
 from normlab.data import Data, load
 from normlab.events import Event, Started

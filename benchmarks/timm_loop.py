@@ -9,8 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks.options import parser_of
-from benchmarks.table import show
+from benchmarks.command import parser_of, show
 from benchmarks.throughput import train_job
 from benchmarks.turns import ProcessTurn, TurnResult, in_turns
 from normlab.specs.jobs import JobSpec

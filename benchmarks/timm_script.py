@@ -16,7 +16,7 @@ from timm.scheduler import CosineLRScheduler
 from timm.utils import AverageMeter, accuracy
 from torch import Tensor, nn
 
-from accelerators.host_heap import keep_freed_memory
+from accelerators.small_updates import keep_freed_memory
 from benchmarks.turns import ProcessTurn
 from normlab.data import Data, load
 from normlab.specs.jobs import JobSpec

@@ -9,10 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import at_least_one, parser_of, show
 from benchmarks.new_processes import Spent, Stopwatch, in_new_process
-from benchmarks.options import at_least_one, parser_of
 from benchmarks.pictures import write_tree
-from benchmarks.table import show
 from benchmarks.throughput import train_job
 from normlab.data.opening import opened
 from normlab.specs.jobs import JobSpec

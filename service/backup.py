@@ -24,7 +24,7 @@ from service.backups.writing import check_backup, write_backup
 from service.servers import embedded
 from service.servers.servers_file import read_servers
 from service.settings import Settings
-from service.storage.opening import open_store
+from service.storage import open_store
 
 _SAY_EVERY_S = 0.2
 _STARTING = "the stack on {} is starting or stopping; try again when it runs"

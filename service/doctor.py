@@ -19,7 +19,7 @@ from normlab.host.limits import free_disk_bytes
 from normlab.stacks.checks import SET_CLOCKS, Check
 from service.servers.servers_file import read_servers
 from service.settings import Settings
-from service.storage.opening import open_store
+from service.storage import open_store
 from service.store.database import Database, revisions
 from service.store.releases import refusal, served
 

@@ -14,7 +14,7 @@ import sys
 from normlab.errors import NormlabError
 from service.backups.settling import missing_files, settle
 from service.settings import Settings
-from service.storage.opening import open_store
+from service.storage import open_store
 from service.storage.store import Store
 from service.store.database import Database, migrate, revisions
 

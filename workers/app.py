@@ -22,7 +22,7 @@ from normlab.specs.devices import KINDS
 from service import journal
 from service.jobs import doorbell
 from service.settings import Settings
-from workers.bell import Bell
+from workers.slots import Bell
 from workers.worker import Worker
 
 # Longer than the worker's own blocking reads, short enough to notice a vanished broker.

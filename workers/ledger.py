@@ -1,9 +1,11 @@
-"""Store the events of a job process in the database: in batches, fenced, and none twice."""
+"""Store the events of job processes in the database: in batches, fenced, and none twice."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from normlab.events import AnyEvent, CheckpointWritten, Failed, Finished, MeetingOpened
@@ -103,3 +105,28 @@ class Ledger:
         log = bytes(batch.log)
         if not keep_all(self._database, self._lease, batch.events, log, self._log_bytes):
             raise FencedOff(f"attempt {self._lease.attempt} is over")
+
+
+class Lags:
+    """The ledgers of the attempts that a worker runs now; for all of its threads."""
+
+    def __init__(self) -> None:
+        self._ledgers: list[Ledger] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def watching(self, ledger: Ledger) -> Iterator[None]:
+        """Count *ledger* while the context is open."""
+        with self._lock:
+            self._ledgers.append(ledger)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._ledgers.remove(ledger)
+
+    @property
+    def longest_s(self) -> float:
+        """The time for which the oldest unwritten result has waited; 0 if there is none."""
+        with self._lock:
+            return max((ledger.waits_s for ledger in self._ledgers), default=0.0)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Event as Flag
+from typing import TypeVar
 
 from service.jobs.leases import Lease
 from service.plugins.store import written
@@ -18,8 +21,9 @@ from service.store.database import Database
 from workers.checkpoint_files import CheckpointFiles
 from workers.gpus import GpuPool
 from workers.job_order import CodeReference, HostOrder, JobOrder
-from workers.meanwhile import meanwhile
 from workers.provisions import Provisions
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -100,3 +104,20 @@ class Orders:
     def _code(self, digest: str) -> CodeReference:
         name, folder = written(self.database, digest, self.settings.code)
         return CodeReference(digest=digest, name=name, folder=str(folder.absolute()))
+
+
+def meanwhile(work: Callable[[Flag], T], keep: Callable[[], object], every_s: float) -> T:
+    """
+    Return what *work* returns; until then, call *keep* at intervals.
+
+    If *keep* raises, the flag that *work* was given is set, and the error is raised once it ends.
+    """
+    stop = Flag()
+    with ThreadPoolExecutor(1, thread_name_prefix="meanwhile") as pool:
+        doing = pool.submit(copy_context().run, work, stop)
+        try:
+            while not wait([doing], every_s).done:
+                keep()
+        finally:
+            stop.set()
+    return doing.result()

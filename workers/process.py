@@ -1,4 +1,4 @@
-"""A job process as its supervisor sees it: start, read, ask to stop, kill, exit status."""
+"""A job process as its supervisor sees it: environment, start, reading, stop, exit status."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from normlab.specs.devices import DEVICES
 from workers.job_order import JobOrder
 from workers.reading import OutputReader
 
 # One thread unless the order gives a number; set before a library chooses its own.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# A thread that has finished its part of an operator waits for the others. By default it spins for
+# milliseconds. On busy cores, it then takes a core from the thread that it waits for.
+_IDLE_THREADS = {"OMP_WAIT_POLICY": "passive"}
 _HOUSE = Path(__file__).resolve().parent.parent
 
 
@@ -169,3 +173,16 @@ def import_path(python: str, environment: Mapping[str, str]) -> dict[str, str]:
         return {}
     rest = environment.get("PYTHONPATH")
     return {"PYTHONPATH": f"{_HOUSE}{os.pathsep}{rest}" if rest else str(_HOUSE)}
+
+
+def job_environment(environment: Mapping[str, str], device: str, data_dir: Path) -> dict[str, str]:
+    """Return the environment of a job process."""
+    ours = {**_IDLE_THREADS, **without_our_settings(environment)}
+    for variable, folder in DEVICES[device].caches.items():
+        ours.setdefault(variable, str(data_dir.absolute() / folder))
+    return ours
+
+
+def without_our_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Remove secrets that a job must not see: the database's password, the tokens of services."""
+    return {k: v for k, v in environment.items() if not k.startswith(("NORMLAB_", "OTEL_"))}

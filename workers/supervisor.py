@@ -33,8 +33,7 @@ from workers.attempt_traces import AttemptTrace, trace
 from workers.endings import Ending, FellApart, Released, memory_kills
 from workers.gpus import GpuPool
 from workers.job_order import HostOrder
-from workers.lags import Lags
-from workers.ledger import FencedOff, Ledger
+from workers.ledger import FencedOff, Lags, Ledger
 from workers.member import SeatKeeper
 from workers.orders import Orders
 from workers.process import JobProcess, Launcher

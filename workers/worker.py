@@ -26,20 +26,18 @@ from service.jobs.pack_leases import with_mates
 from service.jobs.seats import Chair, Offer, Seat
 from service.loops import Loop
 from service.settings import Settings
-from service.storage.opening import open_store
+from service.storage import open_store
 from service.store import releases
 from service.store.database import Database, newest_revision, own_address
 from service.traces import exported
-from workers.bell import Bell
 from workers.gpus import GpuPool, gpu_names
 from workers.host_facts import host_facts, probe, unprobed
-from workers.job_environment import job_environment
-from workers.lags import Lags
+from workers.ledger import Lags
 from workers.loads import Loads
 from workers.pack_supervisor import work_on
-from workers.process import FreshLauncher, Launcher, import_path
+from workers.process import FreshLauncher, Launcher, import_path, job_environment
 from workers.scratch import Scratch
-from workers.slots import SlotGroup
+from workers.slots import Bell, SlotGroup
 from workers.supervisor import Supervisor
 from workers.warm_launcher import WarmLauncher
 

@@ -13,7 +13,7 @@ from api.state import StateDep
 from normlab.records import JobDetail, StudyRecord
 from normlab.records.labels import Labels, SeveralLabels
 from normlab.records.tables import Changed
-from service.jobs import labels as of_jobs, several
+from service.jobs import changes, labels as of_jobs
 from service.studies import changes as of_studies
 
 ArchivedQuery = Annotated[
@@ -51,7 +51,7 @@ def label_jobs(asked: SeveralLabels, caller: SubmitterDep, state: StateDep) -> C
         check_may_change(caller, state.things.look_up("job", job))
         of_jobs.change(state.database, job, wanted, by=caller.actor)
 
-    return several.change(asked.jobs, label)
+    return changes.change_each(asked.jobs, label)
 
 
 @router.patch("/studies/{study}")

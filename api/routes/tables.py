@@ -30,7 +30,7 @@ from normlab.records.tables import (
     TableRecord,
 )
 from normlab.specs.cells import label
-from service.jobs import changes, names, several, table, trash
+from service.jobs import changes, names, table, trash
 from service.results import run_comparison, seed_groups
 
 router = APIRouter(tags=["tables"], route_class=JsonRoute)
@@ -107,7 +107,7 @@ def cancel_jobs(asked: SeveralJobs, caller: SubmitterDep, state: StateDep) -> Ch
         check_may_change(caller, state.things.look_up("job", job))
         changes.cancel(state.database, job, by=caller.actor)
 
-    return several.change(asked.jobs, cancel)
+    return changes.change_each(asked.jobs, cancel)
 
 
 @router.post("/jobs:delete")
@@ -118,7 +118,7 @@ def delete_jobs(asked: SeveralJobs, caller: SubmitterDep, state: StateDep) -> Ch
         check_may_change(caller, state.things.look_up("job", job))
         trash.trash(state.database, job, by=caller.actor)
 
-    return several.change(asked.jobs, delete)
+    return changes.change_each(asked.jobs, delete)
 
 
 def _page(state: State, question: TableQuestion) -> Response:

@@ -16,7 +16,7 @@ from service.backups.settling import settle
 from service.backups.writing import BackupProgress
 from service.servers import embedded
 from service.settings import Settings
-from service.storage.opening import open_store
+from service.storage import open_store
 from service.storage.store import Store
 from service.store.database import Database, migrate
 

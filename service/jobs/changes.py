@@ -1,14 +1,16 @@
-"""Changes that owners make to their jobs: cancel a job, or queue it again."""
+"""Changes that owners make to jobs: cancel one, or queue it again; or several, each by itself."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from normlab.errors import Conflict
+from normlab.errors import Conflict, Forbidden, NotFound
 from normlab.records import ENDED, JobDetail
+from normlab.records.tables import Changed
 from service.jobs import states
 from service.jobs.quota import reserve
 from service.jobs.reading import detail, unknown
@@ -20,6 +22,8 @@ from service.store.identity import parse_id
 _STATE = text(
     "select state, owner, project, cancel_requested, trashed_at from job where id = :job for update"
 )
+_REFUSALS = (Conflict, Forbidden, NotFound)
+"""Errors that concern one job; a database that does not answer, for example, concerns all."""
 
 
 def cancel(database: Database, job: str, by: Actor | None = None) -> JobDetail:
@@ -100,3 +104,21 @@ def _request_cancel(connection: Connection, job: UUID, cause: str) -> None:
     j = schema.job.c
     connection.execute(schema.job.update().where(j.id == job).values(cancel_requested=True))
     events.record(connection, job, "cancel_requested", {"cause": cause})
+
+
+def change_each(jobs: Sequence[str], each: Callable[[str], Any]) -> Changed:
+    """
+    Do *each* for every one of *jobs*; return which were changed, and why others were not.
+
+    If one refuses, the others are still changed.
+    """
+    done: list[str] = []
+    refused: dict[str, str] = {}
+    for job in dict.fromkeys(jobs):
+        try:
+            each(job)
+        except _REFUSALS as e:
+            refused[job] = str(e)
+        else:
+            done.append(job)
+    return Changed(done=done, refused=refused)

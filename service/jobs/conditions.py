@@ -27,7 +27,7 @@ from sqlalchemy import (
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.jobs import JobSpec
 from normlab.specs.problems import field_names
-from service.jobs.filter_columns import COLUMNS, NAME, STUDY_NAME
+from service.jobs.columns import COLUMNS, NAME, STUDY_NAME
 from service.jobs.filter_costs import refuse_costly
 from service.jobs.filters import All, Either, FieldComparison, Filter, Not, Operator, Value
 from service.jobs.metric_values import LAST, jobs_whose_last, whose_last

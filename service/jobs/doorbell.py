@@ -1,4 +1,8 @@
-"""Messages that wake a worker for a kind of device. They carry no job, so losing one is safe."""
+"""
+Messages that wake a worker for a kind of device.
+
+They carry no job, and are sent again for unclaimed ones: a lost message delays a job, no more.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,10 @@ from uuid import uuid4
 
 import kombu
 import structlog
+from sqlalchemy import text
+
+from service.jobs.records import HELD
+from service.store.database import Database
 
 TASK = "jobs.ring"
 # After a failure, skip the broker for this long, so that submissions do not wait for it.
@@ -16,6 +24,27 @@ _DEAF_S = 1.0
 _TIMEOUT_S = 2.0
 _AT_ONCE = {"max_retries": 1, "interval_start": 0, "interval_step": 0}
 _log = structlog.get_logger(__name__)
+# No more messages than idle slots, or a long queue would flood the broker. Several relays divide
+# the jobs by skipping those that another relay has locked.
+_DUE = text(f"""
+    with idle as (
+        select device, sum(slots - busy) as slots from worker
+        where live_until > clock_timestamp() group by device
+    ), waiting as (
+        select id, device, row_number() over (
+            partition by device order by priority desc, created_at) as place
+        from job
+        where state = 'queued' and not cancel_requested and not {HELD}
+          and (not_before is null or not_before <= clock_timestamp())
+          and greatest(rung_at, created_at) < clock_timestamp() - make_interval(secs => :ring_s)
+    ), due as (
+        select id from job where state = 'queued' and id in (
+            select w.id from waiting w join idle i using (device) where w.place <= i.slots)
+        for update skip locked
+    )
+    update job set rung_at = clock_timestamp() from due where job.id = due.id
+    returning job.device
+""")
 
 
 class Doorbell(Protocol):
@@ -134,3 +163,20 @@ def broker(url: str) -> tuple[str, dict[str, Any]]:
         timeouts = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S}
         return url, {**timeouts, "visibility_timeout": 86_400}
     return url, {}
+
+
+class Relay:
+    """Sends a message for each queued job again after *ring_s*; any number of relays may run."""
+
+    def __init__(self, database: Database, doorbell: Doorbell, ring_s: float) -> None:
+        self._database = database
+        self._doorbell = doorbell
+        self._ring_s = ring_s
+
+    def round(self) -> int:
+        """Send a message for each job that is due; return their number."""
+        with self._database.begin() as connection:
+            devices = connection.execute(_DUE, {"ring_s": self._ring_s}).scalars().all()
+        for device in devices:
+            self._doorbell.ring(device)
+        return len(devices)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, not_
 
+from service.jobs.columns import ARCHIVED
 from service.jobs.conditions import condition, is_named
-from service.jobs.filter_columns import ARCHIVED
 from service.jobs.filter_costs import comparisons
 from service.jobs.filters import FieldComparison, Filter, parse
 from service.store import schema

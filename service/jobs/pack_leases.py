@@ -28,12 +28,11 @@ from normlab.specs.pack_sizes import (
 )
 from normlab.specs.packs import group_of, layer_of, obstacle
 from service.jobs import leases
-from service.jobs.companies import RETURNS
 from service.jobs.leases import Lease
 from service.jobs.pack_measures import has_model_of_gains, measured_gains
 from service.jobs.pack_returns import company_of, name_pack
 from service.jobs.running_limits import refusal
-from service.jobs.turns import CLAIMABLE
+from service.jobs.turns import CLAIMABLE, RETURNS
 from service.store.database import Database
 
 _CANDIDATES = 4  # looked at for each member that is wanted

@@ -9,9 +9,8 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, text
 
-from service.jobs.companies import RETURNS
 from service.jobs.leases import Lease
-from service.jobs.turns import CLAIMABLE
+from service.jobs.turns import CLAIMABLE, RETURNS
 
 _PACK = text("select pack from attempt where job = :job and number = :attempt")
 _NAME = text("update attempt set pack = :pack where job = :job and number = :attempt")

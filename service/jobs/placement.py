@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from normlab.errors import FieldProblem
 from normlab.records import WorkerRecord
 from normlab.specs.device_rules import problems, takers
 from normlab.specs.devices import DEVICES, KINDS, DeviceFacts
 from normlab.specs.jobs import JobSpec
 from normlab.specs.sharding import share_of
+
+PlaceOf = Callable[[JobSpec], tuple[str, str]]
+"""Choose a device for a job, with the reason."""
+
+Check = Callable[[JobSpec], Sequence[FieldProblem]]
+"""Problems of a job that the schema cannot detect."""
 
 _NOTHING: Mapping[str, str] = {}
 

@@ -32,8 +32,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.jobs import indexing
+from service.jobs.columns import COLUMNS
 from service.jobs.conditions import path_of
-from service.jobs.filter_columns import COLUMNS
 from service.jobs.filters import All, Either, FieldComparison, Filter, Value
 from service.store import schema
 

@@ -9,14 +9,16 @@ from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import numpy as np
 from sqlalchemy import Connection, text
 
-from normlab.records.keeping import ExpiredPage, ExpiredRecord, KeepRules
+from normlab.errors import NotFound
+from normlab.records.keeping import ExpiredPage, ExpiredRecord, Goal, KeepRules
 from service.jobs import consumption
 from service.keeping import rules as keep_rules
-from service.keeping.best import best_step
 from service.keeping.expiring import EndedJob, Expired, File, expired, first_days
 from service.keeping.needs import Needs, needs_now
+from service.results import metrics
 from service.store import audit
 from service.store.audit import Actor
 from service.store.cursors import decode_cursor, encode_cursor
@@ -55,6 +57,7 @@ _SAY_SO = text("""
     insert into log_segment (job, position, attempt, start, size, data)
     values (:job, 0, 0, 0, octet_length(cast(:note as bytea)), :note)
 """)
+_OTHERWISE: tuple[str, Goal] = ("val/loss", "minimize")  # without the metric of the rules
 _NOTE = b"[normlab] the log was removed by the keep-rules of the project\n"
 
 
@@ -182,3 +185,29 @@ def _remove(database: Database, job: UUID, gone: Sequence[Expired], by: Actor | 
 def _record(job: EndedJob, one: Expired) -> ExpiredRecord:
     names = [file.name for file in one.files]
     return ExpiredRecord(job=str(job.id), kind=one.kind, files=names, bytes=one.bytes)
+
+
+def best_step(database: Database, job: str, rules: KeepRules, steps: Sequence[int]) -> int | None:
+    """
+    Return the update of *steps* with the best value; the newest one of several that are equal.
+
+    A checkpoint's value is the last that was reported up to its update. Where a job has not
+    reported the metric of the rules, that is the smallest `val/loss`.
+
+    Returns:
+        None: neither has been reported up to any of *steps*.
+    """
+    for name, goal in ((rules.best_by, rules.goal), _OTHERWISE):
+        try:
+            found = metrics.read_arrays(database, job, name)
+        except NotFound:
+            continue
+        sign = 1.0 if goal == "maximize" else -1.0
+        valued = [
+            (sign * float(found["values"][at - 1]), step)
+            for step, at in zip(steps, np.searchsorted(found["steps"], steps, side="right"))
+            if at > 0 and np.isfinite(found["values"][at - 1])
+        ]
+        if valued:
+            return max(valued)[1]
+    return None

@@ -22,10 +22,12 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from service.store.table_parts import MOMENT, NOW, job_column as _job_column, metadata as metadata
 from service.store.tables_of_counts import (
+    device_time as device_time,
     job_count as job_count,
     job_index as job_index,
     job_move as job_move,
     loop_place as loop_place,
+    storage as storage,
 )
 from service.store.tables_of_keeping import discarded as discarded, keep_rule as keep_rule
 from service.store.tables_of_metrics import (
@@ -43,7 +45,6 @@ from service.store.tables_of_people import (
     token as token,
     upload as upload,
 )
-from service.store.tables_of_use import device_time as device_time, storage as storage
 
 
 def _project_column() -> Column[object]:

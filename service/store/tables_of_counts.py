@@ -1,8 +1,19 @@
-"""The tables of counts and words of jobs, which triggers maintain, and of how far loops came."""
+"""The tables of counts and words of jobs, kept by triggers, of what was used, and of loops."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text, Uuid
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Date,
+    Double,
+    Index,
+    Integer,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.store.table_parts import MOMENT, job_column, metadata
@@ -44,4 +55,31 @@ loop_place = Table(
     Column("loop", Text, primary_key=True),
     Column("moment", MOMENT),
     Column("job", Uuid),
+)
+
+
+def _shard() -> Column[int]:
+    """Number the rows that are summed: an addition locks its row until the transaction ends."""
+    return Column("shard", SmallInteger, primary_key=True, autoincrement=False, server_default="0")
+
+
+# By the calendar month in UTC. What a purged job has used stays used.
+device_time = Table(
+    "device_time",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("project", Text, primary_key=True),
+    Column("month", Date, primary_key=True),  # its first day
+    _shard(),
+    Column("device_s", Double, nullable=False),
+)
+
+# Their sum is that of `stored_bytes` of the jobs of an owner in a project.
+storage = Table(
+    "storage",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("project", Text, primary_key=True),
+    _shard(),
+    Column("bytes", BigInteger, nullable=False),
 )

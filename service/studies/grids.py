@@ -10,9 +10,9 @@ from sqlalchemy import Connection, text
 
 from normlab.errors import InvalidSpec, told
 from normlab.specs.cells import Cell
+from service.jobs.placement import Check, PlaceOf
 from service.store import schema
 from service.store.bulk import insert_rows
-from service.studies.places import Check, PlaceOf
 from service.studies.queueing import queue_slice
 
 _KEYS = text("select key from study_cell where study = :study")

@@ -21,9 +21,9 @@ from normlab.specs.pack_sizes import (
 from normlab.specs.packs import group_of, is_own, layer_of, obstacle
 from normlab.specs.studies import StudySpec
 from service.jobs.pack_measures import has_model_of_gains
+from service.jobs.placement import PlaceOf
 from service.store import patience
 from service.studies.pack_obstacles import PackGroup, obstacles
-from service.studies.places import PlaceOf
 from service.studies.spaces import corners
 
 MeasuredGains = Callable[[JobSpec, str], Gains]

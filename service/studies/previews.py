@@ -18,13 +18,13 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
 from service.jobs.estimates import Pace, total
 from service.jobs.pack_measures import measured_gains
+from service.jobs.placement import Check, PlaceOf
 from service.jobs.priorities import refuse_priority
 from service.store import patience
 from service.store.database import Database
 from service.studies.decider import first_look
 from service.studies.grids import finished_jobs
 from service.studies.packs import planned_packs, refuse_unpackable
-from service.studies.places import Check, PlaceOf
 from service.studies.spaces import corners, refuse_wrong_space
 
 Steps = Callable[[JobSpec], int | None]

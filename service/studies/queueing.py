@@ -17,11 +17,11 @@ from normlab.specs.costs import job_s
 from normlab.specs.sizes import steps
 from normlab.specs.studies import StudySpec
 from service.jobs import quota, submissions
+from service.jobs.placement import PlaceOf
 from service.store import events, schema
 from service.store.bulk import insert_rows
-from service.studies.cell_states import CELLS, PLANNED
 from service.studies.moves import SLICE, retry_some
-from service.studies.places import PlaceOf
+from service.studies.records import CELLS, PLANNED
 
 _NEXT = text(f"""
     select c.key, c.coordinates, c.seed, c.job from {CELLS}

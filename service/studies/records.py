@@ -1,4 +1,8 @@
-"""Studies as records: their stored fields, and the number of cells in each state."""
+"""
+Studies as records: their stored fields, and the number of cells in each state.
+
+The state of a cell, in SQL, is that of its job, or what its study is going to do with it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,20 @@ from sqlalchemy import Connection, select, text
 
 from normlab.records import CellRecord, StudyRecord
 from service.store import schema
-from service.studies.cell_states import CELLS, STATE
+
+PLANNED = """(s.planned > 0 and not c.pruned and (c.job is null
+    or (j.state in ('failed', 'cancelled') and j.finished_at <= s.asked_at and not c.reused)))"""
+"""Whether the cell `c` of the study `s` waits to be queued, and `j` is its job, if it has one."""
+
+UNFINISHED = """(not c.pruned and (c.job is null
+    or (j.state in ('failed', 'cancelled') and not c.reused)))"""
+"""Whether completing the study would queue the cell."""
+
+STATE = f"""case when c.pruned and j.state = 'cancelled' then 'pruned'
+    when {PLANNED} then 'planned' else coalesce(j.state, 'missing') end"""
+
+CELLS = "study_cell c join study s on s.id = c.study left join job j on j.id = c.job"
+"""The tables that these conditions read."""
 
 _COUNTS = text(f"""
     select c.study, count(*) as n, {STATE} as state, count(*) filter (where c.reused) as reused

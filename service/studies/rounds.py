@@ -8,11 +8,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from service.jobs.placement import Check, PlaceOf
 from service.one_by_one import OneByOne
 from service.store.database import Database
 from service.store.projects import sight_of
 from service.store.sight import seeing
-from service.studies.places import Check, PlaceOf
 
 _END = text("""
     update study set state = :state, reason = :reason, planned = 0, asked_at = null

@@ -8,8 +8,8 @@ from typing import Any
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.cells import Cell, Coordinates, make_cell
 from normlab.specs.studies import Parameter, StudySpec
+from service.jobs.placement import Check
 from service.studies.grids import refuse_wrong_cells
-from service.studies.places import Check
 
 # Not simple fractions: the middle of 2 and 32 is an integer, which says nothing about the rest.
 _INSIDE = (0.381966, 0.618034)

@@ -14,6 +14,7 @@ from normlab.records.projects import DEFAULT
 from normlab.specs.cells import expand
 from normlab.specs.contrasts import comparisons
 from normlab.specs.studies import StudySpec
+from service.jobs.placement import Check, PlaceOf
 from service.jobs.priorities import refuse_priority
 from service.jobs.quota import keep_within
 from service.store import audit, schema
@@ -21,14 +22,12 @@ from service.store.audit import Action, Actor
 from service.store.database import Database
 from service.store.identity import new_id, parse_id
 from service.studies import looks
-from service.studies.cell_states import CELLS, UNFINISHED
 from service.studies.details import unknown
 from service.studies.grids import add_cells, refuse_wrong_cells
 from service.studies.moves import cancel_slice
 from service.studies.packs import refuse_unpackable
-from service.studies.places import Check, PlaceOf
 from service.studies.queueing import queue_slice
-from service.studies.records import read_records
+from service.studies.records import CELLS, UNFINISHED, read_records
 from service.studies.spaces import refuse_wrong_space
 
 _LOCK = text("select * from study where id = :study for update")

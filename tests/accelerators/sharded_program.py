@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from accelerators import open_accelerator
-from accelerators.network_mean import NetworkMean
 from accelerators.replica_group import ReplicaGroup, joined
 from accelerators.replicas import launch
+from accelerators.shared_mean import NetworkMean
 from normlab.nets import build
 from normlab.specs.jobs import JobSpec
 from normlab.specs.normalizers import SPECS

@@ -7,7 +7,7 @@ from typing import Iterator
 import pytest
 import torch
 
-from accelerators.free_cores import cores_are_free
+from accelerators.thread_choice import cores_are_free
 
 
 def timed(single_s: float, threaded_s: float) -> Iterator[float]:

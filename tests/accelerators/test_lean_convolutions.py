@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from accelerators.cpu import CpuAccelerator
-from accelerators.lean_convolutions import lean_convolutions, suit
+from accelerators.small_updates import lean_convolutions, suit
 from normlab.nets import build
 from normlab.specs.jobs import JobSpec
 

@@ -21,8 +21,7 @@ from service.settings import Settings
 from service.store.database import Database
 from tests.api.conftest import a_job
 from workers.endings import Ending
-from workers.lags import Lags
-from workers.ledger import FencedOff, Ledger
+from workers.ledger import FencedOff, Lags, Ledger
 from workers.reading import Harvest
 from workers.supervisor import Supervisor
 from workers.uploads import Uploads

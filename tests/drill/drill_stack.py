@@ -21,7 +21,7 @@ import psutil
 from service.servers import embedded
 from service.servers.embedded import Servers
 from service.settings import Settings
-from service.storage.opening import open_store
+from service.storage import open_store
 from service.storage.store import Store
 from service.store.database import migrate
 from tests.s3 import Bucket

@@ -19,10 +19,9 @@ from sqlalchemy import text
 
 from normlab.specs.jobs import JobSpec
 from service.jobs import leases, submissions
-from service.jobs.doorbell import SilentDoorbell
+from service.jobs.doorbell import Relay, SilentDoorbell
 from service.jobs.leases import Lease
 from service.jobs.reaper import Reaper
-from service.jobs.relay import Relay
 from service.store.database import Database
 
 TOKEN = "a-token-for-this-test-alone"

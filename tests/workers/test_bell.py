@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from workers.bell import Bell
+from workers.slots import Bell
 
 
 def test_a_ring_wakes_every_waiting_slot() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.job_environment import job_environment
+from workers.process import job_environment
 
 PASSIVE = {"OMP_WAIT_POLICY": "passive"}
 

@@ -6,7 +6,7 @@ from threading import Event as Flag
 
 import pytest
 
-from workers.meanwhile import meanwhile
+from workers.orders import meanwhile
 
 
 def test_the_claim_is_kept_until_the_work_is_done() -> None:

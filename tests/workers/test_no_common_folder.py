@@ -27,7 +27,7 @@ from tests.api.serving import serve
 from tests.roles import role_of_workers
 from tests.s3 import Bucket
 from tests.service.work import claim, submit
-from workers.bell import Bell
+from workers.slots import Bell
 from workers.worker import Worker
 
 TOKEN = "an-operators-token-for-tests"

@@ -26,7 +26,7 @@ from tests.api.serving import client_of
 from tests.collector import collecting
 from tests.service.work import claim, reap, submit
 from workers.attempt_traces import Traced
-from workers.job_environment import job_environment
+from workers.process import job_environment
 
 from .conftest import LONG, SHORT
 from .floor import Floor

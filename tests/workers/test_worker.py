@@ -13,7 +13,7 @@ import pytest
 
 from normlab.specs.studies import StudySpec
 from service.jobs import changes, workers
-from service.jobs.relay import Relay
+from service.jobs.doorbell import Relay
 from service.loops import Loop
 from service.results import metrics
 from service.studies import details, studies

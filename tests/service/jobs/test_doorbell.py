@@ -13,8 +13,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from service.jobs import workers
-from service.jobs.doorbell import CeleryDoorbell, SilentDoorbell, broker, make_doorbell
-from service.jobs.relay import Relay
+from service.jobs.doorbell import CeleryDoorbell, Relay, SilentDoorbell, broker, make_doorbell
 from service.store.database import Database
 from tests.service.work import claim, submit
 

@@ -18,8 +18,7 @@ import redis
 from normlab.errors import Conflict, ServiceUnavailable
 from normlab.events import Finished, Metrics
 from service.jobs import leases, listing
-from service.jobs.doorbell import SilentDoorbell
-from service.jobs.relay import Relay
+from service.jobs.doorbell import Relay, SilentDoorbell
 from service.results import reports
 from service.servers import broker, embedded, postgres
 from service.servers.children import end_leftover

@@ -11,8 +11,8 @@ import pytest
 
 from normlab.errors import InvalidSpec, NotFound, ServiceUnavailable
 from service.settings import Settings
+from service.storage import open_store
 from service.storage.bucket import BucketStore
-from service.storage.opening import open_store
 from service.storage.store import PIECE_BYTES, Damaged, Store, StoredFile
 from tests.s3 import Bucket
 

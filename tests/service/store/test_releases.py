@@ -16,7 +16,7 @@ from service.settings import Settings
 from service.store.database import Database, newest_revision
 from service.store.releases import Announcement, refusal, served
 from tests.service.work import claim, submit
-from workers.bell import Bell
+from workers.slots import Bell
 from workers.worker import Worker
 
 SCHEMA = newest_revision()

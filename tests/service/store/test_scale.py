@@ -11,11 +11,10 @@ from sqlalchemy import Connection, Engine, event, text
 from normlab.events import ArtifactWritten, Finished
 from normlab.records.tables import TableQuestion
 from service.jobs import allowances, gauges, leases, table, tallies, workers
-from service.jobs.doorbell import SilentDoorbell
+from service.jobs.doorbell import Relay, SilentDoorbell
 from service.jobs.job_filters import JobFilters
 from service.jobs.listing import list_jobs
 from service.jobs.reaper import Reaper
-from service.jobs.relay import Relay
 from service.results import reports
 from service.results.compaction import Compactor
 from service.store.database import Database, cursor_of

@@ -16,11 +16,11 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.studies import StudySpec
 from service.jobs import changes, leases, listing, submissions
 from service.jobs.job_filters import JobFilters
+from service.jobs.placement import PlaceOf
 from service.store.database import Database
 from service.studies import changes as study_changes, details, slices, studies
 from service.studies.listing import list_studies
 from service.studies.moves import SLICE
-from service.studies.places import PlaceOf
 from service.studies.queueing import queue_slice
 from service.studies.slices import Slices
 from tests.service.work import at_once, claim, spec

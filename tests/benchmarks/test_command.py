@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-import benchmarks.options
+import benchmarks.command
 from benchmarks.__main__ import BENCHMARKS
 
-ROOM = Path(benchmarks.options.__file__).parent
+ROOM = Path(benchmarks.command.__file__).parent
 COMMANDS = sorted(p.stem for p in ROOM.glob("*.py") if '__name__ == "__main__"' in p.read_text())
 # parts of api_peer and packs, which start them
 SERVED = {"ingest_server", "hfta_script"}

@@ -1,13 +1,17 @@
-"""Convolutions without oneDNN, for updates so small that its calls cost more than the arithmetic.
+"""Settings for updates so small that calls and page faults cost more than the arithmetic.
 
 torch uses oneDNN for each batch of more than one sample. It is fast for large convolutions, but
 each call needs about 50 microseconds to reorder its operands and to find its code. torch's own
-form, one matrix product per sample, needs a few microseconds.
+form, one matrix product per sample, needs a few microseconds. And the C library's heap can keep
+its memory, so that each update reuses that of the last one.
 """
 
 from __future__ import annotations
 
+import ctypes
+import platform
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, Iterator
 
 import torch
@@ -17,6 +21,9 @@ from normlab.specs.costs import FEW_PRODUCTS, convolution_products
 from normlab.specs.jobs import JobSpec
 
 _torch: Any = torch._C  # the public switch warns about missing devices
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+_NEVER = -1
+_LARGEST_BLOCK_BYTES = 32 * 2**20  # glibc's maximum: larger tensors are mapped separately
 
 
 def suit(model: nn.Module, spec: JobSpec) -> bool:
@@ -42,3 +49,20 @@ def lean_convolutions(on: bool) -> Iterator[None]:
         yield
     finally:
         _torch._set_mkldnn_enabled(before)
+
+
+@lru_cache(None)
+def keep_freed_memory() -> bool:
+    """
+    Keep freed memory in this process until it ends; return whether that worked.
+
+    By default, glibc may return the top of the heap to the system after a backward pass and request
+    it again in the next forward pass, with hundreds of page faults in each update of a small
+    network. With this setting, the process keeps about its peak memory. Other C libraries are not
+    changed.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    kept: bool = mallopt(_M_MMAP_THRESHOLD, _LARGEST_BLOCK_BYTES) == 1
+    return kept and mallopt(_M_TRIM_THRESHOLD, _NEVER) == 1

@@ -1,14 +1,37 @@
-"""The result of a benchmark: a table on the screen, and the same rows in `.bench/NAME.json`."""
+"""
+What the command of every benchmark has: its options, and a table as its result.
+
+The table is on the screen, and the same rows are in `.bench/NAME.json`.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 FOLDER = Path(".bench")
+
+
+def parser_of(doc: Optional[str], rounds: Optional[int] = None) -> argparse.ArgumentParser:
+    """Return a parser with --help from a module's *doc*, and --rounds if they can be chosen."""
+    description = (doc or "").strip().split("\n", 1)[0]
+    parser = argparse.ArgumentParser(description=description)
+    if rounds is not None:
+        text = "measurements of each, in turn (default: %(default)s); fewer are faster"
+        parser.add_argument("--rounds", type=at_least_one, default=rounds, help=text)
+    return parser
+
+
+def at_least_one(text: str) -> int:
+    """Read a whole number from 1, for argparse."""
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: not a whole number from 1")
+    return number
 
 
 def show(name: str, rows: List[Dict[str, Any]], note: str = "") -> None:
