@@ -1,4 +1,4 @@
-"""The pages of an account: login, logout, one's sessions and tokens, disk use, the audit trail."""
+"""The pages of an account: login, logout, sessions, tokens, disk use, and the audit trail."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def show_audit(
     action: str | None = None,
     cursor: str | None = None,
 ) -> Response:
-    """Show who did what."""
+    """Show the audit trail."""
     page = audit.read(
         state.reads, owner=owner or None, action=action or None, cursor=cursor, limit=_PAGE_SIZE
     )
@@ -155,7 +155,7 @@ def show_audit(
 
 
 def _limits(state: State, reader: Caller) -> list[LimitRecord]:
-    """Return those of the caller, and those that are set for its projects."""
+    """Return the limits of the caller, and those that are set for their projects."""
     own = limits_of(state, reader, "owner", reader.owner).limits
     of_projects = (limits_of(state, reader, "project", name) for name in reader.projects())
     return [*own, *(one for of in of_projects for one in of.limits if one.most is not None)]

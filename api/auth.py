@@ -30,7 +30,7 @@ _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="set by the pa
 
 async def identify(request: HTTPConnection, callers: Callers) -> Caller:
     """
-    Authenticate the caller from the head of *request* alone; from now on it sees its projects.
+    Authenticate the caller from the head of *request* alone; then it can see its projects.
 
     Raises:
         Unauthorized: there is no token or session, or it is unknown or has ended.
@@ -41,7 +41,7 @@ async def identify(request: HTTPConnection, callers: Callers) -> Caller:
     caller = await callers.admit(credential, host_of(request))
     sight.look_with(caller.sight)
     request.scope[CALLER] = caller
-    if not request.scope.get(_COUNTED):  # the gate and a route identify the caller of a body
+    if not request.scope.get(_COUNTED):  # gate and route both identify the caller
         request.scope[_COUNTED] = True
         stand = callers.count(caller, credential)
         if stand is not None:
@@ -94,7 +94,7 @@ CallerDep = Annotated[Caller, Depends(caller_of)]
 
 
 async def things_of(request: Request, caller: CallerDep, state: StateDep) -> list[Thing]:
-    """Find the jobs and studies that the path names; what the caller may not see is not found."""
+    """Find the jobs and studies in the path; those that the caller may not see are not found."""
     found = await state.things.named_by(request)
     for thing in found:
         _check_seen(caller, thing)

@@ -44,7 +44,7 @@ _ROUNDS: Mapping[str, type[Rounds]] = {
 
 @contextmanager
 def loops(state: State) -> Iterator[None]:
-    """Run the relay, reaper, rounds of studies, compactor, purger and trimmer; others may too."""
+    """Run the relay, reaper, study rounds, compactor, purger and trimmer; others may too."""
     running = [*_of_jobs(state), *_of_studies(state), *_of_the_store(state), *_webhooks(state)]
     for loop in running:
         loop.start()
@@ -117,7 +117,7 @@ def _trim(state: State) -> int:
 
 
 def _failures(state: State, name: str) -> Callable[[], None]:
-    """Return what counts an item that failed a round of the loop *name*."""
+    """Return a function that counts an item whose work failed in the loop *name*."""
     return state.measures.failed_items.labels(name).inc
 
 

@@ -1,4 +1,4 @@
-"""JSON of requests, read in this one place strictly and within limits, and of whole answers."""
+"""Read the JSON of requests strictly and within limits; write the JSON of whole answers."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ class _Request(Request):
         if len(body) <= _AT_ONCE_BYTES:
             found = decode(body)
         else:
-            found = await run_in_threadpool(decode, body)  # others are served in the meantime
+            found = await run_in_threadpool(decode, body)  # others can be served
         if _outside_of(found):
-            # the database and the disk are asked here, so that validation, which holds up all
-            # requests, finds their answers at hand
+            # Read the database and the disk here. Validation holds up all requests, so it must
+            # find the answers ready.
             await run_in_threadpool(_look_up, found)
         return found
 
@@ -69,7 +69,7 @@ def _look_up(body: Any) -> None:
     for digest in _code_in(body):
         registries.find(digest)
     if _names_file(body):
-        with contextlib.suppress(ValueError, OSError):  # validation says what is wrong
+        with contextlib.suppress(ValueError, OSError):  # validation reports what is wrong
             contents_of(_base(body)["dataset"]["file"])
     if _base(body).get("init_from") is not None:
         with contextlib.suppress(ValueError):
@@ -102,8 +102,9 @@ def decode(body: bytes) -> Any:
     Read the JSON of *body*, which may contain only values that can be stored and sent back.
 
     Raises:
-        InvalidSpec: nested deeper than MAX_DEPTH, a field twice, a number that is not finite or
-            has more than 64 bits, or a text that is not Unicode; its problem names the field.
+        InvalidSpec: *body* is nested deeper than MAX_DEPTH, gives a field twice, or has a number
+            that is not finite or exceeds 64 bits, or a text that is not Unicode. The problem names
+            the field.
         json.JSONDecodeError: *body* is not JSON.
     """
     try:
@@ -136,6 +137,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def answer(content: bytes | str, status: int = 200, location: str | None = None) -> Response:
-    """Send JSON of the `response_model`: the framework would check it again, in a thread."""
+    """Send JSON of the `response_model`; the framework would check it again, in a thread."""
     headers = None if location is None else {"Location": location}
     return Response(content, status, headers, media_type="application/json")

@@ -15,12 +15,12 @@ from service.store.sight import EVERYTHING, Sight
 from service.store.tokens import Scope
 
 CALLER = "normlab.caller"
-"""Where the scope of a request has its caller, once it is known."""
+"""The key of the caller in the scope of a request, once the caller is known."""
 
 
 @dataclass(frozen=True)
 class Credential:
-    """What a caller authenticates with: a program's token, or the id of a browser's session."""
+    """The proof of a caller: a program's token, or the id of a browser's session."""
 
     kind: Literal["token", "session"]
     secret: str = field(repr=False)
@@ -33,8 +33,8 @@ class Caller:
 
     Args:
         token: None for the operator's token, which has no row.
-        roles: in its projects; an admin may do everything in every project.
-        per_minute: how many requests it may make; None: any number.
+        roles: the roles in its projects; an admin may do everything in every project.
+        per_minute: how many requests it may make; None for any number.
     """
 
     owner: str
@@ -51,22 +51,22 @@ class Caller:
 
     @property
     def sight(self) -> Sight:
-        """What it may see."""
+        """The projects that it may see."""
         return EVERYTHING if "admin" in self.scopes else Sight(frozenset(self.roles))
 
     @property
     def targets(self) -> list[str]:
-        """The projects that it is a member of and may submit to, the default one first."""
+        """The projects in which it is a member and may submit, the default one first."""
         return [name for name in self.projects() if self.may("submit", name)]
 
     def projects(self, *further: str | None) -> list[str]:
-        """Return the projects that it is a member of, and *further* ones; the default one first."""
+        """Return the projects in which it is a member, and *further* ones, the default first."""
         names = {*self.roles, *(name for name in further if name)}
         return sorted(names, key=lambda name: (name != DEFAULT, name))
 
     @property
     def own_roles(self) -> Mapping[str, Role]:
-        """Its roles in projects; those that it sees and that are not named it administers."""
+        """Its roles in projects; it is an admin of those that it sees and that are not listed."""
         return {} if "admin" in self.scopes else self.roles
 
     def may(self, role: Role, project: str) -> bool:

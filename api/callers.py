@@ -68,7 +68,7 @@ class Callers:
         kept = self._known.get(credential)
         if kept is not None and kept[0] > time.monotonic():
             return kept[1]
-        # what is kept ends for all streams of a token at once, and one look-up is enough for them
+        # a cached entry ends for all streams of a token at once; one look-up serves them all
         asked = self._asked.get(credential)
         if asked is None:
             asked = asyncio.create_task(self._ask(credential, self._asked))
@@ -82,7 +82,7 @@ class Callers:
             async with self._looking_up:
                 now = time.monotonic()
                 caller, left_s = await run_in_threadpool(self._with_roles, credential)
-            if asked is self._asked:  # nothing has ended meanwhile
+            if asked is self._asked:  # no token, session or role has ended in the meantime
                 self._known = {c: known for c, known in self._known.items() if known[0] > now}
                 self._known[credential] = (now + min(self._keep_s, left_s), caller)
             return caller
@@ -90,7 +90,7 @@ class Callers:
             del asked[credential]
 
     def count(self, caller: Caller, credential: Credential) -> Stand | None:
-        """Count a request of *caller*; return how it stands, or None if it has no limit."""
+        """Count a request of *caller*; return what is left of its rate, or None without a limit."""
         if caller.per_minute is None:
             return None
         # a browser's sessions share the rate of their token
@@ -127,13 +127,13 @@ class Callers:
         elif secrets.compare_digest(session.token_sha256, self._operators_hash()):
             caller, left_s = Caller(OPERATOR, _INCLUDED["admin"]), self._keep_s
         else:
-            raise Unauthorized("the token of this login is not known any more; log in with another")
+            raise Unauthorized("the token of this login no longer exists; log in with another")
         return replace(caller, session=session.id), min(left_s, session.left_s)
 
     def _of_token(self, found: Token | None) -> tuple[Caller, float]:
         if found is None:
             raise Unauthorized("this token is unknown; it may be mistyped")
-        if found.ended is not None:  # only said to a caller that has the whole token
+        if found.ended is not None:  # only a caller with the complete token is told this
             when = f" at {found.expires_at:%Y-%m-%d %H:%M:%S %Z}" if found.expires_at else ""
             how = f"expired{when}" if found.ended == "expired" else "was revoked"
             raise Unauthorized(f"this token {how}; ask an admin for another")
@@ -150,7 +150,7 @@ class Callers:
 @dataclass(frozen=True)
 class Standing:
     """
-    Whether a long request, such as a stream, may still go on.
+    Whether a long request, such as a stream, may still continue.
 
     Args:
         needed: the projects that it reads.
@@ -166,7 +166,7 @@ class Standing:
 
     async def sight(self, before: Sight | None = NOTHING) -> Sight | None:
         """
-        Return what its caller sees now; None if the request may not go on.
+        Return what its caller may see now; None if the request may not continue.
 
         Args:
             before: the answer during a database outage.

@@ -50,7 +50,7 @@ def diagnostics() -> list[DiagnosticKindRecord]:
 
 
 def parts() -> list[PartRecord]:
-    """List what else jobs can name, with its options."""
+    """List the other parts of a job, with their options."""
     summaries: list[tuple[Registry[Any], dict[str, str]]] = [
         (TASKS, {name: facts.predicts for name, facts in TASKS.items()}),
         (METRICS, {name: facts.summary for name, facts in METRICS.items()}),

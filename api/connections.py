@@ -15,9 +15,9 @@ from starlette.responses import Response
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-_READ_ON = 4  # times the limit of a head: its end says whether a browser asks
+_READ_ON = 4  # times the limit of a head, because its end shows whether a browser asks
 Pages = Callable[[Scope, int, str], Response | None]
-"""The page of an error, from a request, the status and the reason; None: a program asked."""
+"""Makes the page of an error from a request, the status and the reason; None for a program."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self.parser is None or self.transport.is_closing():
             return
-        if in_head and heads == self._heads:  # else it was a whole head, and what follows it
+        if in_head and heads == self._heads:  # otherwise it was a whole head, and the data after it
             self._head_bytes += len(data)
             if self._head_bytes > _READ_ON * self._bounds.head_bytes:
                 self._refuse_head(None)
@@ -100,7 +100,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Store a header, and one too many; drop trailers after a body, which are not used."""
+        """Store a header, up to one over the limit; drop unused trailers after a body."""
         if self._in_head and len(self.headers) <= self._bounds.headers:
             super().on_header(name, value)
 
@@ -171,8 +171,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse_head(self, asked: Scope | None) -> None:
         bounds = self._bounds
         detail = (
-            f"at most {bounds.headers} headers of {bounds.head_bytes:,} bytes, the address "
-            "included, are accepted; name fewer runs at once, or put long filters into fewer "
+            f"at most {bounds.headers} headers of {bounds.head_bytes:,} bytes, including the "
+            f"address, are accepted; name fewer runs at once, or put long filters into fewer "
             "requests"
         )
         page = None if asked is None else self._pages(asked, 431, detail)

@@ -23,18 +23,18 @@ from service.store.patience import Patience
 
 Endpoint = Callable[..., Any]
 Later = partial[Response]
-"""Make a response from the result after the turn has ended, for example a file."""
+"""Makes a response from the result after the turn has ended, for example a file."""
 Work = Callable[[], Response | Later | BaseModel]
 """A record becomes a response in the thread that made it."""
 
 UNDER_WAY: dict[int | str, dict[str, Any]] = {
-    202: {"model": UnderWay, "description": "the answer is not known yet; ask for the same again"}
+    202: {"model": UnderWay, "description": "the answer is not known yet; send the request again"}
 }
 """The description of the answer of routes whose work may continue."""
 
 _GO_ON_S = 60.0
 _ASK_AGAIN_S = "5"
-_CLIENT_LEFT = 499  # as nginx has it; HTTP has no number for an answer that nobody waits for
+_CLIENT_LEFT = 499  # as in nginx; HTTP has no status for an answer that nobody waits for
 
 
 class CostlyReads:
@@ -47,7 +47,7 @@ class CostlyReads:
         at_once: the total number of turns; each uses one database connection and one thread.
         of_owner: the number of turns that one owner may hold.
         wait_s: the longest wait for a turn.
-        within_s: the longest time that the read may take then.
+        within_s: the longest time that the read may then take.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class CostlyReads:
         Raises:
             TooBusy: no turn in time.
         """
-        key = (sight.current(), key)  # what it reads depends on it
+        key = (sight.current(), key)  # its result depends on this
         working = self._going_on.get(key)
         if working is None:
             await self._take_turn(owner)
@@ -135,17 +135,17 @@ class CostlyReads:
         except TimeoutError:
             raise TooBusy(
                 f"{self._held[owner]} costly reads of {owner!r} are under way, and "
-                f"{sum(self._held.values())} in all; ask one after another, or try again"
+                f"{sum(self._held.values())} in all; send one after another, or try again"
             ) from None
 
     async def _give_back(self, owner: str, working: asyncio.Future[Response | Later]) -> None:
         await asyncio.wait({working})
         async with self._freed:
             self._held[owner] -= 1
-            self._held += Counter()  # forgets owners without turns
+            self._held += Counter()  # removes owners without turns
             self._freed.notify_all()
         if not working.cancelled():
-            working.exception()  # retrieved, even if nobody waits for it any more
+            working.exception()  # read the result, even if nobody waits for it any more
 
 
 def costly(endpoint: Endpoint) -> Callable[..., Coroutine[Any, Any, Response]]:
@@ -169,7 +169,7 @@ def going_on(endpoint: Endpoint) -> Callable[..., Coroutine[Any, Any, Response]]
     """
     Make *endpoint* take turns with the other tables; a slow one continues for a later request.
 
-    It takes the same as a costly one.
+    It takes the same arguments as a costly one.
     """
 
     @wraps(endpoint)
@@ -193,8 +193,8 @@ async def load_for_tables(request: Request) -> None:
 
 def _under_way(within_s: float) -> Response:
     detail = (
-        f"this takes more than {within_s:g} s and is still being worked on; "
-        "ask for the same again in a few seconds to get it"
+        f"this takes more than {within_s:g} s and is still in progress; send the same request "
+        f"again in a few seconds to get the result"
     )
     response = answer(UnderWay(detail=detail).model_dump_json(), 202)
     response.headers["Retry-After"] = _ASK_AGAIN_S

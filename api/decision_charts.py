@@ -39,8 +39,7 @@ def chart(table: DecisionTable, row: DecisionRow) -> Chart | None:
              and b is not None]  # fmt: skip
     if not whole:
         return None
-    # The first intervals are often far wider than the others, so the scale is chosen for the later
-    # ones.
+    # The first intervals are often far wider than the others, so the later ones decide the scale.
     shown = whole[len(whole) // 2 :]
     low = min(0.0, *(a for _, a, _, _ in shown))
     high = max(table.by, *(b for _, _, _, b in shown))

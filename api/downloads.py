@@ -20,10 +20,10 @@ _TYPE = "application/octet-stream"
 
 
 class Download(FileResponse):
-    """Send a file; once the reader has left, read no more of it."""
+    """Send a file; when the reader disconnects, stop reading it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send until the end, or until the reader leaves."""
+        """Send until the end, or until the reader disconnects."""
         async with anyio.create_task_group() as both:
 
             async def notice_leave() -> None:
@@ -41,7 +41,7 @@ def download(store: Store, file: StoredFile, name: str, job: str, request: Reque
     Return the response with *file*, or with the part that *request* asks for.
 
     Args:
-        name: under which the reader saves it.
+        name: the name under which the reader saves it.
 
     Raises:
         NotFound: it is recorded, but no longer stored.
@@ -75,16 +75,17 @@ def _from_bucket(store: Store, file: StoredFile, name: str, request: Request) ->
 
 
 def _begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Read the first piece now, while a failure can still be told by the status."""
+    """Read the first piece now, while the status can still report a failure."""
     first = next(pieces, None)
     return pieces if first is None else chain([first], pieces)
 
 
 def asked_part(header: str | None, size: int) -> tuple[int, int] | None:
     """
-    Return the start and end of the part that a `Range` asks for; None: the whole.
+    Return the start and end of the part that a `Range` asks for; None for the whole file.
 
-    Several parts, and what cannot be understood, are answered with the whole, as RFC 9110 allows.
+    If it asks for several parts or cannot be parsed, the answer is the whole file, as RFC 9110
+    allows.
     The part is empty if the file has no such bytes.
     """
     found = _RANGE.fullmatch(header or "")

@@ -107,7 +107,7 @@ def problem(
 
 
 def page_for(request: Request, status: int, detail: str) -> Response | None:
-    """Make the page of an error for a person in a browser; None: a program asked, or no pages."""
+    """Make the page of an error for a person in a browser; None for a program or without pages."""
     page: PageMaker | None = getattr(request.app.state, "error_page", None)
     if page is None or not _is_for_a_person(request):
         return None
@@ -160,7 +160,7 @@ def _fields(error: dict[str, Any], body: Any, model: type[BaseModel] | None) -> 
         if not loc and isinstance(error.get("input"), bytes):
             return [FieldProblem("body", "send it with the header Content-Type: application/json")]
         return explain([{**error, "loc": loc}], body, model)
-    # a parameter that may repeat is known by its name, not by its place among its values
+    # name a repeated parameter without the position of its value
     return explain([{**error, "loc": [part for part in loc if isinstance(part, str)]}], {})
 
 

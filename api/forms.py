@@ -38,7 +38,7 @@ class FormField:
 
 @dataclass(frozen=True)
 class Choice:
-    """Fields that belong to one kind of normalizer, optimizer, ...; "" is none of them."""
+    """Fields that belong to one kind of normalizer, optimizer, ...; "" stands for no kind."""
 
     name: str
     title: str
@@ -113,7 +113,7 @@ def _form_with(plugins: tuple[registries.Plugin, ...]) -> tuple[FieldGroup, ...]
         ),
         FieldGroup("Augmentation", _augmentations(), (), open=False),
         FieldGroup("Device", (), _job_fields(_PLACE)),
-        FieldGroup("Measures and hooks", (), (), several=_several()),
+        FieldGroup("Metrics and hooks", (), (), several=_several()),
         FieldGroup(
             "Everything else",
             (),
@@ -204,7 +204,7 @@ def _augmentations() -> tuple[Chooser, ...]:
 
 
 def _average() -> Iterator[FormField]:
-    """Yield the fields of the average, of which a decay asks for one."""
+    """Yield the fields of the averaged weights, which a decay turns on."""
     for path, option in ((f.path, f.option) for f in _fields(AverageSpec, "ema")):
         if option.name == "decay":
             words = f"{option.description}; null: weights are not averaged"

@@ -15,7 +15,7 @@ _TICKED = re.compile(r"`([^`]+)`")
 
 
 def hint(option: OptionRecord) -> Markup:
-    """Say what *option* means, with its range and default; names stand in `code` elements."""
+    """Say what *option* means, with its range and default; names are in `code` elements."""
     parts = [part for part in _parts(option) if not _EMPTY.match(part)]
     empty = when_empty(option)
     if option.nullable and not empty:
@@ -28,12 +28,12 @@ def hint(option: OptionRecord) -> Markup:
 
 
 def marked(message: str) -> Markup:
-    """Return *message* with what is in backticks in `code` elements."""
+    """Return *message*; text in backticks becomes `code` elements."""
     return _marked(shown(message), _TICKED)
 
 
 def when_empty(option: OptionRecord) -> str:
-    """Say what an empty field means, as the description says it of null; or nothing."""
+    """Return what an empty field means, from the description's words about null; or nothing."""
     for part in _parts(option):
         found = _EMPTY.match(part)
         if found is not None:
@@ -42,7 +42,7 @@ def when_empty(option: OptionRecord) -> str:
 
 
 def meaning(option: OptionRecord) -> str:
-    """Say what *option* means, with the word for a field without a value that people use."""
+    """Return what *option* means, with "empty" in place of null."""
     return "; ".join(re.sub(r"^null\b", "none", part) for part in _parts(option))
 
 

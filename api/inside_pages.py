@@ -33,7 +33,7 @@ _OTHERS = 200
 def show_inside(
     job: str, request: Request, reader: ReaderDep, state: StateDep, beside: str | None = None
 ) -> Response:
-    """Show what the diagnostics of a job found, next to those of *beside*, if that is there."""
+    """Show the diagnostics of a job, next to those of the job *beside*, if there is one."""
     gone = bool(beside) and beside not in listing.in_sight(state.reads, [str(beside)])
     both = [job] if gone or not beside else [job, beside]
     shown = [reading.get(state.reads, one) for one in both]
@@ -80,7 +80,7 @@ def _label(job: JobRecord) -> str:
 
 
 def _others(state: State, job: JobDetail) -> list[dict[str, Any]]:
-    """List what can stand beside *job*: the jobs of its study first, then the newest."""
+    """List the jobs that can be shown next to *job*: those of its study first, then the newest."""
     filters = [JobFilters(study=job.study)] if job.study else []
     found: dict[str, JobRecord] = {}
     for one in (*filters, JobFilters()):
@@ -92,7 +92,7 @@ def _others(state: State, job: JobDetail) -> list[dict[str, Any]]:
 
 
 def _devices(kind: str) -> list[tuple[str, str]]:
-    """Return each kind of device, and why it cannot train *kind*; empty: it can."""
+    """Return each kind of device, and why it cannot train *kind*; empty if it can."""
     job = JobSpec(normalizer=kind)
     refused = {
         name: "; ".join(p.rule for p in device_rules.problems(job, name)) for name in DEVICES

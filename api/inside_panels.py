@@ -1,4 +1,4 @@
-"""How each diagnostic is drawn on the page inside a network, and how its picture is read."""
+"""How each diagnostic is drawn on the page inside a network, and how to read its picture."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _TERMS = (
     ("channel_std", "channel deviations"),
     ("sample_std", "sample deviations"),
 )
-_PLACES = (("norm", "behind the norm"), ("out", "behind the activation"))
+_PLACES = (("norm", "after the norm"), ("out", "after the activation"))
 _SOURCES = (("instance", "instance"), ("layer", "layer"), ("batch", "batch"))
 _MOMENTS = (("mean", "of the mean"), ("var", "of the variance"))
 
@@ -64,13 +64,13 @@ PANELS = (
     Panel(
         "power",
         "Power of the signal",
-        "The power behind each normalizer, split into four terms that add up. Where the channel "
-        "means take all of it, every sample and position carries the same value: the layer has "
-        "collapsed, channel by channel.",
+        "The power after each normalizer, split into four terms that add up. If the channel means "
+        "have all of it, every sample and position has the same value: the layer has collapsed, "
+        "channel by channel.",
         measures=tuple(
             PanelMeasure(f"{place}/{term}", f"{title} {where}")
             for place, where in _PLACES
-            for term, title in (*_TERMS, ("total", "whole power"))
+            for term, title in (*_TERMS, ("total", "total power"))
         ),
         stacks=tuple(
             Shares(place, where, tuple((f"{place}/{term}", title) for term, title in _TERMS))
@@ -80,27 +80,27 @@ PANELS = (
     Panel(
         "effective_step",
         "Effective step",
-        "Before a normalizer only the direction of a channel's weights counts, and an update turns "
-        "it by the rate over the squared length. A dark layer hardly moves; a bright one changes "
-        "wildly.",
+        "Before a normalizer, only the direction of a channel's weights matters. An update turns "
+        "it in proportion to the learning rate divided by the squared norm. A dark layer hardly "
+        "changes; a bright one changes a lot.",
         measures=(
-            PanelMeasure("effective", "effective step, rate / length²", "log"),
+            PanelMeasure("effective", "effective step, rate / norm²", "log"),
             PanelMeasure("turn", "measured turn in radians", "log"),
-            PanelMeasure("weight_norm", "length of the weights", "log"),
+            PanelMeasure("weight_norm", "norm of the weights", "log"),
         ),
     ),
     Panel(
         "scale_invariance",
-        "Independence of scale",
-        "The cosine between weights and gradient: 0 where a normalizer follows and the scale of "
-        "the weights does not matter, up to its eps.",
+        "Scale invariance",
+        "The cosine between weights and gradient. It is 0 if a normalizer follows, because the "
+        "scale of the weights then does not matter, up to its eps.",
         measures=(PanelMeasure("", "largest cosine of weights and gradient", "log"),),
     ),
     Panel(
         "switch_weights",
         "Switch weights",
         "How much instance, layer and batch statistics count in each switchable normalizer. They "
-        "add up to 1; `largest` is 1 where a layer has decided.",
+        "add up to 1; `largest` is 1 if a layer uses only one of them.",
         measures=tuple(
             PanelMeasure(f"{moment}/{source}", f"{title} {where}", "share")
             for moment, where in _MOMENTS
@@ -122,61 +122,63 @@ PANELS = (
     Panel(
         "batch_statistics",
         "Batch statistics against their priors",
-        "The scatter of the statistics of batches, divided by the scatter that independent "
-        "Gaussian values would have. 1 is the prior. Above 1, neighbouring positions are alike, "
+        "The variance of the statistics of batches, divided by the variance that independent "
+        "Gaussian values would have. 1 is the prior. Above 1, neighbouring positions are similar, "
         "and a batch counts as fewer values than it has.",
         measures=(
-            PanelMeasure("mean_ratio", "scatter of the means over its prior", "ratio"),
-            PanelMeasure("std_ratio", "scatter of the deviations over its prior", "ratio"),
+            PanelMeasure("mean_ratio", "variance of the means, relative to the prior", "ratio"),
+            PanelMeasure("std_ratio", "variance of the deviations, relative to the prior", "ratio"),
             PanelMeasure("effective_share", "share of values that count as independent", "log"),
-            PanelMeasure("mean_exponent", "slope of the means' scatter against size; -1 for 1 / M"),
+            PanelMeasure("mean_exponent", "slope of the means' variance against M; -1 for 1 / M"),
             PanelMeasure(
-                "std_exponent", "slope of the deviations' scatter against size; -1 for 1 / M"
+                "std_exponent", "slope of the deviations' variance against M; -1 for 1 / M"
             ),
         ),
     ),
     Panel(
         "weight_norms",
-        "Lengths of the weights",
-        "The length of the weights of each output channel: the mean over a layer, and its "
-        "extremes.",
+        "Norms of the weights",
+        "The norm of the weights of each output channel: the mean over a layer, the smallest and "
+        "the largest.",
         measures=(
-            PanelMeasure("mean", "mean length", "log"),
-            PanelMeasure("smallest", "smallest length", "log"),
-            PanelMeasure("largest", "largest length", "log"),
+            PanelMeasure("mean", "mean norm", "log"),
+            PanelMeasure("smallest", "smallest norm", "log"),
+            PanelMeasure("largest", "largest norm", "log"),
         ),
     ),
     Panel(
         "landscape",
         "Landscape along the gradient",
         "The range of the loss, and of the gradient's change, over steps of half to four learning "
-        "rates along one gradient. A narrow band is a smooth landscape.",
+        "rates along one gradient. A narrow band means a smooth landscape.",
         form="bands",
         measures=(PanelMeasure("loss", "loss"), PanelMeasure("change", "change of the gradient")),
     ),
     Panel(
         "ablation",
         "Ablation of channels",
-        "Accuracy while more and more random channels are silenced. A curve that stays high long "
-        "is a network that does not depend on single channels.",
+        "Accuracy while more and more random channels are clamped. If the curve stays high for "
+        "long, the network does not depend on single channels.",
         form="ablation",
     ),
     Panel(
         "regularization",
-        "Noise of batches in the loss",
-        "By how much the noise of batch statistics raises the loss at each batch size M, against "
-        "1 / M: a line through 0 where it is inversely proportional to the batch.",
+        "Effect of batch noise on the loss",
+        "How much the noise of batch statistics raises the loss at each batch size M, drawn "
+        "against 1 / M. It is a line through 0 if the rise is inversely proportional to the batch "
+        "size.",
         form="line",
     ),
     Panel(
         "gradient_bias",
         "Bias of the gradient",
-        "The average gradient over batches against that of all samples at once. Cosine and ratio "
-        "of lengths are 1, and the error 0, where a normalizer does not need the batch.",
+        "The average gradient over batches, compared with the gradient of all samples at once. "
+        "The cosine and the ratio of norms are 1, and the error is 0, if a normalizer does not "
+        "depend on the batch.",
         form="numbers",
         measures=(
             PanelMeasure("cosine", "cosine"),
-            PanelMeasure("norm_ratio", "ratio of lengths"),
+            PanelMeasure("norm_ratio", "ratio of norms"),
             PanelMeasure("relative_error", "relative error"),
         ),
     ),

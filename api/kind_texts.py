@@ -10,7 +10,7 @@ from textwrap import dedent
 
 import normlab
 
-# of a checkout, and of an installed wheel
+# in a checkout, and in an installed wheel
 _PAGES = (
     Path(__file__).parents[1] / "docs" / "normalizers.md",
     Path(normlab.__file__).parent / "docs" / "normalizers.md",
@@ -20,7 +20,7 @@ _FACTS = re.compile(r"<!-- facts: \w+ -->.*?<!-- end of facts -->", re.S)
 _MARKED = re.compile(r"(`[^`]+`|\*\*[^*]+\*\*|\[[^\]]+\]\([^)]+\))")
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
 _FIRST = re.compile(r"^(.*?[.;])(?=\s[A-Z]|\s[a-z]+ )(.*)", re.S)
-_INDENT = " " * 4  # of a block of formulas
+_INDENT = " " * 4  # the indentation of a block of formulas
 _BLOCK = re.compile(r"```\w*\n(.*?)```", re.S)
 
 
@@ -30,14 +30,14 @@ class KindText:
 
     formula: str
     paragraphs: tuple[tuple[tuple[str, str], ...], ...]
-    """Of each paragraph its parts: `text`, `code`, `strong` or `pre`, and what it says."""
+    """The parts of each paragraph: `text`, `code`, `strong` or `pre`, and the words."""
 
 
 _NOTHING = KindText("", ())
 
 
 def text_of(kind: str) -> KindText:
-    """Return what the documentation says about *kind*; of a plugin's kind, nothing."""
+    """Return what the documentation says about *kind*; nothing for a plugin's kind."""
     return _texts().get(kind, _NOTHING)
 
 

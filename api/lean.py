@@ -12,4 +12,4 @@ from typing import Any
 
 modules: dict[str, Any] = sys.modules
 for name in ("rich", "pygments"):
-    modules.setdefault(name, None)  # an import finds None, and fails as if it was not installed
+    modules.setdefault(name, None)  # an import then fails, as if it were not installed

@@ -81,7 +81,8 @@ def create_app(
 
     Args:
         settings: `database_url` must be set; `normlab up` sets it.
-        doorbell: for tests; otherwise that of `settings.broker_url`.
+        doorbell: the sender of wake-up messages, for tests; by default that of
+            `settings.broker_url`.
         traces: takes the spans of requests; None: they are not traced.
     """
     state = _state(settings, doorbell)

@@ -52,13 +52,13 @@ class Measures:
         )
         self.touched = Counter(
             "normlab_round_jobs_total",
-            "Jobs that the background loops rang again, took from lost workers or compacted",
+            "Jobs that the background loops sent again, took from lost workers or compacted",
             ["loop"],
             registry=self.registry,
         )
         self.failed_items = Counter(
             "normlab_item_failures_total",
-            "Searches and jobs that failed a background round by themselves",
+            "Searches and jobs that failed in a background round",
             ["loop"],
             registry=self.registry,
         )

@@ -82,7 +82,7 @@ async def show_start() -> Response:
 def show_jobs(request: Request, reader: ReaderDep, state: StateDep, query: QueryDep) -> Response:
     """Show the list of jobs."""
     problem = None
-    after = events.latest(state.reads)  # first: what happens while the page is made is followed
+    after = events.latest(state.reads)  # first, so that nothing is missed while the page is made
     try:
         page = _page(state, query)
     except InvalidSpec as e:
@@ -182,8 +182,8 @@ def show_devices(request: Request, reader: ReaderDep, state: StateDep) -> Respon
 @router.get("/runs")
 @costly
 def show_runs(request: Request, reader: ReaderDep, state: StateDep) -> Response:
-    """Show the table of runs; its address has the columns, or names a saved view."""
-    after = events.latest(state.reads)  # what happens while the page loads is followed
+    """Show the table of runs; the address contains the columns, or names a saved view."""
+    after = events.latest(state.reads)  # so that the page also follows what happens while it loads
     return render(request, "runs.html", reader, after=after, section="/runs")
 
 

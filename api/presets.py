@@ -1,4 +1,4 @@
-"""Where the forms can start: the recipes and the claims that come with normlab."""
+"""The specifications from which the forms can start: the recipes and the claims of normlab."""
 
 from __future__ import annotations
 

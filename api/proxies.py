@@ -51,18 +51,18 @@ class RootPath:
 
 
 def asked_below(scope: Scope, root: str) -> Scope:
-    """Return the *scope* of a request below *root*, with its whole path, as ASGI wants it."""
+    """Return the *scope* of a request below *root*, with its whole path, as ASGI requires."""
     return {**scope, "root_path": root, "path": root + _taken_off(scope["path"], root)}
 
 
 def root_of(scope: Scope) -> str:
-    """Return the path below which the request of *scope* asked for the service; often empty."""
+    """Return the path below which the request of *scope* reached the service; often empty."""
     # a mounted application has a longer path of its own
     return str(scope.get("app_root_path", scope.get("root_path", "")))
 
 
 def inner_path(scope: Scope) -> str:
-    """Return the path that was asked for, as the routes know it."""
+    """Return the requested path as the routes know it."""
     return _taken_off(scope["path"], root_of(scope))
 
 
@@ -75,11 +75,12 @@ class Forwarded(ProxyHeadersMiddleware):
     """
     Take the client's address, scheme and Host from trusted proxies' X-Forwarded-* headers.
 
-    Anybody else could forge them: another address escapes the delays after wrong tokens, and
-    another Host passes for ours.
+    Anybody else could forge them: a forged address avoids the delays after wrong tokens, and a
+    forged Host could look like ours.
 
     Args:
-        trusted_hosts: addresses and networks with commas; `*`: every proxy; empty: none.
+        trusted_hosts: addresses and networks, separated by commas; `*` for every proxy; empty for
+            none.
     """
 
     def __init__(self, app: Any, trusted_hosts: str) -> None:
@@ -97,5 +98,5 @@ def _with_host(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     said = [value for name, value in headers if name == _SAID]
     if not said:
         return headers
-    host = said[0].split(b",")[0].strip()  # each further proxy appends its own
+    host = said[0].split(b",")[0].strip()  # each further proxy appends the address that it sees
     return [(name, host if name == b"host" else value) for name, value in headers]

@@ -51,4 +51,4 @@ def _question(
 
 
 QuestionDep = Annotated[Callable[[State, str], Question], Depends(_asked)]
-"""Tells the question about a study. It may read the study, so call it in the reader's turn."""
+"""Returns the question about a study. It may read the study, so call it in the reader's turn."""

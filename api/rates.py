@@ -30,9 +30,10 @@ class Stand:
 
     Args:
         most: requests that an idle token may make at once.
-        left: of these now.
-        full_s: until they are all there again.
-        wait_s: until this request may be repeated, in whole seconds; None: it is one of them.
+        left: how many of these it may still make now.
+        full_s: the time until all of them are available again.
+        wait_s: the time until this request may be repeated, in whole seconds; None if it is
+            allowed.
     """
 
     owner: str
@@ -56,9 +57,9 @@ class Stand:
         """Raise TooManyRequests if there were too many."""
         if self.wait_s is not None:
             raise TooManyRequests(
-                f"a token of {self.owner!r} may make {self.per_minute} requests a minute, and made "
-                f"more; wait {self.wait_s} s, follow events instead of asking again, or have an "
-                "admin raise it (normlab limits set)",
+                f"a token of {self.owner!r} may make {self.per_minute} requests per minute, and "
+                f"made more; wait {self.wait_s} s, follow events instead of polling, or ask an "
+                f"admin to raise the limit (normlab limits set)",
                 self.wait_s,
             )
 
@@ -76,14 +77,14 @@ class Rates:
         self._buckets: OrderedDict[object, _Bucket] = OrderedDict()
 
     def take(self, key: object, owner: str, per_minute: int) -> Stand:
-        """Count a request with *key*, unless there were too many; return how it stands now."""
+        """Count a request with *key*, unless there were too many; return what is left."""
         per_s = per_minute / 60
         most = max(1.0, per_s * _BURST_S)
         now = self._now()
         bucket = self._buckets.pop(key, None) or _Bucket(most, now)
         bucket.left = min(most, bucket.left + per_s * (now - bucket.filled_at))
         bucket.filled_at = now
-        self._buckets[key] = bucket  # the last one used is the last one forgotten
+        self._buckets[key] = bucket  # the last one used is the last one removed
         while len(self._buckets) > _REMEMBERED:
             self._buckets.popitem(last=False)
         wait_s = None if bucket.left >= 1 else math.ceil((1 - bucket.left) / per_s)

@@ -1,7 +1,7 @@
 """
 Render the templates; show errors as pages in browsers.
 
-Templates write addresses as if the service were at the top, and files without a version.
+Addresses in templates have no root path, and files in them have no version.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Addresses(Extension):
     """
     Writes addresses in full.
 
-    That is `{{ root }}` before each that begins with `/`, and the version in those of files. A
-    browser is told at once which modules a module imports, not when it has read that one.
+    It puts `{{ root }}` before each address that begins with `/`, and the version into those of
+    files. It also lists the modules that a module imports, so that a browser loads them at once.
     """
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
@@ -56,7 +56,7 @@ def _with_imported(script: re.Match[str]) -> str:
 
 
 def _shown(value: Any) -> Any:
-    # The templates escape HTML; this handles old names that reverse the text beside them
+    # The templates escape HTML; this handles old names that reverse the text next to them
     return shown(value) if type(value) is str else value
 
 
@@ -69,7 +69,7 @@ _templates = Jinja2Templates(
         extensions=[Addresses],
     )
 )
-_TITLES = {431: "The request is too long"}  # where the words of HTTP would say nothing
+_TITLES = {431: "The request is too long"}  # where HTTP's own phrase would not help
 _templates.env.globals["device_kinds"] = KINDS
 _templates.env.filters["marked"] = marked
 _templates.env.globals |= {"hint": hint, "meaning": meaning, "when_empty": when_empty}
@@ -94,7 +94,7 @@ def render(
 
 
 def _compress(response: HTMLResponse) -> None:
-    # Forms say the same of hundreds of fields: a tenth remains, for a few milliseconds
+    # Forms repeat themselves in hundreds of fields, so compression leaves a tenth, in milliseconds
     response.body = gzip.compress(response.body, compresslevel=1)
     response.headers["Content-Length"] = str(len(response.body))
     response.headers["Content-Encoding"] = "gzip"
@@ -105,14 +105,14 @@ def error_page(request: Request, status: int, title: str, detail: str) -> Respon
     """
     Answer a browser: with the login if a token is missing, otherwise with an error page.
 
-    That of a server that is busy asks again by itself.
+    The page of a busy server reloads itself.
     """
     if status == 401:
         here = inner_path(request.scope) + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"/login?next={quote(here)}", status_code=303)
     busy = status == HTTPStatus.TOO_MANY_REQUESTS and request.method == "GET"
     words = "The server is busy" if busy else _TITLES.get(status, title.capitalize())
-    caller = request.scope.get(CALLER)  # where it was found, the way to the other pages is shown
+    caller = request.scope.get(CALLER)  # if known, links to other pages are shown
     return render(
         request, "error.html", caller, status=status, detail=detail, title=words, busy=busy
     )

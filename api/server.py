@@ -35,11 +35,11 @@ class ApiServer(uvicorn.Server):
     """
     Serves *app*; calls *on_listening* with its URL once it accepts requests.
 
-    Streams wait for news without a limit: *on_stopping* must wake them, or a stop
-    would wait for the last client to disconnect.
+    Streams wait for events without a time limit: *on_stopping* must wake them, or a stop would
+    wait for the last client to disconnect.
 
     Args:
-        tls: files of a certificate and its key, for HTTPS.
+        tls: the files of a certificate and its key, for HTTPS.
         root_path: where a proxy shows the service; links of pages begin with it.
     """
 
@@ -69,7 +69,7 @@ class ApiServer(uvicorn.Server):
                 ws="none",  # nothing uses WebSockets, and the library is large
                 server_header=False,
                 timeout_graceful_shutdown=_GRACE_S,
-                proxy_headers=False,  # `Forwarded` believes only those of the settings
+                proxy_headers=False,  # `Forwarded` trusts only the proxies in the settings
                 ssl_certfile=tls and tls[0],
                 ssl_keyfile=tls and tls[1],
             )
@@ -107,7 +107,7 @@ def tls_files(certificate: Path | None, key: Path | None) -> tuple[Path, Path] |
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except (OSError, ssl.SSLError) as e:
         raise InvalidSpec(
-            f"NORMLAB_TLS_CERT={certificate} and NORMLAB_TLS_KEY={key} cannot be used: {e}; "
-            "give a certificate chain and its key without a passphrase, both as PEM"
+            f"NORMLAB_TLS_CERT={certificate} and NORMLAB_TLS_KEY={key} cannot be used: {e}; give "
+            f"a certificate chain and its key without a passphrase, both as PEM"
         ) from e
     return certificate, key

@@ -11,16 +11,16 @@ from starlette.concurrency import run_in_threadpool
 Answer = TypeVar("Answer")
 
 KEEP_S = 5.0
-"""The seconds for which an answer is given again to those who have not been woken since."""
+"""For how many seconds streams that have not been woken since get the same answer again."""
 
 
 class SharedLooks:
     """
-    Gives one answer to all who ask the same with the same knowledge.
+    Gives one answer to all streams that ask the same question after the same event.
 
-    News wake all streams at once, and most of them want to know the same, but not all of them ask
-    before the answer is there. So the key of a question says by which news it is asked: an answer
-    that was looked for after those news is as new as one that is looked for now.
+    An event wakes all streams at once, and most of them ask the same question, but not all of them
+    ask before the answer is there. So the key of a question contains the number of the event that
+    woke the stream: an answer from after that event is as new as one that is read now.
     """
 
     def __init__(self, keep_s: float = KEEP_S) -> None:
@@ -32,19 +32,19 @@ class SharedLooks:
         Return the answer to *question*, which is asked in a thread.
 
         Args:
-            key: the same for questions with the same answer, whoever asks; it must differ after
-                each of the news that may change the answer.
+            key: the same for questions with the same answer; it must change with every event
+                that may change the answer.
         """
         answer = self._answers.get(key)
         if answer is None:
             answer = self._answers[key] = asyncio.ensure_future(run_in_threadpool(question))
             answer.add_done_callback(lambda _: self._keep(key, answer))
-        # one stream that ends does not take the answer from the others
+        # if one stream ends, the others must still get the answer
         found: Answer = await asyncio.shield(answer)
         return found
 
     def _keep(self, key: Hashable, answer: asyncio.Future[Any]) -> None:
-        """Keep an answer for a while; a question after an error is asked again."""
+        """Keep an answer for a while; after an error, the question is asked again."""
         if answer.cancelled() or answer.exception() is not None:
             del self._answers[key]
         else:

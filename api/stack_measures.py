@@ -25,7 +25,7 @@ class StoreCollector(Collector):
         return []
 
     def collect(self) -> Iterable[Metric]:
-        """Yield all metrics; without the database, only that it is away."""
+        """Yield all metrics; without the database, only that it does not answer."""
         up = GaugeMetricFamily("normlab_database_up", "1 if the database answers")
         try:
             families = [*self._jobs(), *self._workers(), *self._counts(), *self._webhooks()]

@@ -52,7 +52,7 @@ class State:
     admission: Admission
     write_probe: WriteProbe
     files: Store
-    """Of jobs."""
+    """The logs of jobs."""
 
 
 async def _state(request: Request) -> State:

@@ -1,4 +1,4 @@
-"""The files of the pages: at an address that changes with them, so that browsers keep them."""
+"""The files of the pages. Their address changes with their content, so browsers can keep them."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Static(StaticFiles):
 
 @cache
 def version() -> str:
-    """Return what changes with any file: a module imports others, at addresses beside its own."""
+    """Return a digest of all files: a module imports others at addresses relative to its own."""
     return hashlib.sha256(repr(sorted(_digests().items())).encode()).hexdigest()[:12]
 
 
 @cache
 def _digests() -> dict[str, str]:
-    """Return the digest of each file, by its path, as of the first time that this is asked."""
+    """Return the digest of each file by its path, as of the first call."""
     files = (path for path in _FOLDER.rglob("*") if path.is_file())
     return {path.relative_to(_FOLDER).as_posix(): _digest_of(path) for path in files}
 
@@ -51,7 +51,7 @@ def _digest_of(path: Path) -> str:
 
 
 def _is_of_version(name: str) -> bool:
-    """Return whether a file is still what it was: an upgrade replaces it below a running server."""
+    """Return whether a file is unchanged: an upgrade may replace it while the server runs."""
     path = _FOLDER / name
     return name in _digests() and path.is_file() and _digest_of(path) == _digests()[name]
 

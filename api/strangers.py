@@ -55,7 +55,7 @@ class Strangers:
         client = _network(host)
         count = self._note(client)
         self._wrong.inc()
-        doubled = count > _FREE and count & (count - 1) == 0  # 8, 16, 32: no flood of lines
+        doubled = count > _FREE and count & (count - 1) == 0  # 8, 16, 32: the log is not flooded
         if count <= _FREE or doubled:
             log.warning("wrong token", client=client, in_a_row=count)
         if doubled:
@@ -75,7 +75,7 @@ class Strangers:
             await asyncio.sleep(seconds)
         finally:
             self._held[client] -= 1
-            self._held += Counter()  # keeps those above 0
+            self._held += Counter()  # keeps only counts above 0
 
     def _note(self, client: str) -> int:
         now = time.monotonic()

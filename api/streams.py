@@ -43,20 +43,20 @@ class OpenStreams:
         """Count a stream of *owner* while it is open; raise QuotaExceeded beyond the limit."""
         if self._open[owner] >= self._most:
             raise QuotaExceeded(
-                f"{owner!r} has {self._most} streams open already; close some, or follow all jobs "
-                "in one with GET /v1/events"
+                f"{owner!r} has {self._most} open streams; close some, or follow all jobs in one "
+                "stream with GET /v1/events"
             )
         self._open[owner] += 1
         try:
             yield
         finally:
             self._open[owner] -= 1
-            self._open += Counter()  # keeps those above 0
+            self._open += Counter()  # keeps only counts above 0
 
 
 class EventStream(StreamingResponse):
     """
-    Sends *chunks* until they end or the client disconnects, while it has a *place*.
+    Sends *chunks* until they end or the client disconnects; holds a *place* meanwhile.
 
     A disconnect is not an error: the generator is closed at its current point, so that none
     of its resources, such as a subscription, is left behind.

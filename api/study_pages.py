@@ -55,7 +55,7 @@ def show_new_study(request: Request, reader: ReaderDep, state: StateDep) -> Resp
     """
     Show the study form, filled in from the study that *from* names, a *claim* or a *recipe*.
 
-    It takes no turn: it reads at most one row, and takes its time over the form and the claims.
+    It needs no turn, because it reads at most one row; the form and the claims take its time.
     """
     asked = request.query_params
     origin, claim, recipe = (asked.get(name) for name in ("from", "claim", "recipe"))
@@ -85,7 +85,7 @@ def show_new_study(request: Request, reader: ReaderDep, state: StateDep) -> Resp
 @costly
 def show_study(study: str, request: Request, reader: ReaderDep, state: StateDep) -> Response:
     """Show one study."""
-    after = events.latest(state.reads)  # first: what happens while the page is made is followed
+    after = events.latest(state.reads)  # first, so that nothing is missed while the page is made
     detail = details.get(state.reads, study, 0)
     decision = decisions.decision(state.reads, study) if detail.spec.decide else None
     charts = [(row, chart(decision, row)) for row in decision.rows] if decision else []

@@ -31,7 +31,7 @@ async def _target(
 ) -> str:
     if project is not None:
         check_in_sight(project)
-        if "admin" in caller.scopes:  # who sees even what does not exist
+        if "admin" in caller.scopes:  # admins may name a project that does not exist
             await run_in_threadpool(projects.check_exists, state.database, project)
         if not caller.may("submit", project):
             raise Forbidden(

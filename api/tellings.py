@@ -1,4 +1,4 @@
-"""The data that streams of events send: read and encoded once for all streams at the same place."""
+"""The data that event streams send: read and encoded once for all streams at the same position."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Telling:
     The events after a given one.
 
     Args:
-        events: encoded, all of them in one piece; empty: there are none.
+        events: all events, encoded, in one piece; empty if there are none.
         last: the number of the last event that was read.
         more: whether there may be more events already.
     """
@@ -34,10 +34,10 @@ class Telling:
 @dataclass(frozen=True)
 class JobTelling(Telling):
     """
-    The same of one job, with its progress.
+    The same for one job, with its progress.
 
     Args:
-        stand: the payload of its progress; the same bytes while nothing has moved.
+        stand: the payload of its progress; the same bytes while nothing has changed.
         progress: an encoded record with this payload.
     """
 
@@ -48,7 +48,7 @@ class JobTelling(Telling):
 
 def of_job(database: Database, job: str, seq: int) -> JobTelling:
     """Read the events after event *seq* of *job*; a job that was purged has ended."""
-    # The record first: if the job has ended, its last event exists when events are read
+    # Read the record first: if the job has ended, its last event exists when the events are read
     with database.autocommit() as connection:
         records = read_records(connection, [parse_id(job)], all_metrics=True)
     if not records:

@@ -38,7 +38,7 @@ class Thing:
 
     @property
     def unknown(self) -> NotFound:
-        """The error for callers that may not see it: the same as if it did not exist."""
+        """The error for callers that may not see it, the same as if it did not exist."""
         return unknown(self.kind, self.id)
 
     def __str__(self) -> str:

@@ -14,7 +14,7 @@ _READS = ("GET", "HEAD", "OPTIONS")
 
 class RequestTrace:
     """
-    The place of one request in its trace: that of the client, if it sent a `traceparent`.
+    The place of one request in its trace: the client's trace, if it sent a `traceparent`.
 
     Args:
         request: its id, of 32 hexadecimal digits.
@@ -30,7 +30,7 @@ class RequestTrace:
 
     @property
     def header(self) -> str:
-        """The `traceparent` of what the request causes."""
+        """The `traceparent` for the spans that the request causes."""
         return self._context.header
 
     def answered(self, method: str, route: str, status: int) -> None:
@@ -55,7 +55,7 @@ class RequestTrace:
 
 
 def trace_of(traces: Traces | None, scope: Scope, request: str) -> RequestTrace | None:
-    """Return the trace of a request; None for those that only read, and without a collector."""
+    """Return the trace of a request; None for requests that only read, and without a collector."""
     if traces is None or scope["method"] in _READS:
         return None
     return RequestTrace(traces, scope, request)

@@ -1,4 +1,4 @@
-"""One connection listens for news of jobs, and wakes the streams that wait for them."""
+"""One connection listens for events of jobs, and wakes the streams that wait for them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 
 class Watched:
-    """A job with those who watch it, and the number of the last news that they were told of."""
+    """A job with its watchers, and the number of the last wake-up that they got."""
 
     def __init__(self, numbers: Iterator[int]) -> None:
         self.watches: set[Watch] = set()
@@ -29,7 +29,7 @@ class Watched:
         self.last = next(numbers)
 
     def wake(self, event: bool) -> None:
-        """Signal to all that there may be news."""
+        """Signal to all watchers that there may be something new."""
         self.last = next(self._numbers)
         for watch in self.watches:
             watch.wake(event)
@@ -45,17 +45,17 @@ class Watch:
 
     @property
     def last(self) -> int:
-        """The number of the last news, the same for all who watch the same job now."""
+        """The number of the last wake-up, the same for all who watch the same job now."""
         return self.of.last
 
     def wake(self, event: bool) -> None:
-        """Signal that there may be news."""
+        """Signal that there may be something new."""
         self.news.set()
         if event:
             self.event.set()
 
     def clear(self) -> None:
-        """Reset the signal; the caller checks for news next."""
+        """Reset the signal; the caller queries the database next."""
         self.news.clear()
         self.event.clear()
 
@@ -64,12 +64,12 @@ class Wakeups:
     """
     Wakes streams by the job that they watch; a stream of all jobs watches None.
 
-    A wake-up carries no data: the stream reads the news from the database
-    itself, so a lost or repeated wake-up costs at most one query.
+    A wake-up carries no data: the stream queries the database itself, so a lost or repeated
+    wake-up costs at most one query.
     """
 
     def __init__(self) -> None:
-        # one row of numbers for all: whoever begins to watch knows nothing from before
+        # all jobs share one sequence of numbers, because a new watcher does not know earlier ones
         numbers = count()
         self._waiting: dict[str | None, Watched] = defaultdict(lambda: Watched(numbers))
         self.connected = False
@@ -77,7 +77,7 @@ class Wakeups:
 
     @contextmanager
     def watch(self, job: str | None) -> Iterator[Watch]:
-        """Yield an object that is woken whenever *job* may have news."""
+        """Yield an object that is woken whenever *job* may have changed."""
         watched = self._waiting[job]
         watch = Watch(watched)
         watched.watches.add(watch)
@@ -125,7 +125,7 @@ class Wakeups:
             try:
                 await self._listen(conninfo)
             except psycopg.Error as e:
-                log.warning("no news from the database for now", error=str(e).strip())
+                log.warning("no wake-ups from the database for now", error=str(e).strip())
             except Exception:  # one listener serves all streams: an error must not end it
                 log.exception("the listener failed")
             self.connected = False
@@ -148,7 +148,7 @@ async def wait_for_news(woken: asyncio.Event, seconds: float) -> bool:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):  # unlike `wait_for`, it needs no task
             await woken.wait()
-    # not whether time was left: it may be set when the time is up, and nothing would tell again
+    # check the signal, not the time: it may be set just when the time is up, and is sent only once
     was_set = woken.is_set()
     woken.clear()
     return was_set

@@ -22,7 +22,7 @@ from normlab.stacks.own import own_stack
 
 FOLDER = Path(__file__).parent / "images" / "pages"
 SIZES = {390: (844, "dark"), 1280: (800, "light"), 2560: (1440, "dark")}
-"""Width to height and theme, in pixels."""
+"""By width in pixels: the height and the theme."""
 QUALITY = 60
 _PATIENCE_MS = 120_000
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -58,7 +58,7 @@ _UNDER_WAY: dict[str, Any] = {**_SMALL, "name": "under way", "normalizer": "onli
 
 
 def main() -> int:
-    """Train on a stack of its own, and take the pictures of all that shows it."""
+    """Train on a separate stack, and take pictures of everything that shows the training."""
     found = next((path for path in map(shutil.which, _BROWSERS) if path), None)
     if found is None:
         raise SystemExit(f"no Chromium is on PATH (looked for {', '.join(_BROWSERS)})")
@@ -84,7 +84,7 @@ def main() -> int:
 
 
 def _prepared(client: Client) -> dict[str, tuple[str, str]]:
-    """Train what the pages show; return by picture the address and what is there once it is."""
+    """Train what the pages show; return for each picture its address and an element to wait for."""
     study, search = client.studies.create(_STUDY), client.studies.create(_SEARCH)
     inside = [
         client.submit({**_LOOKED_INTO, "name": kind, "normalizer": kind}).id

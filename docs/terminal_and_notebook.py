@@ -16,7 +16,7 @@ from tests.terminal import Terminal
 
 NOTEBOOK = "from-nothing-to-a-figure.ipynb"
 WIDTHS = {80: "dark", 120: "light", 200: "dark"}
-"""Of the terminal in characters, to its theme."""
+"""By width of the terminal in characters: its theme."""
 _ROWS = 100
 _PAGE = (
     '<body style="margin: 0; background: {back}"><pre style="display: inline-block; margin: 0; '
@@ -35,12 +35,12 @@ Save = Callable[[bytes, str], None]
 
 def take_terminal(page: Page, connection: Connection, jobs: list[str], save: Save) -> None:
     """
-    Look at the stack from a terminal of three widths.
+    Take pictures of commands in terminals of three widths.
 
     Args:
-        page: to draw on.
-        connection: to the stack.
-        jobs: one that runs, and two to tell apart.
+        page: the browser page to draw on.
+        connection: the connection to the stack.
+        jobs: one that runs, and two to compare.
         save: keeps the pictures.
     """
     path = f"{Path(sys.executable).parents[2] / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
@@ -70,7 +70,7 @@ def _commands(running: str, one: str, other: str) -> list[str]:
 def take_notebook(
     page: Page, data_dir: Path, sizes: dict[int, tuple[int, str]], save: Save
 ) -> None:
-    """Execute the notebook of the tutorial beside the stack, and read it at three sizes."""
+    """Execute the notebook of the tutorial with the stack, and take pictures at three sizes."""
     with tempfile.TemporaryDirectory(prefix="normlab-notebook-") as folder:
         notebook = executed(NOTEBOOK, Path(folder), data_dir)
         for width, (height, theme) in sizes.items():

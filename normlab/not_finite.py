@@ -1,9 +1,8 @@
 """
-NaN and infinity in JSON, which has neither: null in their place, and beside it which one it is.
+NaN and infinity in JSON, which has neither: null in their place, and a field that names them.
 
-A record with such numbers has them in a field `not_finite`: the place of each in the record, as a
-JSON pointer (RFC 6901), and its name. A reader that does not know this field finds null, as it
-always did.
+A record with such numbers has a field `not_finite`: the place of each number in the record, as a
+JSON pointer (RFC 6901), and its name. A reader that does not know this field reads null, as before.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ NAMES = get_args(Name)
 
 
 def name_of(number: float) -> Optional[Name]:
-    """Return the name of a *number* that is NaN or infinite; None: it is finite."""
+    """Return the name of a *number* that is NaN or infinite; None if it is finite."""
     if math.isfinite(number):
         return None
     return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
@@ -37,7 +36,7 @@ def written(number: float, digits: str = ".4g") -> str:
 
 
 def tallied(names: Iterable[str]) -> str:
-    """Say how often each of *names* is there: `1 NaN, 2 Infinity`; empty for none."""
+    """Count each of *names*: `1 NaN, 2 Infinity`; empty for none."""
     return ", ".join(f"{count} {name}" for name, count in Counter(names).items())
 
 
@@ -48,7 +47,7 @@ def places_of(numbers: Iterable[float], under: str) -> Places:
 
 
 def taken_out(plain: Any, into: Optional[Places] = None, under: str = "") -> Any:
-    """Return a copy of *plain* data with None for what is not finite, and put these *into*."""
+    """Return a copy of *plain* data with None for non-finite numbers, which are put *into*."""
     if isinstance(plain, dict):
         return {
             name: taken_out(value, into, f"{under}/{_escaped(str(name))}")
@@ -74,7 +73,7 @@ def put_back(plain: Any) -> Any:
             for pointer, name in places.items():
                 _put(plain, pointer.split("/")[1:], float(name))
     elif isinstance(plain, list) and any(isinstance(one, (dict, list)) for one in plain[:1]):
-        for value in plain:  # not through columns of numbers, which may be long
+        for value in plain:  # skip columns of numbers, which may be long
             put_back(value)
     return plain
 

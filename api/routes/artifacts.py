@@ -41,7 +41,7 @@ def download_weights(job: str, reader: ReaderDep, state: StateDep, request: Requ
     """
     Download the final weights of a job, a safetensors file, or a part of it with `Range`.
 
-    Its metadata have the job's specification (`job`), its last metrics (`metrics`) and the sizes
+    Its metadata contain the job's specification (`job`), its last metrics (`metrics`) and the sizes
     that the network was built for (`sizes`). Only a job that has succeeded has final weights.
     """
     file = weight_sources.of_job(state.database, job)

@@ -1,4 +1,4 @@
-"""The audit trail: who did what, in pages, for admins."""
+"""The audit trail, in pages, for admins."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_audit(
     cursor: Annotated[str | None, Query(max_length=2000)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> AuditPage:
-    """List who did what, newest first; `since` is included, `until` is not."""
+    """List the records of the audit trail, newest first; `since` is included, `until` is not."""
     return audit.read(
         state.reads,
         owner=owner,

@@ -88,7 +88,7 @@ async def _follow_all(state: State, standing: Standing, seq: int) -> AsyncGenera
     with state.wakeups.watch(None) as watch:
         while not state.wakeups.closing:
             watch.clear()
-            sight = await standing.sight(sight)  # its caller may have left a project since
+            sight = await standing.sight(sight)  # the caller may have left a project
             if sight is None:
                 return
             found = await _look_at_all(state, sight, seq, watch.last)

@@ -1,4 +1,4 @@
-"""What a paper needs of a study: differences, figures with their data, the course of a search."""
+"""What a paper needs from a study: differences, figures with their data, the trials of a search."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def get_differences(
     where: WhereQuery = None,
 ) -> DifferenceTable:
     """
-    Subtract from each row the one with a reference value that is equal otherwise, by seed.
+    Subtract from each row the row with the reference value that is otherwise equal, seed by seed.
 
-    Each difference has its interval and the p of the paired t test, adjusted after Holm for all
-    rows that are asked for.
+    Each difference has its interval and the p of the paired t test, adjusted by Holm's method for
+    all requested rows.
     """
     asked = question(state, study)
     chosen = read_where(where or [])
@@ -100,7 +100,7 @@ def get_figure(
     if axis is not None and against is not None:
         compared = differences.differences(state.reads, study, asked, axis, against, chosen)
     figure = Figure(table=table, spread=spread, against=compared, form=form)
-    return partial(_file, figure)  # drawn after the turn has ended: it reads nothing any more
+    return partial(_file, figure)  # drawn after the turn, without the database
 
 
 def _file(figure: Figure) -> Response:
@@ -113,7 +113,7 @@ def _drawn(figure: Figure) -> bytes:
     Return the file of *figure*, drawn in a process of its own: matplotlib is large.
 
     Raises:
-        InvalidSpec: the table cannot be drawn; with the reason.
+        InvalidSpec: the table cannot be drawn; the message has the reason.
         ServiceUnavailable: this server has no matplotlib, or the process was too slow or failed.
     """
     command = [sys.executable, "-m", "normlab.presentation.figures"]

@@ -37,8 +37,7 @@ class Readiness(BaseModel):
         description="writes: ok, or why the database accepts none, such as a full disk"
     )
     events: str = Field(
-        description="the wake-ups of streams: ok, or that streams ask the database now and then "
-        "instead"
+        description="the wake-ups of streams: ok, or that streams poll the database instead"
     )
     broker: str = Field(description="the broker: ok, or what is wrong; then jobs only start later")
     disk: str = Field(
@@ -75,7 +74,7 @@ def read_readiness(state: StateDep, response: Response) -> Readiness:
         workers=_workers(state) if ready else "unknown",
         events="ok"
         if state.wakeups.connected
-        else "not connected; streams ask the database now and then",
+        else "not connected; streams poll the database instead",
         broker=state.doorbell.trouble() or "ok",
     )
 

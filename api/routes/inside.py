@@ -79,8 +79,8 @@ async def read_network(job: str, caller: CallerDep, state: StateDep) -> Response
     """
     Return the layers of a job's network, in the order in which a sample passes them.
 
-    The network is built for that, without weights, by the process that inspects networks. A deep
-    one takes a while: the answer is then 202 with `Retry-After`.
+    The process that inspects networks builds the network for this, without weights. A deep network
+    takes a while: the answer is then 202 with `Retry-After`.
     """
     work = partial(_network, state, job)
     return await state.validations.answer_or_go_on(caller.owner, ("network", job), work)

@@ -59,9 +59,9 @@ def continue_job(
     """
     Queue a longer job that continues from the last checkpoint of *job*, which has ended.
 
-    It ends with the same numbers as if the longer job had been asked for at once. If the schedule
-    or the normalizer depends on the length of the training, it cannot, and is refused with the
-    reason; `anyway` accepts that.
+    It ends with the same numbers as one longer job. If the schedule or the normalizer depends on
+    the length of the training, that is impossible, and the request is refused with the reason;
+    `anyway` continues nevertheless.
     """
     spec = continuing.longer(state.database, job, asked)
     return _queued(state, spec, caller, project, idempotency_key)

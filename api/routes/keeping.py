@@ -34,9 +34,9 @@ def set_keep_rules(
     project: str, asked: KeepRequest, caller: ReaderDep, state: StateDep
 ) -> KeepRules:
     """
-    Change what the project keeps; for those who administer it.
+    Change what the project keeps; for its admins.
 
-    What a job that waits or runs still needs stays for as long as it does, whatever the rules say.
+    Files that a waiting or running job still needs are kept as long as it needs them.
     """
     check_administers(caller, project)
     return rules.put(state.database, project, asked, caller.actor)
@@ -47,7 +47,7 @@ def set_keep_rules(
 def list_expired(
     request: Request, project: str, reader: ReaderDep, state: StateDep, cursor: _Cursor = None
 ) -> ExpiredPage:
-    """List what the rules no longer keep, and the collector is going to remove."""
+    """List what the rules no longer keep and what will be removed."""
     check_in_sight(project)
     return collecting.page(state.reads, project, cursor)
 
@@ -57,9 +57,9 @@ def remove_expired(
     project: str, caller: ReaderDep, state: StateDep, cursor: _Cursor = None
 ) -> ExpiredPage:
     """
-    Remove some of what the rules no longer keep, and list it; for those who administer the project.
+    Remove some of what the rules no longer keep, and list it; for admins of the project.
 
-    The answer has a cursor while there is more. Files are deleted minutes later. It cannot be
+    The answer has a cursor while there is more. Files are deleted minutes later. This cannot be
     undone.
     """
     check_administers(caller, project)

@@ -35,15 +35,15 @@ def label_job(job: str, asked: Labels, caller: ChangerDep, state: StateDep) -> J
     """
     Change the name, the note or the tags of a job, or archive it.
 
-    Its specification and its results do not change. Lists and tables show an archived job only
-    if they ask for it; it is not deleted, and can be taken out again.
+    Its specification and its results do not change. Lists and tables show an archived job only on
+    request; it is not deleted, and can be taken out of the archive again.
     """
     return of_jobs.change(state.database, job, asked, by=caller.actor)
 
 
 @router.post("/jobs:label")
 def label_jobs(asked: SeveralLabels, caller: SubmitterDep, state: StateDep) -> Changed:
-    """Tag or archive several jobs; the answer says which cannot be changed, and why."""
+    """Tag or archive several jobs; the answer lists those that cannot be changed, and why."""
     given = asked.model_dump(exclude={"jobs"}, exclude_unset=True)
     wanted = Labels.read(given)
 

@@ -42,10 +42,10 @@ def read_limits(
 @router.put("/limits")
 def set_limits(asked: LimitRequest, admin: AdminDep, state: StateDep) -> LimitList:
     """
-    Set limits of an owner or a project, or of each without one of its own (`*`).
+    Set limits of an owner or a project, or of all that have no limit of their own (`*`).
 
-    They hold for jobs, studies and searches. Jobs that exceed one stay, and nothing more is
-    added or started until there is room.
+    They apply to jobs, studies and searches. Existing jobs that exceed a limit stay, and nothing
+    more is added or started until there is room.
     """
     if asked.subject == "project" and asked.name != EACH:
         projects.check_exists(state.database, asked.name)

@@ -76,8 +76,8 @@ def read_series_of_jobs(
     """
     Return one metric of several jobs, in their order; empty for a job without the metric.
 
-    A hundred long curves take a while: the answer is then 202 with `Retry-After`; ask for
-    the same again to get them.
+    A hundred long curves take a while: the answer is then 202 with `Retry-After`; send the same
+    request again to get them.
     """
     seen = listing.in_sight(state.reads, job)
     found = many_curves.read(state.reads, job, seen, name, from_step, to_step, max_points, times)
@@ -85,6 +85,6 @@ def read_series_of_jobs(
 
 
 def _json(series: dict[str, Any] | list[dict[str, Any]]) -> Response:
-    # The columns are arrays of numbers already: converting and validating them costs more than
+    # The columns are already arrays of numbers: converting and validating them costs more than
     # reading them from the database
     return answer(orjson.dumps(series, option=orjson.OPT_SERIALIZE_NUMPY))

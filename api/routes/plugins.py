@@ -32,11 +32,11 @@ def upload_plugin(
     response: Response,
 ) -> PluginRecord:
     """
-    Upload code; its `digest` goes into `code` of jobs, which then may use the names it declares.
+    Upload code; jobs that name its `digest` in `code` may use the names that it declares.
 
-    The same content is the same plugin (200). Those who may read the project see it, and so do
-    those of each project with a job that uses it. The code runs in a process of its own that
-    describes it, and in the processes of the jobs that name it.
+    The same content is the same plugin (200). It is visible to everybody who may read the project,
+    or a project with a job that uses it. The code runs in a separate process that describes it, and
+    in the processes of the jobs that name it.
     """
     check_allowed(state.settings, caller.owner)
     record, new = state.uploads.take(upload, caller.actor, project)
@@ -46,16 +46,16 @@ def upload_plugin(
 
 @router.get("/plugins/{digest}/source")
 def read_plugin(digest: str, reader: ReaderDep, state: StateDep) -> PluginSource:
-    """Return the files of a plugin, whose jobs can be read as well."""
+    """Return the files of a plugin that the caller may see."""
     return store.source_text(state.database, digest)
 
 
 def check_allowed(settings: Settings, owner: str) -> None:
-    """Raise Forbidden unless the operator lets *owner* upload code."""
+    """Raise Forbidden unless the operator allows *owner* to upload code."""
     if settings.lets_upload(owner):
         return
     raise Forbidden(
-        f"this stack takes no code from {owner!r}; its operator can allow it with "
-        "NORMLAB_ALLOW_CODE (names of owners with commas, or *), or load the code "
+        f"this stack accepts no code from {owner!r}; its operator can allow it with "
+        f"NORMLAB_ALLOW_CODE (names of owners, separated by commas, or *), or load the code "
         "with `normlab up --with` or NORMLAB_PLUGINS"
     )

@@ -34,7 +34,7 @@ def list_projects(request: Request, reader: ReaderDep, state: StateDep) -> Proje
 
 @router.post("/projects", status_code=201)
 def create_project(asked: ProjectRequest, admin: AdminDep, state: StateDep) -> ProjectRecord:
-    """Create a project, whose only member is its creator."""
+    """Create a project with its creator as the only member."""
     record = projects.create(state.database, asked, admin.actor)
     state.callers.forget()
     return record
@@ -54,9 +54,9 @@ def put_member(
     project: str, asked: MemberRequest, caller: ReaderDep, state: StateDep
 ) -> MemberRecord:
     """
-    Add a member, or give it another role; for those who administer the project.
+    Add a member, or give it another role; for admins of the project.
 
-    The owner `*` stands for everybody with a token. A role counts within 3 seconds.
+    The owner `*` stands for everybody with a token. A role takes effect within 3 seconds.
     """
     check_administers(caller, project)
     member = projects.put_member(state.database, project, asked, caller.actor)
@@ -74,7 +74,7 @@ def remove_member(
     """
     Remove a member, whose streams of this project end within seconds.
 
-    What it added stays in the project.
+    What the member added stays in the project.
     """
     check_administers(caller, project)
     projects.remove_member(state.database, project, owner, caller.actor)
@@ -86,6 +86,6 @@ def check_administers(caller: Caller, project: str) -> None:
     check_in_sight(project)
     if not caller.may("admin", project):
         raise Forbidden(
-            f"{caller.owner!r} does not administer project {project!r}; somebody with the role "
-            "'admin' there and a token with the scope 'submit', or an admin token can do this"
+            f"{caller.owner!r} is not an admin of project {project!r}; this needs the role "
+            f"'admin' there and a token with the scope 'submit', or an admin token"
         )

@@ -24,7 +24,7 @@ router = APIRouter(tags=["studies"], route_class=JsonRoute)
 
 
 class Priority(BaseModel):
-    """Where the queued cells stand in the queue."""
+    """The priority of the queued cells."""
 
     priority: int = Field(ge=-100, le=100)
 
@@ -40,10 +40,10 @@ def create_study(
     """
     Accept a whole grid, and queue its jobs.
 
-    Of a large grid the first ones are queued at once. The others are planned: they count to the
-    owner's limit, `counts` says how many there are, and the state is `queueing` until the last
-    one is queued. The same specification is the same study: sending it again runs nothing twice
-    and returns the existing study.
+    The first cells of a large grid are queued at once. The others are planned: they count towards
+    the owner's limit, `counts` has their number, and the state is `queueing` until the last one is
+    queued. The same specification is the same study: sending it again runs nothing twice and
+    returns the existing study.
     """
     study, _ = studies.create(
         state.database,
@@ -67,8 +67,8 @@ async def preview_study(
     """
     Report what a study would run, how long it may take, and what is refused; store nothing.
 
-    A large grid takes a while: the answer is 202 with `Retry-After` then, and a
-    repeated request gets the result once it is known.
+    A large grid takes a while: the answer is then 202 with `Retry-After`, and a repeated request
+    gets the result once it is known.
     """
     owner = caller.owner
 
@@ -83,7 +83,7 @@ async def preview_study(
             steps=steps,
         )
 
-    key = (owner, project, spec.model_dump_json())  # with what no fingerprint has, such as `pack`
+    key = (owner, project, spec.model_dump_json())  # also fields outside the fingerprint
     return await state.previews.answer_or_go_on(owner, key, work)
 
 
@@ -181,7 +181,7 @@ def change_study(
     """
     Complete, pause, resume or cancel a study.
 
-    `complete` runs the missing, failed or cancelled cells and leaves the rest alone;
+    `complete` runs the missing, failed or cancelled cells and does not change the others;
     `pause` holds back queued cells, and `resume` releases them. After the answer to `cancel` no
     cell starts; a large study is `cancelling` until all its cells are cancelled.
     """

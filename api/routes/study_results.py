@@ -68,11 +68,11 @@ def get_results(
     """
     Tabulate one metric over the study's cells.
 
-    Rows are means over seeds alone, with an interval. A `group_by` whose rows would pool other
-    paths is refused, and named. Cells without a value are counted by state in `without`, never
-    dropped. CSV and Parquet have one row per job for any `group_by`; `means` is a CSV of the rows
-    themselves, and JSON has both. A large study takes a while:
-    the answer is then 202 with `Retry-After`; ask for the same again to get the table.
+    Rows are means over seeds only, with an interval. If the rows of a `group_by` would pool other
+    paths, it is refused, and the error names the paths. Cells without a value are counted by state
+    in `without`, never dropped. CSV and Parquet have one row per job for any `group_by`; `means` is
+    a CSV of the rows themselves, and JSON has both. A large study takes a while:
+    the answer is then 202 with `Retry-After`; send the same request again to get the table.
     """
     asked = question(state, study)
     one_row_per_job = form in ("csv", "parquet")
@@ -118,8 +118,8 @@ def get_decision(request: Request, study: str, reader: ReaderDep, state: StateDe
     """
     Say which comparisons of a study that decides show, contradict or are undecided.
 
-    Each with all looks that were taken, and the interval that holds at each look although the
-    data were looked at before. Effects are turned so that positive is better.
+    Each has all looks that were taken, and an interval for each look that is valid although the
+    data were looked at before. The sign of each effect is chosen so that positive is better.
     """
     return decisions.decision(state.reads, study)
 

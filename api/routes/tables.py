@@ -43,7 +43,7 @@ _FILE = {"description": "the table as a file", "content": {"text/csv": {}, "appl
 @router.get("/jobs:fields", response_model=FieldList)
 @costly
 def list_fields(request: Request, reader: ReaderDep, state: StateDep) -> Response:
-    """List the names that filters and tables know: columns, fields of specifications, metrics."""
+    """List the names that filters and tables accept: columns, fields of specifications, metrics."""
     return answer(names.names(state.reads).model_dump_json())
 
 
@@ -52,9 +52,9 @@ async def read_table(question: TableQuestion, reader: ReaderDep, state: StateDep
     """
     Return chosen columns of a page of jobs.
 
-    A column is one of a job in lists, a field of the specification (`optimizer.lr`), or a metric
-    with what is taken of it (`val/accuracy:best`). `sort` is such a column too. The next page
-    has this one's `next_cursor`; `skip` leaves out rows after the cursor, to get to the middle.
+    A column is a column of job lists, a field of the specification (`optimizer.lr`), or a metric
+    with a reduction (`val/accuracy:best`). `sort` is such a column too. `next_cursor` leads to the
+    next page; `skip` leaves out rows after the cursor, to reach the middle.
     """
     work = partial(_page, state, question)
     key = (reader.owner, "table", question.model_dump_json())
@@ -71,8 +71,8 @@ async def read_groups(question: GroupQuestion, reader: ReaderDep, state: StateDe
     """
     Average chosen columns over seeds, and over nothing else.
 
-    The jobs of a row differ in their seed alone. `differing` has the fields in which rows differ
-    that no column shows.
+    The jobs of a row differ only in their seed. `differing` lists the fields in which rows differ
+    and which no column shows.
     """
     key = (reader.owner, "groups", question.model_dump_json())
     work = partial(seed_groups.table, state.reads, question)
@@ -94,14 +94,14 @@ async def compare_runs(question: CompareQuestion, reader: ReaderDep, state: Stat
 
 @router.post("/jobs:export", responses={**UNDER_WAY, 200: _FILE})
 async def export_table(question: ExportQuestion, reader: ReaderDep, state: StateDep) -> Response:
-    """Write chosen columns of up to 100,000 jobs as CSV or JSON; more are refused, never cut."""
+    """Write chosen columns of up to 100,000 jobs as CSV or JSON; more are refused, not cut off."""
     key = (reader.owner, "export", question.model_dump_json())
     return await state.tables.answer_or_go_on(reader.owner, key, lambda: _exported(state, question))
 
 
 @router.post("/jobs:cancel")
 def cancel_jobs(asked: SeveralJobs, caller: SubmitterDep, state: StateDep) -> Changed:
-    """Cancel several jobs; the answer says which cannot be, and why."""
+    """Cancel several jobs; the answer lists those that cannot be cancelled, and why."""
 
     def cancel(job: str) -> None:
         check_may_change(caller, state.things.look_up("job", job))
@@ -112,7 +112,7 @@ def cancel_jobs(asked: SeveralJobs, caller: SubmitterDep, state: StateDep) -> Ch
 
 @router.post("/jobs:delete")
 def delete_jobs(asked: SeveralJobs, caller: SubmitterDep, state: StateDep) -> Changed:
-    """Move several jobs into the trash; the answer says which cannot be, and why."""
+    """Move several jobs into the trash; the answer lists those that cannot be moved, and why."""
 
     def delete(job: str) -> None:
         check_may_change(caller, state.things.look_up("job", job))
@@ -133,7 +133,7 @@ def _page(state: State, question: TableQuestion) -> Response:
         "total": found.total,
         "gone": found.gone,
     }
-    return answer(orjson.dumps(record))  # validated by its queries already
+    return answer(orjson.dumps(record))  # its queries have validated it already
 
 
 def _values(values: list[Any]) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def _all_rows(state: State, question: ExportQuestion) -> Iterator[list[object]]:
         if page.next_cursor is None:
             return
         asked = asked.model_copy(update={"cursor": page.next_cursor})
-    rule = f"more than {MOST_EXPORTED:,} jobs match, the most of one file; narrow the filter"
+    rule = f"more than {MOST_EXPORTED:,} jobs match, the limit of one file; narrow the filter"
     raise InvalidSpec.of([FieldProblem("filter", rule)])
 
 

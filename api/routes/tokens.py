@@ -24,7 +24,7 @@ def create_token(
     idempotency_key: IdempotencyKey = None,
 ) -> TokenIssued:
     """
-    Create a token. Its `secret` is shown only now; only a hash of it is stored.
+    Create a token. Its `secret` is shown only in this answer; only a hash of it is stored.
 
     If the request is repeated with the same key before the token's first use, the token gets a new
     secret.

@@ -53,7 +53,7 @@ def read_trash(request: Request, reader: ReaderDep, state: StateDep) -> TrashRec
 
 @router.post("/trash:empty", status_code=202)
 def empty_trash(caller: SubmitterDep, state: StateDep) -> TrashRecord:
-    """Purge all that the token's owner has in the trash, in the background; it cannot be undone."""
+    """Purge the trash of the token's owner, in the background; this cannot be undone."""
     return purging.empty(state.database, caller.owner, state.settings.trash_days, by=caller.actor)
 
 

@@ -28,7 +28,7 @@ def save_view(new: NewView, reader: ReaderDep, state: StateDep) -> ViewRecord:
 
 @router.get("/views/{view}")
 def read_view(view: str, reader: ReaderDep, state: StateDep) -> ViewRecord:
-    """Return a view of anybody who is in a project of yours."""
+    """Return a view of a member of one of your projects."""
     return views.get(state.database, view)
 
 

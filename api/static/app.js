@@ -34,7 +34,7 @@ const BUSY = new Set(["too_busy", "too_many_requests"]); // refused before anyth
 /**
  * Call the API; throw an Error with a readable message and the problem document as `problem`.
  *
- * A server that is too busy is asked again until *end*: it has work, and nothing is wrong.
+ * If the server is too busy, the request is repeated until *end*, because that is not an error.
  */
 export async function ask(path, options = {}, end = performance.now() + MOST_MS) {
   let answer;
@@ -65,7 +65,7 @@ export async function ask(path, options = {}, end = performance.now() + MOST_MS)
   return body;
 }
 
-/** Add the project that the form of a new thing names to *path*, if there is a choice. */
+/** Add the project that is chosen in the form to *path*, if there is a choice. */
 export function inProject(path) {
   const chosen = document.getElementById("project");
   return chosen ? `${path}?project=${encodeURIComponent(chosen.value)}` : path;
@@ -79,7 +79,7 @@ export function post(path, body, headers = {}) {
   });
 }
 
-/** Ask the same again while the server is still computing the answer, which it waits for itself; *asking* sends the request. */
+/** Repeat the request that *asking* sends while the server is still computing; the server itself waits for the answer. */
 export async function computed(asking) {
   const end = performance.now() + MOST_MS;
   for (;;) {
@@ -98,8 +98,8 @@ export const tryOut = (path, body) => computed(() => post(path, body));
  *
  * A hidden tab closes its stream and later resumes it at the same event: browsers
  * allow only a few connections to one server, and tabs share them.
- * *after* is the number of the last event that the page knows of: without it,
- * what happens before the stream is open is missed.
+ * *after* is the number of the last event that the page knows of. Without it, events before the stream is open
+ * are missed.
  */
 export function follow(path, onEvent, after = null) {
   let source = null;

@@ -1,4 +1,4 @@
-// The page of a server that is busy: it loads the page that was asked for again, for about a minute.
+// The page of a busy server: it tries to load the requested page again, for about a minute.
 const WAIT_MS = 5000;
 const MOST_TRIES = 12;
 

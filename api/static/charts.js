@@ -9,7 +9,7 @@ export { marks, readable } from "./numbers.js";
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a0752d", "#7a6ad8"];
 const DARK = ["#5fb3ee", "#ff8c42", "#35c79a", "#e79fca", "#f3bb3d", "#8fd0f5", "#cda15c", "#aaa0f0"];
 const MOST_POINTS = 1000;
-/** Between the marks of an axis of updates: there is no half an update. */
+/** Distances between the marks of an axis of updates, which are whole numbers. */
 export const WHOLE = [...Array(10).keys()].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power));
 
 export function isDark() {

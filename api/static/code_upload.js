@@ -1,4 +1,4 @@
-// Code of one's own in a form: its files are uploaded, its digest goes into `code`, its names into the menus.
+// The user's own code in a form: its files are uploaded, its digest goes into `code`, its names into the menus.
 import { inProject, post } from "./app.js";
 
 /** The menus that a part of a plugin is chosen in. */
@@ -6,7 +6,7 @@ const MENUS = { normalizer: "normalizer.kind", network: "model.name", dataset: "
 const input = document.getElementById("upload");
 const said = document.getElementById("uploaded");
 
-/** Let the files that are chosen be uploaded, where the stack takes code, and *changed* be called then. */
+/** Upload the chosen files, if the stack accepts code, and then call *changed*. */
 export function uploading(form, changed) {
   input?.addEventListener("change", async (event) => {
     event.stopPropagation(); // the file itself is no field of the specification

@@ -1,4 +1,4 @@
-// The page that compares runs: what differs, by how much, their curves, and any two columns.
+// The page that compares runs: fields that differ, differences, curves, and any two columns.
 import { ask, computed, fail, post, throttled } from "./app.js";
 import { colour } from "./charts.js";
 import { clear, drawCurves, resize } from "./compare_charts.js";
@@ -28,7 +28,7 @@ const asked = () => {
   return reduction === "last" ? metricName() : `${metricName()}:${reduction}`;
 };
 
-/** Begin to ask; the function that it returns tells whether no later one of its kind has been asked. */
+/** Note a new request; the returned function tells whether it is still the latest of its kind. */
 const turns = {};
 function turn(kind) {
   const mine = turns[kind] = (turns[kind] ?? 0) + 1;
@@ -61,7 +61,7 @@ function table() {
   fill(element("groups"), found, ofGroups(), (job) => { query.set("reference", job); remember(); load().catch(failed); });
 }
 
-/** Offer *names*; one that was asked for and is not there stays chosen, for what is shown is of it. */
+/** Offer *names*; a requested name that does not exist stays chosen, because the page is about it. */
 function offer(select, names, chosen) {
   const all = names.includes(chosen) ? names : [chosen, ...names];
   select.replaceChildren(...all.map((name) => new Option(name === chosen && !names.includes(name) ? `${name} (no run has it)` : name, name)));
@@ -70,28 +70,28 @@ function offer(select, names, chosen) {
 
 function explain() {
   const fields = Object.keys(found.differing).length;
-  const alone = fields ? "" : found.runs.length > 1 ? "These runs differ only in their seed. " : "This is one run; choose others beside it in the table of runs. ";
+  const alone = fields ? "" : found.runs.length > 1 ? "These runs differ only in their seed. " : "This is one run; choose more in the table of runs.  ";
   const unknown = found.metrics.includes(metricName()) ? "" : `None of these runs has reported ${metricName()}. `;
   element("explained").textContent = `${unknown}${alone}Runs that differ only in their seed share a row; only succeeded runs have a value. `
     + "Differences are from the reference, paired by seed, with Student's interval; p is from the paired t test, adjusted for all rows together.";
 }
 
-/** Name the runs of the address that are not there. */
+/** Name the runs of the address that do not exist. */
 function tellGone() {
   const { gone: runs } = found;
   element("runs-gone").hidden = runs.length === 0;
   element("runs-gone").textContent = runs.length
-    ? `${counted(runs.length, "run")} of this link ${runs.length === 1 ? "is" : "are"} not here: deleted, or in a project that you cannot see. ${runs.length === 1 ? "Its id" : "Their ids"}: ${runs.join(", ")}.`
+    ? `${counted(runs.length, "run")} of this link ${runs.length === 1 ? "was" : "were"} deleted or ${runs.length === 1 ? "is" : "are"} in a project that you cannot see. ${runs.length === 1 ? "Its id" : "Their ids"}: ${runs.join(", ")}.`
     : "";
 }
 
-/** The colours of the chosen column, one for a value wherever it is drawn: that of a run, or the mean of a band. */
+/** The colours of the chosen column: each value, of a run or the mean of a band, has one colour everywhere. */
 function columnColours() {
   const means = parts(found.runs, values).map((runs) => valueOf(runs, values));
   return palette([...values.of.values(), ...means], values, found.groups);
 }
 
-/** The colours by the chosen column: of a list of runs, and what tells a scale. */
+/** The colours by the chosen column: a function of a list of runs, and the words for a scale. */
 function hues() {
   const bands = element("bands").checked ? parts(found.runs, values) : found.runs.map((run) => [run]);
   const colours = columnColours();
@@ -100,7 +100,7 @@ function hues() {
   return { bands, of, scale: colours.scale, extra: (runs) => (isTold ? "" : `, ${values.by} ${of(runs).label}`) };
 }
 
-/** Of each group the colour of its first band. */
+/** For each group, the colour of its first band. */
 function ofGroups() {
   const { bands, of } = hues();
   return found.groups.map((group) => of(bands.find((runs) => runs.some((run) => run.id === group.jobs[0]))));
@@ -115,7 +115,7 @@ async function recolour() {
   return true;
 }
 
-/** Ask for the curves of *ids*, once: from each id to its curve; with its times as soon as they are drawn. */
+/** Request the curves of *ids* once: from each id to its curve; with times only if they are drawn. */
 function curvesOf(ids) {
   asking.times ||= element("x").value === "time";
   const question = new URLSearchParams({ name: metricName(), max_points: POINTS, times: asking.times });
@@ -166,7 +166,7 @@ function banded(each, { bands, of, extra }) {
 
 const labelOf = (run) => `${run.name ?? found.groups[run.group].label}, seed ${run.seed}`;
 
-/** A logarithmic axis has no place for what is not positive. */
+/** A logarithmic axis cannot show values that are not positive. */
 function positive(curves, logX, logY) {
   const kept = (values) => (logY ? values.map((v) => (v > 0 ? v : null)) : values);
   return curves.map((curve) => {
@@ -195,10 +195,10 @@ async function scatter() {
 
 const inkOf = ({ hue, ink }) => ink ?? colour(hue);
 
-/** Draw a line for each run through the fields that differ, and the number that is compared. */
+/** Draw a line for each run through the fields that differ and the compared number. */
 async function parallel() {
   const all = toldFirst(found);
-  const shared = all.filter((path) => found.differing[path].every((value) => value !== null && value !== undefined)); // options of some kinds are told by the kind
+  const shared = all.filter((path) => found.differing[path].every((value) => value !== null && value !== undefined)); // options of some kinds follow from the kind
   const fields = (shared.length ? shared : all).slice(0, MOST_AXES);
   const columns = [...fields, "seed", asked()];
   const wanted = turn("parallel");

@@ -50,7 +50,7 @@ export function drawCurves(box, curves, data, { axis, logX, logY, range, metric 
   show(plots, box, { series, bands, scales, axes: axes({ ...whole, label: axis }, { label: metric }), legend: { live: curves.length <= 20 } }, data, `${metric} along ${axis}. At the end ${described}`);
 }
 
-/** Draw *points* of {x, y, hue, label, ink}; *axes* have {text, texts, isWide, isLong}, *named*: a legend tells the hues. */
+/** Draw *points* of {x, y, hue, label, ink}; *axes* have {text, texts, isWide, isLong}; *named* means that a legend explains the hues. */
 export function drawPoints(box, points, { x, y, axes: { x: across, y: up }, named }) {
   const hues = [...new Set(points.map((p) => p.hue))].sort((a, b) => a - b);
   const sorted = [...points].sort((a, b) => a.x - b.x);
@@ -67,7 +67,7 @@ export function drawPoints(box, points, { x, y, axes: { x: across, y: up }, name
 
 const told = (axis, value) => (value === null || value === undefined ? "–" : axis.text(value));
 
-/** Texts stand half a place from the edges; numbers over decades on a logarithmic scale. */
+/** Texts are half a place from the edges; numbers over decades have a logarithmic scale. */
 function scaleOf({ texts, isWide }) {
   if (texts) return { range: [-0.5, texts.length - 0.5] };
   return isWide ? { distr: 3 } : {};

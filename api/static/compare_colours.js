@@ -7,10 +7,10 @@ import { shade } from "./parallel.js";
 import { moment } from "./times.js";
 
 export const BY_GROUP = "what differs";
-/** More different numbers than this are told apart by a scale and not by a colour each. */
+/** More different numbers than this share a scale and do not get one colour each. */
 const MOST_COLOURS = 8;
 
-/** Numbers over more than a decade are told apart on a logarithmic axis alone. */
+/** Numbers over more than a decade can be distinguished only on a logarithmic axis. */
 export function isWide(values) {
   const numbers = values.filter((v) => typeof v === "number");
   return numbers.length > 0 && Math.min(...numbers) > 0 && Math.max(...numbers) / Math.min(...numbers) > 10;
@@ -38,14 +38,14 @@ export function parts(runs, { by, of }) {
   return [...found.values()];
 }
 
-/** The value that stands for the *runs* of a band. */
+/** The value that represents the *runs* of a band. */
 export function valueOf(runs, { of }) {
   const values = runs.map((run) => of.get(run.id));
   const isMixed = values.some((v) => v !== values[0]);
   return isMixed && values.every((v) => typeof v === "number") ? values.reduce((a, b) => a + b, 0) / values.length : values[0];
 }
 
-/** Colours for *values* of a column: {of: value to {hue, label, ink}, scale: in words, where a scale tells them apart}. */
+/** Colours for *values* of a column: {of: value to {hue, label, ink}, scale: in words, if a scale is used}. */
 export function palette(values, { by, kind }, groups = []) {
   if (kind === "group") return { of: (value) => ({ hue: value, label: groups[value].label }) };
   const text = (v) => (typeof v !== "number" ? said(v) : kind === "moment" ? moment(v) : readable(v));

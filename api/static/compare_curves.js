@@ -1,6 +1,6 @@
 // Curves to compare: their x by update, epoch, sample or time, smoothed, and seeds joined to bands.
 
-/** Put a series on another axis; null where that is not known of the run, with the reason. */
+/** Put a series on another axis; null, with the reason, if the run does not report that axis. */
 export function along(series, run, axis) {
   const factors = { update: 1, epoch: 1 / run.updates_per_epoch, sample: run.samples_per_update };
   if (axis === "epoch" && !run.updates_per_epoch) return null;
@@ -37,7 +37,7 @@ function at(curve, x, from) {
   return i;
 }
 
-/** Join the curves of one group to their mean and a band from the smallest to the largest, where all of them are. */
+/** Join the curves of one group to their mean and a band from the smallest to the largest, where all have values. */
 export function joined(curves) {
   const some = curves.filter((curve) => curve.xs.length);
   if (!some.length) return null;

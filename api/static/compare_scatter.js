@@ -22,7 +22,7 @@ export function knownColumns() {
   return names;
 }
 
-/** Offer every column that the service knows, those in which the runs of *found* differ first; return what *query* asks for in vain. */
+/** Offer every column that the service knows, those in which the runs of *found* differ first; return what *query* names and does not exist. */
 export async function offerColumns(found, query, metric) {
   const names = await knownColumns();
   const differing = toldFirst(found);
@@ -55,7 +55,7 @@ function fillGroups(select, groups, own) {
 /** What is chosen, for the address of the page. */
 export const chosen = () => Object.fromEntries(Object.entries(selects).map(([key, select]) => [key, select.value]));
 
-/** Draw the runs of *found*; *curves.of(id)* is {hue, label} of a run by the column *curves.by*, *gone* names that no column has. */
+/** Draw the runs of *found*; *curves.of(id)* is {hue, label} of a run by the column *curves.by*, *gone* are names without a column. */
 export async function drawScatter(found, curves, gone, isWanted) {
   const { sx: x, sy: y, sc } = chosen();
   const columns = [x, y, ...(sc === AS_ABOVE ? [] : [sc])];
@@ -84,7 +84,7 @@ function note(missing, bad, gone, scale, wide) {
   element("scatter-note").textContent = parts.join(" ");
 }
 
-/** Where the values of a column stand: numbers and moments on their scale, anything else in the order of its texts. */
+/** The positions of a column's values: numbers and moments on their scale, anything else in the order of its texts. */
 function axis(rows, at, kind) {
   const values = rows.map((row) => row.values[at]);
   if (kind === "moment") return { values: values.map((v) => Date.parse(v)), text: (v) => moment(v), isLong: true };

@@ -1,4 +1,4 @@
-// The table of a comparison: what differs, the mean over seeds, and the paired difference from the reference.
+// The table of a comparison: fields that differ, the mean over seeds, and the paired difference from the reference.
 import { at } from "./app.js";
 import { colour } from "./charts.js";
 import { counted } from "./not_finite.js";
@@ -14,7 +14,7 @@ function make(tag, content = "", kind = "") {
 
 export const said = (value) => (value === null || value === undefined ? "–" : typeof value === "object" ? JSON.stringify(value) : String(value));
 
-/** The fields that differ: first those that tell the rows apart, then those that every row has, then options of some kinds. */
+/** The fields that differ: first those that distinguish the rows, then those that every row has, then options of some kinds. */
 export function toldFirst({ differing, telling }) {
   const others = Object.keys(differing).filter((path) => !telling.includes(path));
   const isWhole = (path) => differing[path].every((value) => value !== null && value !== undefined);

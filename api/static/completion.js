@@ -14,7 +14,7 @@ export class Completion {
     input.addEventListener("focus", () => this.open());
     input.addEventListener("blur", () => this.close());
     input.addEventListener("keydown", (event) => this.key(event));
-    // before the blur that a click causes
+    // comes before the blur that a click causes
     list.addEventListener("mousedown", (event) => {
       event.preventDefault();
       const item = event.target.closest("li");
@@ -113,7 +113,7 @@ export function filterSuggestions(names) {
   };
 }
 
-/** Suggestions of columns: every name, and what can be taken of a metric. */
+/** Suggestions of columns: every name, and the reductions of a metric. */
 export function columnSuggestions(names, reductions) {
   return (text) => {
     const word = text.trim();

@@ -26,7 +26,7 @@ export class JobForm {
     return [...this.form.querySelectorAll("[data-list]")];
   }
 
-  /** The boxes that are checked: those of the job that was filled in stay in its order, others follow. */
+  /** The checked boxes: those of the job that was filled in keep its order, others follow. */
   chosenParts() {
     const place = ({ dataset, value }) => this.filled?.[dataset.list]?.indexOf(value) ?? -1;
     const rank = (box) => (place(box) < 0 ? Infinity : place(box));
@@ -51,7 +51,7 @@ export class JobForm {
     return this.form.querySelector(`[data-path="${name}.0.name"]`) !== null;
   }
 
-  /** Take everything back to its default, and fill in *spec*. */
+  /** Reset everything to its default, and fill in *spec*. */
   refill(spec) {
     for (const input of [...this.form.querySelectorAll("[data-path], [data-option]")]) {
       show(input, JSON.parse(input.dataset.default));
@@ -71,7 +71,7 @@ export class JobForm {
       const whole = at(spec, select.dataset.path.split(".").slice(0, -1).join("."));
       const value = typeof whole === "string" ? whole : at(spec, select.dataset.path); // `group` is short for {kind: group}
       if (value === undefined || value === null) continue;
-      // a network of another library has a name that no list has
+      // the name of a network of another library is in no list
       if (![...select.options].some((option) => option.value === value)) select.add(new Option(value));
       select.value = value;
       this.choose(select);
@@ -124,7 +124,7 @@ export class JobForm {
 
 const isDefault = (input) => JSON.stringify(valueOf(input)) === JSON.stringify(JSON.parse(input.dataset.default));
 
-/** An empty field that cannot be none has its default, which is shown in it. */
+/** An empty field that cannot be none has its default, and shows it. */
 const isUnset = (input) => valueOf(input) === null && input.dataset.nullable === undefined;
 
 const optionsOf = (box) => [...box.closest(".part").querySelectorAll("[data-option]")];

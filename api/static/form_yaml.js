@@ -15,7 +15,7 @@ function complain(message) {
 
 let edited = false; // by the reader, and not filled into the form yet
 
-/** Write *spec*, unless the reader is writing something else. */
+/** Write *spec*, unless the user is editing the text. */
 export async function write(spec) {
   if (!part.open || edited) return;
   const { text: written } = await post(`/v1/${things}:write`, { spec });
@@ -24,7 +24,7 @@ export async function write(spec) {
   complain("");
 }
 
-/** Let the button fill *form* from the text, and *changed* be called then. */
+/** Let the button fill *form* from the text and then call *changed*. */
 export function reading(form, changed) {
   part.addEventListener("toggle", changed);
   text.addEventListener("input", (event) => { edited = true; event.stopPropagation(); });

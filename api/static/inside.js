@@ -1,4 +1,4 @@
-// The page inside a network: one moment and one layer for all its pictures, of one run or of two.
+// The page inside a network: all pictures show the same moment and layer, of one run or of two.
 import { ask, computed, fail, follow, throttled } from "./app.js";
 import { Net } from "./inside_net.js";
 import { ofLayers } from "./inside_numbers.js";

@@ -4,7 +4,7 @@ import { drawable } from "./not_finite.js";
 
 const HEIGHT = 220;
 
-/** A chart in *parent* under *title*; *now* is marked where it is a time. */
+/** A chart in *parent* under *title*; *now* is marked if the axis is time. */
 class Drawn {
   constructor(parent, title, options, data) {
     const heading = document.createElement("h3");
@@ -97,7 +97,7 @@ export function band(parent, title, times, low, high) {
   return new Drawn(parent, title, { label: "epoch", plot }, [times, drawable(low), drawable(high)]);
 }
 
-/** Lines over a common axis: [{label, x, y}], with points where *dots*. */
+/** Lines over a common axis: [{label, x, y}], with points if *dots* is set. */
 export function curves(parent, title, label, lines, dots = false) {
   const data = aligned(lines.map(({ x, y }) => ({ steps: x, values: y }))).filter((_, i) => i === 0 || i % 3 === 1);
   const series = lines.map((line, i) => plain(line.label, line.y, i, { points: { show: dots || line.y.length < 30 }, spanGaps: true }));

@@ -120,7 +120,7 @@ export class HeatMap {
     });
   }
 
-  /** The largest sum of the terms, over all layers and readings, so that bars of all moments compare. */
+  /** The largest sum of the terms, over all layers and readings, so that the bars of all moments are comparable. */
   most() {
     const [first] = this.terms;
     const sums = first.matrix.values.flatMap((row, r) => row.map((_, k) => this.terms.reduce((sum, { matrix }) => sum + finite(matrix.values[r]?.[k]), 0)));

@@ -25,7 +25,7 @@ export class Net {
     new ResizeObserver(() => this.fit()).observe(this.box);
   }
 
-  /** Draw again where there is another width. */
+  /** Draw again if the width has changed. */
   fit() {
     if (!this.layers || this.box.clientWidth === this.room) return;
     this.show(this.layers);

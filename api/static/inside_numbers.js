@@ -1,4 +1,4 @@
-// The numbers of the pictures as tables, for everybody who reads rather than looks.
+// The numbers of the pictures as tables.
 import { readable } from "./charts.js";
 import { epochs } from "./inside_runs.js";
 
@@ -39,7 +39,7 @@ export function ofMatrix(caption, matrix) {
 }
 
 export function ofLayers(label, layers) {
-  const head = ["layer", "made as", "takes", "puts out", "parameters", "state", "multiplications", "values", "after"];
+  const head = ["layer", "type", "input", "output", "parameters", "state", "multiplications", "values", "after"];
   const number = (value) => value.toLocaleString("en");
   return table(`Layers of ${label}`, head, layers.map((layer) => [
     layer.name, layer.type, layer.input.join(" × "), layer.output.join(" × "), number(layer.parameters), number(layer.state),

@@ -40,7 +40,7 @@ export class Panel {
     return new Scale(measure.scale, values);
   }
 
-  /** Show what *view* says: {runs, now, chosen, last}. */
+  /** Show *view*: {runs, now, chosen, last}. */
   show(view) {
     this.view = view;
     this.section.hidden = !view.runs.some((run) => run.has(this.diagnostic));
@@ -56,7 +56,7 @@ export class Panel {
     this.tabulate();
   }
 
-  /** Move to another moment or layer, without drawing what stays. */
+  /** Move to another moment or layer, without drawing again what stays the same. */
   move(view) {
     const other = view.chosen !== this.view?.chosen;
     this.view = view;
@@ -94,7 +94,7 @@ export class Panel {
     return this.heats[i];
   }
 
-  /** Let bars of runs beside each other have one scale. */
+  /** Give the bars of runs side by side the same scale. */
   level(heats) {
     if (heats.length < 2) return;
     const ceiling = Math.max(...heats.map((heat) => heat.most()));
@@ -132,9 +132,9 @@ export class Panel {
   ablation(box, run) {
     const record = run.finding("ablation");
     if (!record) return null;
-    const titles = { zero: "silenced to 0", mean: "silenced to their mean" };
+    const titles = { zero: "clamped to 0", mean: "clamped to their mean" };
     const lines = Object.entries(record).map(([clamp, one]) => ({ label: titles[clamp] ?? clamp, x: one.fractions, y: one.mean }));
-    return curves(box, "Accuracy, mean over three orders", "share of channels silenced", lines);
+    return curves(box, "Accuracy, mean over three orders", "share of channels clamped", lines);
   }
 
   line(box, run) {

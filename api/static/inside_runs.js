@@ -65,7 +65,7 @@ export function moments(runs) {
   return [...new Set(times.map((time) => +time.toFixed(6)))].sort((a, b) => a - b);
 }
 
-/** An epoch for people: whole where it is, two digits otherwise. */
+/** An epoch for people: a whole number if it is one, otherwise two digits. */
 export function epochs(time) {
   return Number.isInteger(+time.toFixed(4)) ? String(Math.round(time)) : time.toFixed(2);
 }

@@ -32,7 +32,7 @@ export class Scale {
     }
   }
 
-  /** From 0 for the lowest to 1 for the highest value; null for none. */
+  /** From 0 for the lowest to 1 for the highest value; null without a value. */
   position(value) {
     if (!known(value)) return null;
     if (this.high === this.low) return 0.5;
@@ -45,7 +45,7 @@ export class Scale {
     return mixed(this.kind === "ratio" ? APART : RISING, position);
   }
 
-  /** The colour of *value*; null where there is none. */
+  /** The colour of *value*; null without a value. */
   colour(value) {
     const position = this.position(value);
     return position === null ? null : this.at(position);

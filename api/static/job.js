@@ -93,7 +93,7 @@ menu.addEventListener("change", () => {
   menu.value = "";
 });
 
-/** Compare with the jobs of the address, in their order; name those that are not there. */
+/** Compare with the jobs of the address, in their order; name those that do not exist. */
 async function restore(asked) {
   const offered = new Map([...menu.options].map((option) => [option.value, option.textContent]));
   const labels = await Promise.all(asked.map((other) => offered.get(other) ?? labelOf(other)));
@@ -101,10 +101,10 @@ async function restore(asked) {
   asked.forEach((other, i) => labels[i] !== null && compare(other, labels[i]));
   const note = document.getElementById("compared-gone");
   note.hidden = gone.length === 0;
-  note.textContent = `Not compared, because ${gone.length === 1 ? "it is" : "they are"} not here (deleted, or in a project that you cannot see): ${gone.join(", ")}.`;
+  note.textContent = `Not compared, because ${gone.length === 1 ? "it was deleted or is" : "they were deleted or are"} in a project that you cannot see: ${gone.join(", ")}.`;
 }
 
-/** How a job is called; null: it is not there. */
+/** The name of a job; null if it does not exist. */
 async function labelOf(other) {
   try {
     const { name, id: whole } = await ask(`/v1/jobs/${encodeURIComponent(other)}`);
@@ -123,7 +123,7 @@ const MOST_CHARACTERS = 500_000;
 let offset = -65_536;
 let empty = true;
 
-/** Why there is nothing, and where to look instead: a log has only what the training printed. */
+/** Why the log is empty, and where to look instead: a log has only what the training printed. */
 function emptyLog(ended) {
   const state = article.dataset.state;
   if (state === "queued") return "Nothing is printed before the job runs.";
@@ -155,7 +155,7 @@ const readArtifacts = throttled(async () => {
     link.textContent = artifact.name;
     return row([link, artifact.kind, [artifact.bytes.toLocaleString()], [artifact.step ?? "–"]]);
   });
-  document.getElementById("artifacts").replaceChildren(...(rows.length ? rows : [row([["queued", "running"].includes(article.dataset.state) ? "None yet." : "It kept no file.", "", [""], [""]])]));
+  document.getElementById("artifacts").replaceChildren(...(rows.length ? rows : [row([["queued", "running"].includes(article.dataset.state) ? "None yet." : "It has no files.", "", [""], [""]])]));
 }, 2000);
 
 function row(cells) {

@@ -53,7 +53,7 @@ async function validated(spec, mine) {
   try { return await validate(spec); } catch (error) {
     if (mine !== asked) throw error;
     verdict.removeAttribute("aria-busy");
-    verdict.replaceChildren(line(`Not known: ${error.message} The next change asks again.`, "p", "quiet"));
+    verdict.replaceChildren(line(`Not known: ${error.message} The next change tries again.`, "p", "quiet"));
     throw error;
   }
 }

@@ -53,7 +53,7 @@ function scalar(text) {
   return Number.isFinite(Number(text)) ? Number(text) : text;
 }
 
-/** Write *found* for `values` to read: short where nothing is lost by it, and otherwise as JSON. */
+/** Write *found* so that `values` can read it: in short form if that loses nothing, otherwise as JSON. */
 function written(found) {
   const isProxied = ({ kind, proxy, ...others }) => kind && proxy === true && !Object.keys(others).length;
   const short = found.map((v) => (v !== null && typeof v === "object" && isProxied(v) ? `${v.kind}+proxy` : v)).join(", ");
@@ -132,7 +132,7 @@ const check = throttled(async () => {
     if (mine !== asked) return;
     preview.removeAttribute("aria-busy");
     if (!error.problem?.errors) {
-      preview.replaceChildren(line(`Not known: ${error.message} The next change asks again.`, "p", "quiet"));
+      preview.replaceChildren(line(`Not known: ${error.message} The next change tries again.`, "p", "quiet"));
       throw error;
     }
     complain(error.problem.errors);
@@ -156,7 +156,7 @@ function refusals({refused, refused_cells: all}) {
   return [line(`${counted(all, "cell")} would be refused${all > SHOWN_REFUSALS ? `, such as` : ""}:`), ul];
 }
 
-/** Take the form back to its defaults, and fill in a whole study. */
+/** Reset the form to its defaults, and fill in a whole study. */
 function fill(spec) {
   document.getElementById("study-name").value = spec.name ?? "";
   document.getElementById("study-seeds").value = seedsOf(spec.seeds ?? [0]);

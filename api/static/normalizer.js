@@ -1,4 +1,4 @@
-// The page of one kind of normalizer: values in front of it and behind it, and gradients, as points.
+// The page of one kind of normalizer: its inputs, outputs and gradients as points.
 import { ask, computed, throttled } from "./app.js";
 import { table } from "./inside_numbers.js";
 import { Scatter } from "./normalizer_points.js";
@@ -8,7 +8,7 @@ const form = document.getElementById("sample");
 const readout = document.getElementById("sample-readout");
 const say = (text) => { readout.textContent = text; };
 const pictures = {
-  forward: new Scatter(document.getElementById("forward"), "what goes in, x", "what comes out, y", say),
+  forward: new Scatter(document.getElementById("forward"), "input x", "output y", say),
   backward: new Scatter(document.getElementById("backward"), "gradient of y", "gradient of x", say),
 };
 let found = null;
@@ -30,7 +30,7 @@ function query() {
   return asked;
 }
 
-/** The place of each value: which sample or channel colours it. */
+/** The sample or channel that colours each value. */
 function groups() {
   const [, channels, positions] = found.shape;
   const by = form.elements.by.value;

@@ -1,6 +1,6 @@
-// NaN and infinity, which JSON does not have: a record has null in their place, and names them beside it.
+// NaN and infinity, which JSON does not have: a record has null for them, and names them in `not_finite`.
 
-/** The name of the number in place of null at *pointer* of *record*; undefined: there is none. */
+/** The name of the number in place of null at *pointer* of *record*; undefined if there is none. */
 export const nameAt = (record, pointer) => record.not_finite?.[pointer];
 
 /** Put NaN and infinity into the `values` of a *record*, whatever its other fields are. */

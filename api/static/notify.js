@@ -1,4 +1,4 @@
-// Tells in the browser that a job or study has ended, if the reader asked for it; on every page, also in the background.
+// Notifies in the browser that a job or study has ended, if the user asked for it; on every page, also in the background.
 import { ask, at, fail } from "./app.js";
 
 const KEY = "normlab-watched";
@@ -28,7 +28,7 @@ async function toggle() {
 /** A grid of which some cells failed stays active, since it can be completed. */
 const isGrid = (found) => found.counts && found.state === "active" && !found.spec.search && !found.spec.decide;
 
-/** What is said about a thing that has ended, or null while it goes on. */
+/** The text about a thing that has ended, or null while it continues. */
 function ending(found) {
   const open = ["planned", "queued", "running"].some((state) => found.counts?.[state]);
   if (open || !(isGrid(found) || ENDED.includes(found.state))) return null;

@@ -4,7 +4,7 @@ const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 const STEP = 1024;
 const [DIGITS, MOST_DIGITS] = [4, 15];
 
-/** A number with few digits; a whole one, such as a seed or an update, is never another one. */
+/** A number with few digits; a whole number, such as a seed or an update, keeps all its digits. */
 export const readable = (value) => told(value, DIGITS);
 
 function told(value, digits) {
@@ -21,7 +21,7 @@ function rounded(value, digits) {
 /** How many there are of a thing: "1 cell", "1,200 cells". */
 export const counted = (number, thing) => `${number.toLocaleString()} ${thing}${number === 1 ? "" : "s"}`;
 
-/** The marks of an axis: with as many digits as tell them apart, and none where a tick is null. */
+/** The marks of an axis, with as many digits as distinguish them; none if a tick is null. */
 export function marks(ticks, text = told) {
   const numbers = ticks.filter((t) => t !== null);
   let digits = DIGITS;

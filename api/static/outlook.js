@@ -1,4 +1,4 @@
-// What lies ahead of a job that has not ended: time left, place in the queue, what would change it.
+// The outlook of a job that has not ended: time left, place in the queue, what would change it.
 import { ask, fail, onReturn } from "./app.js";
 import { marked } from "./marked.js";
 

@@ -5,7 +5,7 @@ const NS = "http://www.w3.org/2000/svg";
 const [HEIGHT, TOP, BOTTOM, SIDE] = [320, 40, 34, 60];
 const MOST_LABELS = 12;
 
-/** Viridis, cut where it would be too light or too dark to see on both backgrounds. */
+/** Viridis, without the colours that are too light or too dark for one of the backgrounds. */
 const SCALE = [[72, 80, 160], [49, 120, 150], [38, 150, 130], [80, 180, 90], [180, 190, 40]];
 
 function make(name, attributes, content = "") {
@@ -39,7 +39,7 @@ export function shade(share) {
 /**
  * Draw into *box* the *rows*, {label, values, ink}, along *axes*, {name, logarithmic}; return how many lack a value.
  *
- * A line of a run that lacks a value would join what is not beside each other, so it is left out.
+ * If a run lacks a value, its line would join axes that are not next to each other, so it is left out.
  */
 export function drawParallel(box, axes, rows) {
   const whole = rows.filter((row) => row.values.every((v) => v !== null && v !== undefined));

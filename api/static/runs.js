@@ -33,7 +33,7 @@ function wrong(id, message) {
 let added = null; // the column that the reader has typed last
 let dropped = []; // why columns of the view or of the address are not shown
 
-/** Show the state: read its rows anew, and write it into the address. */
+/** Show the state: read its rows again, and write it into the address. */
 function show(reasons = []) {
   dropped = reasons;
   history.replaceState(null, "", toAddress(state, view));
@@ -55,7 +55,7 @@ function show(reasons = []) {
 
 const known = new Map(); // the kinds of columns that the server has told
 
-/** A field of specifications is a number where all its values are: to the right, and sorted from the largest. */
+/** A field of specifications is numeric if all its values are numbers: right-aligned, and sorted from the largest. */
 function kindOf({ name, kind }, place, listed) {
   if (kind !== "field") return kind;
   const values = listed.map((row) => row.values[place]).filter((value) => value !== null);
@@ -82,11 +82,11 @@ function nothing(words) {
   element("no-runs").hidden = !words;
 }
 
-/** Say what a view asks for that is not there any more. */
+/** Say what a view asks for that no longer exists. */
 function gone(reasons) {
   const box = element("view-gone");
   box.hidden = reasons.length === 0;
-  box.textContent = reasons.length ? `${view ? `The view “${view.name}” needs what is not there: ` : ""}${reasons.join("; ")}.` : "";
+  box.textContent = reasons.length ? `${view ? `The view “${view.name}” asks for something that does not exist: ` : ""}${reasons.join("; ")}.` : "";
 }
 
 /** Say in which fields rows differ that look alike, and offer to show them. */
@@ -107,7 +107,7 @@ function alike(differing) {
   box.append(button);
 }
 
-/** A refused column is dropped, with the reason; a refused filter is told where it is written. */
+/** A refused column is dropped, with the reason; the error of a refused filter is shown next to the filter. */
 function failed(error) {
   if (!refused(error)) { if (error.name !== "AbortError") fail(error.message); return; }
   const problems = error.problem.errors ?? [];
@@ -141,7 +141,7 @@ async function begin() {
   await (asked ? views.open(asked) : (show(), views.list()));
 }
 
-/** Complete names as soon as they are known; who types before sees them when they come. */
+/** Complete names as soon as they are known, also for somebody who is already typing. */
 async function complete() {
   const fields = [];
   const inputs = [

@@ -1,4 +1,4 @@
-// The table of runs: only the rows in sight exist, whatever their number; moved through by keyboard.
+// The table of runs: only the visible rows exist, however many there are; the keyboard moves through them.
 import { text, whole } from "./runs_values.js";
 
 const HEIGHT = 34; // of a row, as in the style sheet
@@ -16,13 +16,13 @@ function make(tag, kind = "", content = "") {
   return element;
 }
 
-/** What a run is called: by its name, or the end of its id; of runs with several names, their number. */
+/** The name of a run: its name or the end of its id; for runs with several names, their number. */
 function called(row, value, shown) {
   if (value !== null && typeof value === "object" && "varies" in value) return `${row.jobs.length} runs`;
   return shown === "–" ? row.id.slice(-12) : shown;
 }
 
-/** What stands for the rows above or below those that are drawn. */
+/** A placeholder for the rows above or below those that are drawn. */
 function filler() {
   const line = make("tr", "filler");
   line.setAttribute("aria-hidden", "true");
@@ -45,14 +45,14 @@ export class Grid {
     this.body.addEventListener("click", (event) => this.click(event));
   }
 
-  /** Show *rows* (Pages or Groups, which are *means*) in *columns* of {name, kind}; the first *pinned* stay in sight. */
+  /** Show *rows* (Pages or Groups, which are *means*) in *columns* of {name, kind}; the first *pinned* stay visible. */
   show(rows, columns, pinned, means) {
     const same = columns.map((c) => c.name).join() === this.columns.map((c) => c.name).join() && pinned === this.pinned;
     Object.assign(this, { rows, columns, pinned, means });
     if (!same) this.box.scrollLeft = 0;
     const group = this.table.querySelector("colgroup");
     const widths = [PICK, ...columns.map((c) => this.width(c))];
-    // a width in pixels: without one the widest text decides, and columns move while rows come into sight
+    // a width in pixels; without it the widest text decides, and columns move while rows appear
     this.table.style.width = `${widths.reduce((sum, width) => sum + width, 0)}px`;
     group.replaceChildren(...widths.map((width) => {
       const column = document.createElement("col");
@@ -68,7 +68,7 @@ export class Grid {
     return Math.min(room, widthOf(name) + (this.means && name.includes("/") ? 80 : 0));
   }
 
-  /** On a telephone, what is kept in sight must leave room for what moves beside it. */
+  /** On a phone, pinned columns must leave room for the others. */
   get narrow() { return this.box.clientWidth < NARROW; }
 
   get total() { return this.rows?.total ?? 0; }
@@ -80,7 +80,7 @@ export class Grid {
     const first = Math.max(0, Math.floor(this.box.scrollTop / HEIGHT) - BEYOND);
     const last = Math.min(this.total, first + Math.ceil(this.box.clientHeight / HEIGHT) + 2 * BEYOND);
     const { rows } = this;
-    // the same refusal comes to everybody who waits for it, and late to a table that shows others
+    // everybody who waits gets the same refusal, and it may arrive when the table shows other rows
     rows.want(first, Math.max(first, last - 1)).catch((error) => { if (rows === this.rows) this.failed(error); });
     const drawn = `${first} ${last} ${this.total}`;
     if (this.drawn === drawn) return;
@@ -90,11 +90,11 @@ export class Grid {
     this.mark();
   }
 
-  /** Have the lines of the rows from *first* to before *last*; unless *anew*, those that stay in sight are kept. */
+  /** Make the lines of the rows from *first* to before *last*; unless *anew*, those that stay visible are kept. */
   fill(first, last, anew) {
     const lines = new Map();
     for (let i = first; i < last; i += 1) lines.set(i, (anew ? null : this.lines.get(i)) ?? this.line(i));
-    // all of them are made before one is moved: making one reads the layout, which then is as it was
+    // make all of them before moving one: making one reads the layout, which must not have changed
     for (const [i, line] of this.lines) if (lines.get(i) !== line) line.remove();
     let before = this.above;
     for (const line of lines.values()) {
@@ -109,7 +109,7 @@ export class Grid {
     }
   }
 
-  /** Draw again what is in sight, because rows have come or changed. */
+  /** Draw the visible rows again, because some have arrived or changed. */
   redraw() {
     this.drawn = null;
     this.draw();
@@ -169,7 +169,7 @@ export class Grid {
     return link;
   }
 
-  /** Keep a cell of a pinned column in sight; on a narrow screen only the first one. */
+  /** Keep a cell of a pinned column visible; on a narrow screen only the first one. */
   pin(cell, place) {
     const kept = this.narrow ? Math.min(1, this.pinned) : this.pinned;
     if (place >= kept) return;

@@ -13,7 +13,7 @@ function button(kind, label, work) {
 }
 
 export class Head {
-  /** *change(work)* lets *work* change the state, and shows what came of it. */
+  /** *change(work)* lets *work* change the state, and shows the result. */
   constructor(grid, change) {
     this.grid = grid;
     this.change = change;

@@ -1,14 +1,14 @@
-// The rows of the table of runs, fetched in pages by cursor as they come into sight.
+// The rows of the table of runs, fetched in pages by cursor as they become visible.
 import { ask, tryOut } from "./app.js";
 import { whole } from "./not_finite.js";
 import { order, plain } from "./runs_values.js";
 
 const PAGE = 200;
 
-/** Whether the question was refused, and not only too much for now. */
+/** Whether the request was refused as wrong, and not only because the server is busy. */
 export const refused = (error) => Boolean(error.problem?.errors?.length);
 
-/** Runs one by one: row *i* is there once its page has come. */
+/** Runs one by one: row *i* is there once its page has arrived. */
 export class Pages {
   constructor(question, changed) {
     this.question = question;
@@ -30,7 +30,7 @@ export class Pages {
     return this.rows.get(i) ?? this.old?.get(i);
   }
 
-  /** Fetch the pages of the rows from *first* to *last*; what is asked for later comes earlier. */
+  /** Fetch the pages of the rows from *first* to *last*; the latest request comes first. */
   async want(first, last) {
     const end = this.total === null ? PAGE - 1 : Math.min(last, this.total - 1);
     this.wanted = [];

@@ -73,14 +73,14 @@ export class Selection {
   get runs() { return `${this.jobs.size.toLocaleString()} run${this.jobs.size === 1 ? "" : "s"}`; }
 
   tag() {
-    const given = prompt(`Tags to add to ${this.runs}, with commas; a minus in front removes one:`) ?? "";
+    const given = prompt(`Tags to add to ${this.runs}, separated by commas; a minus in front removes one:`) ?? "";
     const tags = given.split(",").map((tag) => tag.trim()).filter(Boolean);
     const removed = tags.filter((tag) => tag.startsWith("-")).map((tag) => tag.slice(1).trim());
     if (tags.length) this.send("label", { add_tags: tags.filter((tag) => !tag.startsWith("-")), remove_tags: removed });
   }
 
   archive() {
-    if (confirm(`Archive ${this.runs}? Lists show them only if they ask: archived = true.`)) this.send("label", { archived: true });
+    if (confirm(`Archive ${this.runs}? Lists show them only with the filter archived = true.`)) this.send("label", { archived: true });
   }
 
   change(verb, label) {
@@ -105,14 +105,14 @@ export class Selection {
     } catch (error) { fail(error.message); }
   }
 
-  /** Those of *jobs* that are not there any more. */
+  /** Those of *jobs* that no longer exist. */
   async gone(jobs) {
     const { rows } = await computed(() => post("/v1/jobs:table", { jobs, columns: ["state"], limit: MOST_SELECTED }));
     const here = new Set(rows.map(({ id }) => id));
     return jobs.filter((job) => !here.has(job));
   }
 
-  /** Write the selected runs to a file, whatever the filter says now; all that it finds, if none is selected. */
+  /** Write the selected runs to a file, whatever the filter is now; without a selection, all runs that it finds. */
   async write(form) {
     const { columns, sort, filter } = this.shown().question;
     if (this.jobs.size > MOST_SELECTED) {

@@ -27,7 +27,7 @@ export function fromAddress(search) {
   return state;
 }
 
-/** Write the address of a state: of its view while it shows that, else what is not as usual. */
+/** Write the address of a state: its view if it shows one, otherwise what differs from the defaults. */
 export function toAddress(state, view) {
   const query = new URLSearchParams();
   if (view && ["columns", "pinned", "sort", "filter", "grouped"].every((part) => JSON.stringify(content(state)[part]) === JSON.stringify(view.content[part]))) {
@@ -56,7 +56,7 @@ export function ordered(state) {
   return [...pinned, ...state.columns.filter((name) => !state.pinned.includes(name))];
 }
 
-/** Divide val/accuracy:best into the metric and what is taken of it; null: no metric. */
+/** Divide val/accuracy:best into the metric and the reduction; null if it is no metric. */
 export function metricOf(name) {
   const at = name.lastIndexOf(":");
   const reduction = at > 0 && REDUCTIONS.includes(name.slice(at + 1)) ? name.slice(at + 1) : "";

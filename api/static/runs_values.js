@@ -29,13 +29,13 @@ export function text(value, kind, name) {
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
-/** All of a value, for what is too long for its cell. */
+/** The whole value, for one that is too long for its cell. */
 export function whole(value, kind, name) {
   if (value !== null && typeof value === "object" && "varies" in value) return value.varies.join(", ");
   return text(value, kind, name);
 }
 
-/** What a group is sorted by: its mean, or its value. */
+/** The value by which a group is sorted: its mean, or its value. */
 export const plain = (value) => (value !== null && typeof value === "object" ? value.mean ?? null : value);
 
 /** Compare two values, those that are missing last in either direction. */

@@ -1,4 +1,4 @@
-// The page of one study: heat maps of its factors, means with what is around them, learning curves, table, exports.
+// The page of one study: heat maps of its factors, means with their spread, learning curves, table, exports.
 import { ask, computed, fail, follow, onReturn, throttled } from "./app.js";
 import { gather } from "./study_curves.js";
 import { point } from "./study_exports.js";
@@ -42,7 +42,7 @@ async function load() {
     wrong("");
   } catch (error) {
     if (!error.problem) throw error;
-    if (!table) element("no-results").textContent = "No result is shown: no job has what is asked for. Choose another metric.";
+    if (!table) element("no-results").textContent = "No result is shown, because no job has this metric. Choose another one.";
     return wrong(error.message);
   }
   table = found;
@@ -94,7 +94,7 @@ function offerFixed() {
   }));
 }
 
-/** Read the differences from the reference, and draw; a later choice overtakes an earlier one. */
+/** Read the differences from the reference, and draw; a later choice replaces an earlier one. */
 async function draw() {
   const mine = turn += 1;
   const { down, across, panels } = shown();
@@ -118,7 +118,7 @@ async function draw() {
 
 function redraw() {
   offerFixed();
-  // A search tries a new value in every trial: its trials are drawn in a section of their own.
+  // A search tries a new value in every trial: its trials are drawn in a separate section.
   const drawable = !element("search") && views.length <= MOST_PANELS && views.every((view) => view.columns.length <= MOST_VALUES && view.lines.length <= MOST_VALUES);
   for (const box of document.querySelectorAll("#results figure, #figures")) box.hidden = !drawable;
   element("learning").hidden = !drawable;
@@ -156,7 +156,7 @@ function means() {
   element("lines-note").textContent = note(rows, spread);
 }
 
-/** The columns whose learning curves can be chosen: of each panel its own. */
+/** The columns whose learning curves can be chosen, for each panel. */
 const slices = () => views.flatMap((view, i) => view.columns.map((column) => ({
   value: JSON.stringify([i, column]), label: [column || "all seeds", view.panel].filter(Boolean).join(", "),
 })));

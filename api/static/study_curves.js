@@ -54,7 +54,7 @@ export function overSeeds(list) {
     return i < 0 ? s.steps.length - 1 : i - 1;
   };
   const columns = steps.map((step) => list.map((s) => [s, at(s, step)]));
-  // a mean over all seeds or no mean: where one value is not finite there is a gap
+  // a mean is over all seeds: if one value is not finite, there is a gap
   const over = (column, pick, sum) => {
     const values = column.map(([s, i]) => pick(s)[i]);
     return values.some((v) => v === null) ? null : sum(values);

@@ -1,4 +1,4 @@
-// Files of a study: the table in each format, and the figure that is shown, as the command line draws it.
+// Files of a study: the table in each format, and the shown figure, as the command line draws it.
 import { at, fail } from "./app.js";
 
 const WAIT_MS = 1000;
@@ -15,7 +15,7 @@ export function point(study, question, view, drawing) {
   }
 }
 
-/** Load a file, as long as that takes; then let the browser save it. */
+/** Load a file, however long that takes; then let the browser save it. */
 async function save(link) {
   let answer;
   do {

@@ -1,4 +1,4 @@
-// The factors of a study, and the rows that a view of two factors shows: never two rows in one place.
+// The factors of a study, and the rows that a view of two factors shows, one row in each place.
 
 export const distinct = (list) => [...new Set(list)];
 const isNumeric = (values) => values.every((value) => value.trim() !== "" && Number.isFinite(Number(value)));
@@ -25,7 +25,7 @@ export function firstView(factors) {
   return { down, across: varying.find((factor) => factor !== down) || null };
 }
 
-/** The rows at the chosen values of all factors that the view does not show; of one value of the factor of panels. */
+/** The rows at the chosen values of all factors that the view does not show; in a panel, of one value of its factor. */
 export class View {
   constructor(table, factors, { down, across, panels }, chosen, value = null) {
     this.down = down;
@@ -53,7 +53,7 @@ export class View {
     return Math.max(0, this.down?.values.indexOf(line) ?? 0);
   }
 
-  /** The factors that were left to choose a value of. */
+  /** The factors of which a value must be chosen. */
   get open() {
     return this.fixed.filter((factor) => factor.values.length > 1);
   }

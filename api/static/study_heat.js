@@ -1,4 +1,4 @@
-// Heat maps of a study: means as colours, what is around them, and their difference from a reference.
+// Heat maps of a study: means as colours, their spread, and their difference from a reference.
 import { isSignificant, said } from "./study_reference.js";
 import { ends } from "./study_spread.js";
 import { like, make, without } from "./study_table.js";

@@ -1,4 +1,4 @@
-// Charts of a study: means with what is around them, one chart per panel on one axis; and learning curves.
+// Charts of a study: means with their spread, one chart per panel on a common axis; and learning curves.
 import { aligned, colour, cssColour, marks, readable, WHOLE } from "./charts.js";
 import { ends } from "./study_spread.js";
 import { make, mean } from "./study_table.js";
@@ -38,7 +38,7 @@ function show(box, options, data, description) {
   plots.set(box, plot);
 }
 
-/** Take the chart out of *box*, and what else is in it. */
+/** Empty *box*, including its chart. */
 export function clear(box) {
   plots.get(box)?.destroy();
   plots.delete(box);
@@ -79,7 +79,7 @@ function means(box, view, metric, spread, range) {
   show(box, options, data, `${metric} by ${view.across?.name || "nothing"}${words}, one line for each ${view.down?.name || "study"}; the table below has the numbers`);
 }
 
-/** Draw learning curves: of each its label, hue, and the columns of a mean with a band. */
+/** Draw learning curves, each with its label, hue, and the columns of a mean with a band. */
 export function drawCurves(box, curves, metric, description) {
   const data = aligned(curves);
   const { series, bands } = banded(curves.map((curve, i) => ({
@@ -89,7 +89,7 @@ export function drawCurves(box, curves, metric, description) {
   show(box, chartOptions(box, series, bands, {}, { incrs: WHOLE, label: "update" }, metric), data, description);
 }
 
-/** Write the mean at the pointer, and the smallest and largest value behind it. */
+/** Write the mean at the pointer, followed by the smallest and largest value. */
 function between(data, column, at) {
   const [value, low, high] = [data[column][at], data[column + 1][at], data[column + 2][at]];
   if (value === undefined) return "–";

@@ -1,4 +1,4 @@
-// The menus of a study's page: each factor is in one of them, and the address has what they say, for a link and a reload.
+// The menus of a study's page: each factor is in one of them. The address contains the choices, for links and reloads.
 
 const FACTORS = ["rows", "columns", "panels"];
 const FIELDS = ["metric", "reduction", "around", ...FACTORS, "reference"];
@@ -21,7 +21,7 @@ function pair(value) {
   try { return JSON.parse(value).join(" = "); } catch { return value; }
 }
 
-/** Take the values out of *chosen* that none of *factors* has: they were in the address. */
+/** Remove the values from *chosen* that none of *factors* has; they came from the address. */
 export function keepKnown(chosen, factors) {
   for (const [name, value] of [...chosen]) {
     if (factors.find((factor) => factor.name === name)?.values.includes(value)) continue;
@@ -30,13 +30,13 @@ export function keepKnown(chosen, factors) {
   }
 }
 
-/** Say in *box* what the address asks for in vain. */
+/** Say in *box* what the address asks for and the study does not have. */
 export function tellLost(box) {
   box.hidden = lost.length === 0;
   box.textContent = lost.length ? `This study does not have what the link asks for: ${lost.join("; ")}. The rest is as the link says.` : "";
 }
 
-/** Forget it: the reader has chosen anew. */
+/** Forget it, because the user has made a new choice. */
 export const forgetLost = () => { lost = []; };
 
 /** The values of factors that are not shown, as the address says. */
@@ -44,7 +44,7 @@ export function fixedValues() {
   return given.getAll("where").map((text) => [text.slice(0, text.indexOf("=")), text.slice(text.indexOf("=") + 1)]);
 }
 
-/** Write into the address what *form* says, and the values that *chosen* fixes. */
+/** Write the choices of *form* and the values that *chosen* fixes into the address. */
 export function remember(form, chosen) {
   const query = new URLSearchParams(FIELDS.map((name) => [name, form[name].value]));
   for (const [name, value] of chosen) query.append("where", `${name}=${value}`);

@@ -21,7 +21,7 @@ function draw() {
   history();
   const known = found.trials.filter((trial) => trial.value !== null);
   const bad = counted(found.trials.map((trial) => nameAt(trial, "/value")).filter(Boolean));
-  if (bad) element("best-trial").append(`The metric of these trials is not finite, and they are in no picture: ${bad}.`);
+  if (bad) element("best-trial").append(`These trials are in no chart, because their metric is not finite: ${bad}.`);
   element("trials-box").hidden = !known.length;
   if (!known.length) return;
   const axes = [...found.paths.map((name) => ({ name, logarithmic: found.logarithmic.includes(name) })), { name: found.metric }];
@@ -56,7 +56,7 @@ function importance() {
     return row;
   });
   element("importance").replaceChildren(...rows);
-  element("importance-why").textContent = found.why ? `Not known: ${found.why}.` : "What separates the best tenth of the trials from the others (PED-ANOVA, by Optuna). A value that many trials share by chance counts, too.";
+  element("importance-why").textContent = found.why ? `Not known: ${found.why}.` : "What separates the best tenth of the trials from the others (PED-ANOVA, by Optuna). A value that many trials share by chance counts too.";
 }
 
 function history() {

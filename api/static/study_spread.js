@@ -1,4 +1,4 @@
-// What is drawn around a mean, and how far an axis reaches; the same as in normlab/presentation/spreads.py.
+// The spread that is drawn around a mean, and the range of an axis; the same as in normlab/presentation/spreads.py.
 
 const FEW = 2; // seeds, with which Student's interval is 12.7 standard errors wide to each side
 const MARGIN = 0.06;
@@ -17,7 +17,7 @@ export function ends(row, spread) {
   return row.low === null || row.high === null ? null : [row.low, row.high];
 }
 
-/** What an axis covers: every seed and what is around means, but for intervals of two seeds. */
+/** The range of an axis: every seed and the spread around means, except for intervals of two seeds. */
 export function reach(rows, spread) {
   const numbers = rows.flatMap((row) => [...Object.values(row.values), ...(row.mean === null ? [] : [row.mean])]);
   for (const row of rows) if (ends(row, spread) && !isWide(row, spread)) numbers.push(...ends(row, spread));

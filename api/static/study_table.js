@@ -21,7 +21,7 @@ export function make(name, text = "", kind = "") {
   return element;
 }
 
-/** The numbers of a path with as many digits as tell them apart: from the label to its text. */
+/** The numbers of a path with as many digits as distinguish them: from the label to its text. */
 export function shorter(rows, path) {
   const numbers = new Map(rows.filter((row) => typeof row.coordinates[path] === "number").map((row) => [row.labels[path], row.coordinates[path]]));
   const texts = marks([...numbers.values()]);
@@ -42,7 +42,7 @@ export function fill(table) {
   const thead = make("thead");
   thead.append(head);
   const kind = { t: "Student's t", bootstrap: "bootstrap" }[table.interval];
-  const caption = make("caption", `Mean over seeds; ± half, low and high: the ${+(100 * table.confidence).toFixed(10)} % interval (${kind}), whatever the pictures have around a mean.`);
+  const caption = make("caption", `Mean over seeds; ± half, low and high: the ${+(100 * table.confidence).toFixed(10)} % interval (${kind}), whatever the charts show around a mean.`);
   document.getElementById("table").replaceChildren(caption, thead, body);
   const left = table.rows.length - MOST_ROWS;
   document.getElementById("table-left").textContent = left > 0 ? `The first ${MOST_ROWS} of ${table.rows.length} rows. The exports contain all rows.` : "";

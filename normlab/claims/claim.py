@@ -84,9 +84,9 @@ class Edition(Spec):
 
     date: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
     protocol: str = Field(
-        description="what this protocol asked, and what had been seen when it was written"
+        description="what this protocol asked, and which results were known when it was written"
     )
-    verdict: str = Field("", description="what its result was; empty: it is the current protocol")
+    verdict: str = Field("", description="its result; empty for the current protocol")
 
 
 class Picture(Spec):
@@ -178,10 +178,10 @@ class Claim(Spec):
 
     def rounds(self, study: StudySpec) -> List[StudySpec]:
         """
-        List *study* as each round of judging seeds has it; without `decide` there is one round.
+        List *study* with the judging seeds of each round; without `decide` there is one round.
 
         Args:
-            study: of `at`; its own seeds are the first ones that are judged.
+            study: the result of `at`; its own seeds are the first judging seeds.
         """
         if self.decide is None:
             return [study]

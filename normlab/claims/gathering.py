@@ -75,7 +75,7 @@ def _best_row(name: str, group: Sequence[ResultRow], verdict: ClaimVerdict) -> R
             "n": len(values),
             "failed": sum(row.failed for row in group),
             "without": dict(without),
-            "mean_text": "",  # it was that of another row
+            "mean_text": "",  # the best value was that of another row
             "half_text": "",
             "mean": e.mean if e else None,
             "sd": e.sd if e else None,
@@ -91,18 +91,18 @@ def name_of(row: ResultRow, without: str | None = None) -> str:
     if "normalizer" not in kept:
         return ", ".join(f"{path.rpartition('.')[2]} {text}" for path, text in kept.items())
     start = " from its twin" if "twin=" in kept.get("init_from", "") else ""
-    if start:  # what differs in the twin is for the table: it would not fit a legend
+    if start:  # the changes of the twin are in the table; they would not fit into a legend
         del kept["init_from"]
     return " @ ".join([short(kept.pop("normalizer")) + start, *kept.values()])
 
 
 def readable(table: ResultTable) -> ResultTable:
-    """Say in words where weights come from: `its twin`, which is one for a claim, or nowhere."""
+    """Return the source of weights in words: `its twin` if there is only one, or fresh weights."""
     path = "init_from"
     if path not in table.group_by:
         return table
     said = {row.labels[path]: _origin(row.labels[path]) for row in table.rows}
-    if len(set(said.values())) < len(said):  # two kinds of twins: their settings tell them apart
+    if len(set(said.values())) < len(said):  # with two kinds of twins, name their settings
         return table
     rows = [row.model_copy(update={"labels": {**row.labels, path: said[row.labels[path]]}})
             for row in table.rows]  # fmt: skip

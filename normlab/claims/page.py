@@ -13,7 +13,7 @@ from normlab.claims.verdicts import WORDS, ClaimVerdict
 from normlab.presentation.judging import CONTRADICTS, SHOWS, UNDECIDED
 from normlab.presentation.tables import markdown
 
-_COLUMNS = 3  # of the gallery
+_COLUMNS = 3  # columns of the gallery
 _LINE = re.compile(r"^\| \[([\w-]+)\]\(#[\w-]+\) \| (.+?) \| (\w+) \| (.*?) \|$", re.M)
 _COUNT = re.compile(rf"(\d+) ({'|'.join(WORDS)})")
 _EXPLAINED = """\
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
     title: str
     words: str
     counts: str
-    """How many effects have which verdict."""
+    """The number of effects by verdict."""
     text: str
     """Its section."""
 
@@ -46,11 +46,11 @@ class Entry(NamedTuple):
 
 def entry(verdict: ClaimVerdict, folder: str) -> Entry:
     """
-    Describe what came out for a claim.
+    Describe the result for a claim.
 
     Args:
-        verdict: of a run.
-        folder: of the pictures, from the page.
+        verdict: the verdict of a run.
+        folder: the path of the pictures, relative to the page.
     """
     claim = verdict.claim
     text = section(verdict, f"{folder}/{claim.key}.png")
@@ -59,11 +59,11 @@ def entry(verdict: ClaimVerdict, folder: str) -> Entry:
 
 def kept(text: str, claims: Mapping[str, Claim]) -> Dict[str, Entry]:
     """
-    Find the claims on a page that was written before, if they still ask the same.
+    Find the claims on an earlier page, if their questions have not changed.
 
     Args:
-        text: of the page.
-        claims: of today, by key; one with another protocol has no result any more.
+        text: the text of the page.
+        claims: the current claims, by key; one with another protocol has no result any more.
     """
     found: Dict[str, Entry] = {}
     for key, title, words, counts in _LINE.findall(text):
@@ -80,9 +80,9 @@ def page(entries: Sequence[Entry], lacking: Sequence[Claim], folder: str) -> str
     Write the page.
 
     Args:
-        entries: of the claims with results, in the order of the page.
+        entries: the claims with results, in the order of the page.
         lacking: the other claims.
-        folder: of the pictures, from the page.
+        folder: the path of the pictures, relative to the page.
     """
     head = [
         "# The claims of the papers, run here",
@@ -107,7 +107,7 @@ def section(verdict: ClaimVerdict, plot: str) -> str:
     Write the part of the page about one claim.
 
     Args:
-        verdict: of a run.
+        verdict: the verdict of a run.
         plot: the picture's path from the page.
     """
     claim = verdict.claim
@@ -123,7 +123,7 @@ def section(verdict: ClaimVerdict, plot: str) -> str:
 
 
 def sentence(verdict: ClaimVerdict) -> str:
-    """Say in one sentence what came out."""
+    """Return the result in one sentence."""
     of = {word: [f for f in verdict.found if f.verdict == word] for word in WORDS}
     many = len(verdict.found)
     if verdict.words == SHOWS:
@@ -149,7 +149,7 @@ def _headline(entries: Sequence[Entry]) -> str:
 
 
 def _gallery(entries: Sequence[Entry], folder: str) -> Iterator[str]:
-    """One picture for each claim, as a table: pages of Markdown have no other grid."""
+    """One picture for each claim, as a table, because Markdown has no other grid."""
     for i in range(0, len(entries), _COLUMNS):
         row = list(entries[i : i + _COLUMNS])
         blank = [""] * (_COLUMNS - len(row))
@@ -178,7 +178,7 @@ def _tuned(verdict: ClaimVerdict) -> List[str]:
 
 
 def _remarks(claim: Claim) -> Iterator[str]:
-    """Yield what the claim's file says besides what is asked."""
+    """Yield the remarks in the claim's file."""
     if claim.published:
         yield from ("Published, for comparison:", "")
         yield from (f"- {p.what}: {p.value} ({report.linked(p.source)})" for p in claim.published)

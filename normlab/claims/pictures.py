@@ -86,7 +86,7 @@ def _best(verdict: ClaimVerdict, store: JobSource, rows: Sequence[ResultRow]) ->
 
 
 def _batches(verdict: ClaimVerdict, store: JobSource, rows: Sequence[ResultRow]) -> Figure:
-    """Accuracy against the samples of a statistic: batch norm as a line, others level."""
+    """Accuracy against the samples of a statistic: a curve for batch norm, levels for others."""
     figure, (axes,) = _panels(1)
     found = [row for row in best_table(verdict, rows).rows if row.mean is not None]
     over = {row.labels["setting"]: _samples(row.coordinates) for row in found}
@@ -112,7 +112,7 @@ def _batches(verdict: ClaimVerdict, store: JobSource, rows: Sequence[ResultRow])
 
 
 def _samples(coordinates: Dict[str, Any]) -> int:
-    """Return over how many samples batch norm takes its statistics, 0 for other kinds."""
+    """Return the number of samples in batch norm's statistics; 0 for other kinds."""
     normalizer = coordinates["normalizer"]
     options: Dict[str, Any] = (
         {"kind": normalizer} if isinstance(normalizer, str) else dict(normalizer)

@@ -25,7 +25,7 @@ def list_lines(claims: Sequence[Claim]) -> List[str]:
 
 
 def jobs_of(claim: Claim) -> int:
-    """Count the jobs of the tuning seeds, and of what they choose on the first judging seeds."""
+    """Count the jobs of the tuning seeds, and of their choices on the first judging seeds."""
     cells = expand(claim.study)
     if not claim.tuning_seeds:
         return len(cells)
@@ -68,14 +68,14 @@ def _expected(e: Effect) -> str:
 
 
 def protocol(claim: Claim) -> str:
-    """Name the protocol by its file and hash, and say what its seeds can find."""
+    """Name the protocol by its file and hash, and say which effects its seeds can detect."""
     tuned = f", tuned on seeds {span(claim.tuning_seeds)}" if claim.tuning_seeds else ""
     said = f"Protocol `{claim.protocol()[:12]}` of `studies/{claim.key}.yaml`{tuned}."
     return f"{said} {_power(claim)}" if claim.decide else said
 
 
 def _power(claim: Claim) -> str:
-    """Say what the rounds of a claim that decides can find."""
+    """Say which effects the rounds of a claim can detect."""
     d = claim.decide
     if d is None:
         return ""
@@ -88,7 +88,7 @@ def _power(claim: Claim) -> str:
 
 
 def span(seeds: Sequence[int]) -> str:
-    """Say which seeds they are."""
+    """Return the seeds as text."""
     whole = list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))) and len(seeds) > 2
     return f"{seeds[0]} to {seeds[-1]}" if whole else ", ".join(map(str, seeds))
 
@@ -117,7 +117,7 @@ def effect_row(f: EffectResult) -> str:
 
 
 def _seeds(k: LookResult) -> str:
-    """Say over how many seeds, and how many of them are ties or failed."""
+    """Return the number of seeds, with the numbers of ties and failed ones."""
     parts = [f"{n} {what}" for n, what in ((k.failed, "failed"), (k.ties, "equal")) if n]
     return f"{k.pairs + k.failed}" + (f" ({', '.join(parts)})" if parts else "")
 

@@ -1,4 +1,4 @@
-"""For how long, where and when the jobs of a claim ran, from what they recorded themselves."""
+"""For how long, where and when the jobs of a claim ran, from their own records."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from normlab.records import JobDetail
 
 def how_it_ran(verdict: ClaimVerdict, store: JobSource) -> str:
     """
-    Say for how long, on what and when some job of the claim ran, its tuning included.
+    Say for how long, on what and when some job of the claim ran, including tuning.
 
-    A figure of a busy machine contains what ran beside; jobs that ran at once count once. It is
-    empty if no job has ended.
+    The time includes delays by other work on the machine; the time of jobs that ran at once counts
+    once. It is empty if no job has ended.
     """
     tables = [table for table in (verdict.table, verdict.tuned) if table is not None]
     jobs = [store.get(job) for t in tables for row in t.rows for job in row.jobs.values()]

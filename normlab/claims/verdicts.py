@@ -14,7 +14,7 @@ from normlab.presentation.mean_bounds import SMALLEST
 from normlab.records import ResultRow, ResultTable
 
 WORDS = (SHOWS, CONTRADICTS, UNDECIDED)
-_POWER = 0.9  # of a claim that names none
+_POWER = 0.9  # if a claim names none
 
 
 class Results(Protocol):
@@ -69,7 +69,7 @@ class ClaimVerdict:
 
     @property
     def counts(self) -> str:
-        """How many effects have which verdict, in words."""
+        """The number of effects by verdict, in words."""
         each = [f.verdict for f in self.found]
         return ", ".join(f"{each.count(v)} {v}" for v in WORDS if v in each)
 
@@ -80,15 +80,15 @@ def judge(
     """
     Judge every effect of *claim* from *study*, and return the table to print next to it.
 
-    The looks are taken again from the first on, each with the seeds that it had: so what was
-    decided stays, whenever somebody asks. All effects are one family, corrected after Holm.
+    All looks are taken again from the first on, each with its own seeds, so earlier decisions never
+    change. All effects are one family, corrected by Holm's method.
 
     Args:
-        claim: what is judged.
-        studies: where results come from.
+        claim: the claim to judge.
+        studies: the source of results.
         study: its id.
-        seeds: those to judge, in the order in which they were added.
-        looks: how many of them there were at each look; of a claim that decides nothing, one.
+        seeds: the judging seeds, in the order in which they were added.
+        looks: the number of seeds at each look; one look without `decide`.
     """
     tables: Dict[Tuple[str, str], List[ResultRow] | str] = {}
     for effect in claim.effects:
@@ -116,10 +116,10 @@ def weigh(
     Compare the two sides of each effect, look after look.
 
     Args:
-        claim: what is judged.
-        rows: of each effect, or why there are none.
-        seeds: those to judge, in the order in which they were added.
-        looks: how many of them there were at each look.
+        claim: the claim to judge.
+        rows: the rows of each effect, or the reason why there are none.
+        seeds: the judging seeds, in the order in which they were added.
+        looks: the number of seeds at each look.
     """
     found = [EffectResult(effect, None) for effect in claim.effects]
     rule = _rule(claim, len(seeds))
@@ -149,14 +149,14 @@ def _rule(claim: Claim, seeds: int) -> Rule:
 def _rows(studies: Results, study: str, effect: Effect) -> List[ResultRow] | str:
     try:
         return studies.results(study, metric=effect.metric, reduction=effect.reduction).rows
-    except InvalidSpec as e:  # no job reported it: a log of what is not positive, say
+    except InvalidSpec as e:  # no job reported it, such as a log of a negative value
         return str(e)
 
 
 def _sample(
     claim: Claim, effect: Effect, rows: List[ResultRow] | str, seeds: Sequence[int]
 ) -> Sample | str:
-    """Return the differences of *seeds*; those that a side lacks have failed."""
+    """Return the differences of *seeds*; seeds without a value on one side count as failed."""
     if isinstance(rows, str):
         return rows
     try:
@@ -182,7 +182,7 @@ def _values(
     Return the value at *where* for each of *seeds*, at the best value of `best_over`.
 
     Tuning seeds have chosen one value before; without them, each seed takes the value that is best
-    on average over the *other* seeds: no seed helps to choose its own.
+    on average over the *other* seeds, so no seed influences its own choice.
 
     Raises:
         InvalidSpec: there is no value, or there are several cells for one seed, which are never
@@ -211,7 +211,7 @@ def _settings(
         if differing:
             raise InvalidSpec(
                 f"{wanted} are cells that differ in {', '.join(differing)}, and such cells are "
-                "not averaged: give its value on this side of the effect"
+                f"not averaged: give a value for it on this side of the effect"
             )
     return [matching[0].values for matching in settings.values()]
 

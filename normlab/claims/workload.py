@@ -11,19 +11,19 @@ from normlab.specs.cells import Cell, expand
 from normlab.specs.sizes import steps
 from normlab.specs.studies import StudySpec
 
-UNKNOWN_S = 10.0  # of a job whose cost cannot be told from its specification
+UNKNOWN_S = 10.0  # seconds of a job whose cost is unknown
 
 
 def stages(claim: Claim, study: StudySpec) -> List[float]:
     """
-    List the seconds that each stage of *claim* would take on one core, if its jobs ran singly.
+    List the seconds that each stage of *claim* would take on one core, without packs.
 
-    They are meant for ratios. The rounds that a decision may need are all there; a claim that is
-    decided earlier leaves some out. Which rate each kind will be judged at is not known, so a
-    judging seed counts as the mean of the rates.
+    They are meant for ratios. All rounds that a decision may need are included; a claim that is
+    decided earlier skips some. The chosen rate of each kind is not known, so a judging seed counts
+    as the mean of the rates.
 
     Args:
-        study: of `claim.at`.
+        study: the result of `claim.at`.
     """
     return list(_stages(claim, study))
 

@@ -137,7 +137,7 @@ def options(
 
 
 def main() -> None:
-    """Run the command line of this process, and leave with its exit code."""
+    """Run the command line of this process, and exit with its exit code."""
     sys.exit(run(sys.argv[1:]))
 
 
@@ -190,13 +190,13 @@ def _in_our_words(error: Any) -> Any:
 
 
 def _way_out(error: Any) -> str:
-    """Name the help of the command, or the place of an option that goes before it."""
+    """Name the help of the command, or say that an option must be before the command."""
     if not error.ctx:
         return ""
     option = getattr(error, "option_name", None)
     root = error.ctx.find_root()
     if error.ctx is not root and any(option in one.opts for one in root.command.params):
-        error.possibilities = None  # the nearest options of the command are not meant
+        error.possibilities = None  # similar options of the command are not what the user meant
         return f"; write it before the command: normlab {option} ... {error.ctx.info_name}"
     return f" ({error.ctx.command_path} --help)"
 

@@ -66,7 +66,7 @@ def restore_from(source: Path, data_dir: Optional[Path], *, as_json: bool) -> No
 
 
 def run(verb: str, path: Path, data_dir: Path) -> Dict[str, Any]:
-    """Let a process of the service do *verb* with the backup at *path*; return what it says."""
+    """Let a process of the service do *verb* with the backup at *path*; return what it prints."""
     from normlab.client.problems import from_problem
     from normlab.stacks.own import require_server
 

@@ -59,7 +59,7 @@ def models(
     ),
     as_json: bool = AsJson,
 ) -> None:
-    """List the networks; with a name, the options of one that somebody added."""
+    """List the networks; with a name, show the options of a network that a plugin added."""
     columns = ["name", "task", "default_width", "normalizers", "summary"]
     with connect(ctx) as client:
         list_or_one("network", name, client.models(), columns, as_json)
@@ -75,7 +75,7 @@ def parts(
     ),
     as_json: bool = AsJson,
 ) -> None:
-    """List what else jobs can name: tasks, metrics, hooks, optimizers, schedules, augmentations.
+    """List the other parts of a job: tasks, metrics, hooks, optimizers, schedules, augmentations.
 
     With a name, its options.
     """
@@ -133,7 +133,7 @@ def _versions(versions: Dict[str, str]) -> str:
 def list_or_one(
     what: str, name: Optional[str], found: Sequence[Any], columns: List[str], as_json: bool
 ) -> None:
-    """Print the columns of all that were *found*, or the options of the one called *name*."""
+    """Print the columns of everything that was *found*, or the options of the one called *name*."""
     if name is None:
         _list(found, columns, as_json)
         return

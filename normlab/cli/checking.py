@@ -30,7 +30,8 @@ def check(
     """Check what you declare: normalizers in every mode of PyTorch, on an IPU, and their cost.
 
     Each is compared with itself in float64, eagerly. Optimizers, schedules and augmentations have
-    laws of their own: that they repeat, that they continue. "refused" is an error that says so.
+    laws of their own: the results are the same when they are repeated or continued. "refused" means
+    that the mode raises an error that says so.
     Nothing is uploaded, and no stack is needed. Exits 1 if a law is broken.
     """
     found: List[Dict[str, Any]] = []
@@ -74,7 +75,7 @@ def _findings(path: Path) -> Iterator[Dict[str, Any]]:
             yield finding
         said = child.communicate()[1]
     if child.returncode not in (0, 1):
-        last = (said.strip().splitlines() or ["it said nothing"])[-1]
+        last = (said.strip().splitlines() or ["it printed nothing"])[-1]
         raise InvalidSpec(f"{path}: the checks ended with {child.returncode}: {last}")
 
 

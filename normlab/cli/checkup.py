@@ -82,7 +82,7 @@ def _readiness(connection: Connection, answer: httpx.Response) -> Iterator[Check
         yield Check("API", "bad", f"{connection.url} is not ready", "see the parts below")
     else:
         found = f"{connection.url} does not answer as normlab does"
-        yield Check("API", "bad", found, "correct --url, or ask who runs what is there")
+        yield Check("API", "bad", found, "correct --url, or ask who runs the program there")
     for part, (verdict, mend) in _PARTS.items():
         text = str(parts.get(part, "ok"))
         if text not in ("ok", "unknown"):  # unknown: the failure comes before the token is checked
@@ -94,7 +94,7 @@ _PARTS: Dict[str, Tuple[Grade, str]] = {
     "migrations": ("bad", "python -m service.migrate"),
     "writes": ("bad", "free space on the database's disk, or make it writable again"),
     "disk": ("warn", "remove old job folders, or set NORMLAB_DATA_DIR to a larger disk"),
-    "broker": ("warn", "start Redis, or correct NORMLAB_BROKER_URL; jobs start, but later"),
+    "broker": ("warn", "start Redis, or correct NORMLAB_BROKER_URL; until then jobs start later"),
     "events": ("warn", "nothing if this is temporary; else check the database's connection limit"),
 }
 
@@ -137,7 +137,7 @@ def _token_and_workers(connection: Connection) -> Iterator[Check]:
         where = f"{worker.device} at {worker.address}" if worker.address else worker.device
         text = f"{worker.id} on {where}, {worker.busy} of {worker.slots} slots busy"
         if worker.able:
-            yield Check("worker", "ok", f"{text}, heard {worker.last_seen_s:.0f} s ago")
+            yield Check("worker", "ok", f"{text}, last seen {worker.last_seen_s:.0f} s ago")
         else:
             mend = "fix what the reason names on its host, then restart the worker"
             yield Check("worker", "bad", f"{worker.id} takes no jobs: {worker.why}", mend)
@@ -155,9 +155,13 @@ def _token_and_workers(connection: Connection) -> Iterator[Check]:
             yield Check("workers", "bad", found, mend)
         elif device.queued and all(worker.busy == 0 for worker in device.workers):
             found = (
-                f"{counted(device.queued, 'job')} waiting for {device.kind} while its workers idle"
+                f"{counted(device.queued, 'job')} waiting for {device.kind}, "
+                "although its workers are idle"
             )
-            mend = "normlab show JOB says what it waits for; if for its turn, restart the worker"
+            mend = (
+                "normlab show JOB says what it waits for; "
+                "if it waits for its turn, restart the worker"
+            )
             yield Check("workers", "warn", found, mend)
     if not live:
         yield Check(

@@ -1,4 +1,4 @@
-"""Jobs, and studies with `--study`, as `rename`, `tag`, `rm` and their like take them."""
+"""Jobs, and studies with `--study`, as `rename`, `tag`, `rm` and similar commands take them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def change_each(
     change_job: Callable[[str], JobDetail],
     change_study: Callable[[str], StudyRecord],
 ) -> Iterator[Changed]:
-    """Change *jobs* and *studies* one after the other, and yield what each is then."""
+    """Change *jobs* and *studies* one after the other, and yield the new record of each."""
     return chain(map(change_job, jobs or ()), map(change_study, studies or ()))
 
 

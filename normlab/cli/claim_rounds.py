@@ -1,4 +1,4 @@
-"""The runs of one claim: its tuning seeds, then round after round of those that are judged."""
+"""The runs of one claim: its tuning seeds, then the judging seeds, round after round."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Round(NamedTuple):
     """Whether every job succeeded."""
     cells: int
     there: int
-    """Cells that were done before it was asked for."""
+    """Cells that were done before."""
 
 
 def run_claim(
@@ -33,12 +33,12 @@ def run_claim(
     progress: Optional[ClaimsProgress] = None,
 ) -> Tuple[ClaimVerdict, bool]:
     """
-    Run *claim* as *spec* has it, on its tuning seeds and then on those that are judged.
+    Run *claim* as *spec* describes it, on its tuning seeds and then on its judging seeds.
 
     Returns its verdict, and whether every job succeeded.
 
     Args:
-        progress: of all claims; None: it is the only one.
+        progress: of all claims; None if this is the only one.
     """
     from normlab.claims.report import effect_lines
     from normlab.claims.workload import stages
@@ -65,7 +65,7 @@ def _tune(
     client: Any, claim: Claim, spec: StudySpec, quiet: bool
 ) -> Tuple[StudySpec, Optional[ResultTable]]:
     """
-    Run the tuning seeds, if there are some, and return the study of what they chose.
+    Run the tuning seeds, if there are any, and return the study with the values that they chose.
 
     A training that diverges only rules its rate out; it does not end the claim.
     """
@@ -90,7 +90,7 @@ def _judge(
     before = 0  # cells of the earlier rounds
     for part in claim.rounds(spec):
         done = run_round(client, part, quiet)
-        if looks or claim.tuning_seeds:  # else it was queued, and counted, ahead
+        if looks or claim.tuning_seeds:  # otherwise it was queued and counted in advance
             progress.found(claim.key, max(0, done.there - before) / max(1, done.cells - before))
         progress.stage_ended(claim.key)
         before = done.cells
@@ -105,7 +105,7 @@ def _judge(
 
 
 def run_round(client: Any, spec: StudySpec, quiet: bool) -> Round:
-    """Run *spec*, and first the part that must be complete before the rest."""
+    """Run *spec*; the part that must be complete before the rest is run first."""
     from normlab.claims.claim import first_part
     from normlab.cli.studies import StudyProgress
 

@@ -38,7 +38,7 @@ def asked(keys: Sequence[str], everything: bool, changes: Changes) -> List[Tuple
         raise InvalidSpec(
             "no claim was named; name some, or use --all (`normlab reproduce --list` lists them)"
         )
-    if changes.quick or changes.seeds:  # so many, and no more
+    if changes.quick or changes.seeds:  # the number of seeds is fixed
         chosen = [claim.model_copy(update={"decide": None}) for claim in chosen]
     if changes.dataset and everything:
         chosen = for_task_of(changes.dataset, chosen)
@@ -46,7 +46,7 @@ def asked(keys: Sequence[str], everything: bool, changes: Changes) -> List[Tuple
 
 
 def for_task_of(dataset: str, claims: List[Claim]) -> List[Claim]:
-    """Leave out, and name, the claims whose task *dataset* is not for."""
+    """Leave out and name the claims about a task that *dataset* does not have."""
     from normlab.specs.datasets import DATASETS
 
     task = DATASETS[dataset].task if dataset in DATASETS else None
@@ -69,8 +69,8 @@ def on_dataset(study: StudySpec, name: str) -> StudySpec:
     Return *study* with all samples of the dataset *name*, and everything else unchanged.
 
     Args:
-        study: of a claim.
-        name: one of the catalogue; a folder of pictures is named by an override afterwards.
+        study: the study of a claim.
+        name: a dataset of the catalogue; an override sets the folder of pictures afterwards.
 
     Raises:
         InvalidSpec: there is no such dataset, or it is for another task.

@@ -12,12 +12,12 @@ class ClaimsProgress:
     """
     The finished and remaining work of all stages of all claims: tuning, and each round of seeds.
 
-    Work that the store had before is neither, so that a command which goes on after an
-    interruption does not take its pace from what it found.
+    Work that was done before the command started counts as neither. Otherwise a command that
+    continues after an interruption would overestimate its pace.
 
     Args:
-        plans: of each claim, the work of its stages, in whatever unit.
-        clock: seconds, growing.
+        plans: for each claim, the work of its stages, in any unit.
+        clock: returns seconds, which only increase.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class ClaimsProgress:
         self._start = clock()
 
     def found(self, claim: str, share: float) -> None:
-        """Leave out *share* of the next stage of *claim*: it was there before."""
+        """Leave out *share* of the next stage of *claim*, which was done before."""
         left = self._left[claim]
         left[:1] = [work * (1 - share) for work in left[:1]]
 
@@ -41,7 +41,7 @@ class ClaimsProgress:
         del left[:1]
 
     def claim_ended(self, claim: str, word: str) -> None:
-        """Print where all stand; rounds of *claim* that were not needed are no work any more."""
+        """Print the state of all claims; rounds that *claim* did not need count no longer."""
         self._left[claim].clear()
         self._words.append(word)
         print(self.line(), file=sys.stderr, flush=True)
@@ -52,7 +52,7 @@ class ClaimsProgress:
         return f"{len(self._words)} of {len(self._left)} claims: {said}{self.left()}"
 
     def left(self) -> str:
-        """Say how much time is left at the pace so far, at most; empty if nothing tells."""
+        """Return how much time is left at most, at the pace so far; empty if that is unknown."""
         left = sum(work for stages in self._left.values() for work in stages)
         if not left or not self._done:
             return ""

@@ -21,7 +21,7 @@ def run_all(
     from normlab.claims.workload import stages
 
     progress = ClaimsProgress({claim.key: stages(claim, study) for claim, study in claims})
-    # the round that each begins with: queued with other cells, it would train them once more
+    # the first round of each; if it were queued with other cells, it would train them again
     firsts = {
         claim.key: tuning_study(claim, study) or claim.rounds(study)[0] for claim, study in claims
     }
@@ -41,11 +41,11 @@ def run_all(
 
 class Ahead:
     """
-    The studies that claims begin with: each is queued as soon as it can be, so no slot is idle.
+    The first studies of the claims: each is queued as soon as possible, so no slot is idle.
 
     Args:
         firsts: by the claims' keys, in the order in which they run.
-        progress: is told what the store had of them.
+        progress: gets the share of each that was done before.
     """
 
     def __init__(self, client: Any, firsts: Dict[str, StudySpec], progress: ClaimsProgress) -> None:
@@ -69,7 +69,7 @@ class Ahead:
             del self._waiting[claim]
 
     def ended(self, claim: str) -> None:
-        """Note that the study that *claim* began with is done."""
+        """Note that the first study of *claim* is done."""
         self._done |= self._keys[claim]
 
     @property
@@ -87,7 +87,7 @@ class Ahead:
 
 
 def keys(study: StudySpec) -> Set[str]:
-    """Return what tells the cells of *study* apart from those of others."""
+    """Return the keys that distinguish the cells of *study* from those of other studies."""
     from normlab.specs.cells import expand
 
     return {cell.key for cell in expand(study)}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from normlab.records.decisions import DecisionRow, DecisionTable
 
 LABELS = {"labels", "coordinates"}
-"""The fields of a row that say which it is, and not its numbers."""
+"""The fields of a row that identify it, as opposed to its numbers."""
 
 
 def print_comparison(
@@ -32,7 +32,7 @@ def print_comparison(
         print_json(table, records_of(table.rows))
         return
     if table.linked:
-        print(f"{', '.join(table.linked)} moves with {table.axis}")
+        print(f"{', '.join(table.linked)} varies together with {table.axis}")
     differences = shown([(r.difference, r.half) for r in table.rows])
     rows = [
         [
@@ -59,13 +59,13 @@ def seeds(row: ComparisonRow) -> Any:
 
 
 def _better(table: ComparisonTable, row: ComparisonRow) -> str:
-    """Name the better value if the interval leaves out 0; a metric says which end is better."""
+    """Name the better value if the interval excludes 0; the metric decides what is better."""
     from normlab.presentation.intervals import smaller_is_better
 
     if row.n == 1:
         return "not clear: one seed"
     if row.excluded or row.low is None or row.high is None or row.low <= 0 <= row.high:
-        return "not clear"  # a seed that diverged is no better than others for being left out
+        return "not clear"  # leaving out a diverged seed must not make a value better
     return table.a if (row.low > 0) != smaller_is_better(table.metric) else table.b
 
 
@@ -76,7 +76,7 @@ def records_of(rows: Sequence[Any]) -> List[Dict[str, Any]]:
 
 
 def print_verdicts(table: DecisionTable) -> None:
-    """Print how many of each verdict there are, then each one, and how its interval narrowed."""
+    """Print the number of each verdict, then each comparison, and how its interval narrowed."""
     said = ", ".join(f"{n} {word}" for word, n in sorted(table.counts.items()))
     print(f"{table.metric}, by {table.by:g}, power {table.power:g}: {said}")
     rows = [[row.verdict, _place(row), row.words, _narrowing(row)] for row in table.rows]

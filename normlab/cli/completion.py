@@ -1,4 +1,4 @@
-"""Tab completion: jobs and names of the catalogue, without jobs if the API does not answer."""
+"""Tab completion: jobs and names of the catalogue; without jobs if the API does not answer."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def data(ctx: typer.Context, incomplete: str) -> List[str]:
 
 
 def fields(ctx: typer.Context, incomplete: str) -> List[str]:
-    """Complete the fields of a job, as `--set` takes them, and values that are one of a few."""
+    """Complete the fields of a job, as `--set` takes them, and values if there are only a few."""
     from normlab.specs.jobs import JobSpec
     from normlab.specs.problems import field_names
 
@@ -104,7 +104,7 @@ def metric_names(ctx: typer.Context, incomplete: str) -> List[str]:
 
 
 def study_names(ctx: typer.Context, incomplete: str) -> List[Tuple[str, str]]:
-    """Complete the newest studies: by name if it is one word for a shell, or else as tables do."""
+    """Complete the newest studies: by name if it is one word for a shell, or else by id."""
     found = _asked(ctx, lambda client: list(islice(client.studies.list(), _STUDIES))) or []
     ends = short_ids([study.id for study in found])
     texts = [
@@ -156,7 +156,7 @@ def pages(ctx: typer.Context, incomplete: str) -> List[Tuple[str, str]]:
 
 
 def one_of(*words: str) -> Callable[[str], List[str]]:
-    """Return what completes one of *words*."""
+    """Return a function that completes *words*."""
 
     def complete(incomplete: str) -> List[str]:
         return [word for word in words if word.startswith(incomplete)]
@@ -180,7 +180,7 @@ def _names(ctx: typer.Context) -> List[Tuple[str, str]]:
 
 
 def _asked(ctx: typer.Context, ask: Callable[[Client], AnswerT]) -> Optional[AnswerT]:
-    """Return what the API answers, which knows the names of plugins too; None if it does not."""
+    """Return the answer of the API, which also knows the names of plugins, or None."""
     from normlab.cli.connecting import client_of
     from normlab.stacks.addresses import Address, resolve
 
@@ -211,15 +211,15 @@ JobsArgument = typer.Argument(
 
 
 class Command(TyperCommand):
-    """A command in which what follows an option is its value: `--sort -val/accuracy` has one."""
+    """A command in which the word after an option is its value: `--sort -val/accuracy`."""
 
     def parse_args(self, ctx: Any, args: List[str]) -> List[str]:
-        """Parse *args*, and remember the last one, which what is completed follows."""
+        """Parse *args*, and remember the last one, which is the word before the completed one."""
         ctx.meta[_BEFORE] = args[-1] if args else None
         return super().parse_args(ctx, args)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> List[Any]:
-        """Complete *incomplete*; typer takes whatever begins with a minus for an option."""
+        """Complete *incomplete*; typer takes every word that begins with a minus for an option."""
         option = self._waiting(ctx)
         if option is None or not incomplete.startswith("-"):
             return super().shell_complete(ctx, incomplete)
@@ -227,7 +227,7 @@ class Command(TyperCommand):
         return found
 
     def _waiting(self, ctx: Any) -> Optional[Any]:
-        """Return the option whose value comes next; None: none waits for one."""
+        """Return the option whose value comes next, or None."""
         before = ctx.meta.get(_BEFORE)
         for param in self.params:
             if before in param.opts and not getattr(param, "is_flag", False) and before[:1] == "-":

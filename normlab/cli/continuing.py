@@ -31,7 +31,7 @@ def go_on(
         None, help="Total number of updates, including those of the earlier job."
     ),
     anyway: bool = typer.Option(
-        False, help="Continue even if the longer schedule has other learning rates up to here."
+        False, help="Continue even if the longer schedule had other learning rates so far."
     ),
     project: Optional[str] = typer.Option(
         None,

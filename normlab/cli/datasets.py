@@ -28,7 +28,7 @@ DataRoot = typer.Option(
 
 
 class _NamesToo(TyperGroup):
-    """A group in which anything but the name of a command is the name of a dataset to show."""
+    """A group in which a word that is no command is the name of a dataset to show."""
 
     def parse_args(self, ctx: Any, args: List[str]) -> List[str]:
         known = {*self.commands, "--help", "-h"}
@@ -111,7 +111,7 @@ def verify(
     data_root: Optional[Path] = DataRoot,
     as_json: bool = AsJson,
 ) -> int:
-    """Read a dataset whole, and name what is truncated or damaged; exit 1 if anything is."""
+    """Read a whole dataset, and name what is truncated or damaged; exit 1 if anything is."""
     from normlab.stored.verifying import verify as verify_all
 
     root = _root(ctx, data_root)
@@ -124,7 +124,7 @@ def verify(
     if as_json:
         print_json({"name": name, "data_root": str(root), "troubles": troubles})
     elif not troubles:
-        print(f"{name} below {root} is whole")
+        print(f"{name} below {root} is complete and intact")
     return 1 if troubles else 0
 
 
@@ -176,7 +176,7 @@ def _short(name: str, publication: Publication) -> str:
 
 
 def _refuse_if_not_it(name: str, publication: Publication, folder: Path, root: Path) -> None:
-    """Refuse a folder that was there before and is not whole, or may be something else."""
+    """Refuse a folder that already existed and is incomplete, or may be something else."""
     from normlab.specs.datasets import DATASETS
     from normlab.stored.fetching import was_fetched
 

@@ -20,7 +20,7 @@ By = typer.Option(0.01, help="The margin: the effect that must not be missed.")
 Power = typer.Option(0.9, help="Probability that an effect of --by shows, 0.5 to 0.95.")
 AtMost = typer.Option(64, "--at-most", help="Largest number of seeds of each cell, 6 to 1000.")
 Rarest = typer.Option(
-    0.2, help="A collapse of at least this share of the seeds is seen before the first look."
+    0.2, help="A collapse of at least this share of the seeds occurs before the first look."
 )
 Metric = typer.Option(
     None,
@@ -36,7 +36,7 @@ Reduction = typer.Option(
     autocompletion=one_of("last", "best", "area", "mean_last:"),
 )
 Axis = typer.Option(None, help="The path whose values are compared.")
-Wait = typer.Option(True, help="Show progress until all is decided, or the limit is met.")
+Wait = typer.Option(True, help="Show progress until everything is decided or the limit is reached.")
 
 
 commands = typer.Typer()
@@ -93,7 +93,7 @@ def decide_study(
     wait: bool = Wait,
     as_json: bool = AsJson,
 ) -> None:
-    """Add seeds until each value of an axis is better than the first one, or is not."""
+    """Add seeds until it is clear whether each value of an axis is better than the first one."""
     with connect(ctx) as client:
         found = client.studies.summary(study)
         path = axis or found.paths[0]

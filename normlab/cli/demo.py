@@ -112,13 +112,13 @@ def tabulate(jobs: Sequence[JobRecord], seeds: int) -> List[Row]:
 
 
 def verdict(rows: Sequence[Row]) -> str:
-    """Summarize the numbers: how batch norm does with few samples, compared with the others."""
+    """Summarize how well batch norm works with few samples, compared with the others."""
     large, small, _, proxy = rows
     loss = large.mean - small.mean
     return (
         f"Batch norm {'loses' if loss > 0 else 'gains'} {abs(loss) * 100:.1f} points when its "
         f"statistics come from 2 samples instead of 32 ({_clear(large, small)}); "
-        f"group norm with proxy activation never looks at the batch and is "
+        f"group norm with proxy activation does not depend on the batch and is "
         f"{abs(proxy.mean - small.mean) * 100:.1f} points "
         f"{'above' if proxy.mean > small.mean else 'below'} that ({_clear(proxy, small)}), "
         f"{abs(proxy.mean - large.mean) * 100:.1f} "
@@ -133,12 +133,12 @@ def _clear(a: Row, b: Row) -> str:
 
 
 def study(epochs: int, seeds: int, device: str = "cpu") -> Dict[str, Any]:
-    """Return the study of all arms, whose seeds train together where that gains."""
+    """Return the study of all arms, whose seeds train together where that is faster."""
     base = spec(ARMS[0], 0, epochs, device)
     shared = {name: value for name, value in base.items() if name not in ("name", "seed")}
     names = [f"{arm.label}, statistics over {arm.statistics}" for arm in ARMS]
     axis = {"normalizer": [arm.normalizer for arm in ARMS], "name": names}
-    # a name of its own each time, as the same study runs once
+    # a different name each time, because the same study runs only once
     name = f"demo of {datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S}"
     return {"name": name, "base": shared, "axes": [axis], "seeds": seeds, "reuse": False}
 
@@ -155,7 +155,7 @@ def _train(client: Client, epochs: int, seeds: int, device: str) -> List[JobReco
 
 
 def _queued(client: Client, study: str) -> List[str]:
-    """Return the jobs of all cells, once the last of a large study is queued."""
+    """Return the jobs of all cells, as soon as the last cell of a large study is queued."""
     while True:
         jobs = [cell.job for cell in client.studies.get(study).grid]
         if None not in jobs:

@@ -1,4 +1,4 @@
-"""Why a list is empty: an unknown name, a filter that nothing fits, or nothing there at all."""
+"""Why a list is empty: an unknown name, a filter that nothing matches, or no entries at all."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 _METRIC = re.compile(r"[a-z]\w*/[\w./-]+")
 _NONE = "no jobs found; queue one: normlab submit -s normalizer=batch"
 _NO_STUDY = "no studies found; run one from a file that `normlab study run --help` shows"
-_NONE_FITS = "no job fits; `normlab ls` alone lists the newest of all"
-_FEW = 5  # names, all of which are told
+_NONE_FITS = "no job matches; `normlab ls` alone lists the newest jobs"
+_FEW = 5  # if there are more names, an error lists only the nearest
 
 
 def _kinds(client: Client) -> List[str]:
@@ -30,15 +30,15 @@ _KNOWN: Dict[str, Callable[[Client], List[str]]] = {
     "normalizer": _kinds,
     "project": lambda client: [one.name for one in client.projects.list()],
 }
-"""What the stack knows, uploaded plugins included, by the option that asks for it."""
+"""What the stack knows, including uploaded plugins, by the option that selects it."""
 
 
 def refuse_unknown(client: Client, **asked: Optional[str]) -> None:
     """
-    Raise InvalidSpec if an option asks for what neither the stack knows nor any job has.
+    Raise InvalidSpec if an option has a name that the stack does not know and no job has.
 
     Args:
-        asked: a name by `device`, `normalizer` or `project`; None: not asked for.
+        asked: the names of `device`, `normalizer` or `project`; None if the option was not given.
     """
     for option, name in asked.items():
         known = [] if name is None else _KNOWN[option](client)
@@ -48,10 +48,10 @@ def refuse_unknown(client: Client, **asked: Optional[str]) -> None:
 
 
 def refuse_unknown_metric(client: Client, name: str) -> None:
-    """Raise NotFound if nobody has reported the metric *name*, or it cannot be one."""
+    """Raise NotFound if no job has reported the metric *name*, or if it cannot be a metric."""
     unknown = _unknown_metric(client, name)
     if unknown is None and "/" not in name:
-        unknown = f"{name!r} is not the name of a metric, which has a group, as val/accuracy has"
+        unknown = f"{name!r} is not a metric: its name must have a group, as in val/accuracy"
     if unknown is not None:
         raise NotFound(unknown)
 
@@ -63,32 +63,32 @@ def why_none(
     Say why no job is listed.
 
     Args:
-        texts: the filter and the order, which may name a metric that nobody has reported.
-        trash: those in the trash were asked for.
-        archived: those in the archive were.
+        texts: the filter and the order, which may name a metric that no job has reported.
+        trash: jobs in the trash were requested.
+        archived: jobs in the archive were requested.
     """
     unknown = _unknown_metrics(client, *texts)
     if unknown is not None:
         return unknown
     if trash:
         some = list(client.list(limit=1, trash=True))
-        return "no job in the trash fits" if some else "the trash is empty"
+        return "no job in the trash matches" if some else "the trash is empty"
     if archived:
         some = list(client.list(limit=1, archived="only"))
-        return "no archived job fits" if some else "no job is archived"
+        return "no archived job matches" if some else "no job is archived"
     if list(client.list(limit=1)):
         return _NONE_FITS
     hidden = list(client.list(limit=1, archived="only"))
-    return "no jobs found but archived ones: normlab ls --archived" if hidden else _NONE
+    return "all jobs are archived; list them: normlab ls --archived" if hidden else _NONE
 
 
 def why_no_study(client: Client, project: Optional[str], archived: bool) -> str:
-    """Say why no study is listed: of *project* if it is given, those in the archive or others."""
+    """Say why no study is listed, in *project* if it is given, in the archive or outside of it."""
     within = f" in the project {project}" if project else ""
     if archived:
         return f"no study{within} is archived"
     if list(islice(client.studies.list(project, "only"), 1)):
-        return f"no studies found{within} but archived ones: normlab study ls --archived"
+        return f"all studies{within} are archived; list them: normlab study ls --archived"
     if project and list(islice(client.studies.list(), 1)):
         return f"no study is in the project {project}; `normlab study ls` alone lists all"
     return _NO_STUDY
@@ -101,7 +101,7 @@ def why_none_is_best(client: Client, metric: str, where: Optional[str], **filter
         narrowed["filter"] = where
     if not list(client.list(limit=1, **narrowed)):
         return why_none(client, where)
-    among = " among those that fit" if narrowed else ""
+    among = " among those that match" if narrowed else ""
     return f"no job{among} has succeeded with a value of {metric}"
 
 
@@ -117,7 +117,7 @@ def _unknown_metric(client: Client, name: str) -> Optional[str]:
 
 
 def _has_jobs(client: Client, **filters: str) -> bool:
-    """Return whether a job has it: a kind that is known no more may have old ones."""
+    """Return whether a job has it: a kind that no longer exists may have old jobs."""
     places: List[Dict[str, Any]] = [{"archived": "show"}, {"trash": True}]
     return any(list(client.list(limit=1, **place, **filters)) for place in places)
 

@@ -72,8 +72,8 @@ def export(
 ) -> None:
     """Export every point of the metrics of jobs: CSV, JSON, TensorBoard files, MLflow runs.
 
-    A value that is NaN or infinite is one in CSV and YAML. JSON has null there, and beside the
-    values `not_finite`, which says where which is.
+    CSV and YAML contain NaN and infinity as numbers. JSON has null for them, and `not_finite` says
+    where each one is.
     """
     if (job is None) == (study is None):
         raise typer.BadParameter("name one job, or one study with --study")
@@ -143,7 +143,7 @@ def _to_folders(
 
 
 def _download(client: Any, run: Run, folder: Path) -> List[Path]:
-    # a name from the server must not become a path of ours
+    # a name from the server must not become a path here
     return [
         client.download(run.job.id, artifact.name, folder / Path(artifact.name).name)
         for artifact in client.artifacts(run.job.id)
@@ -154,7 +154,7 @@ def _write(runs: Iterator[Run], file: TextIO, as_json: bool, by_job: bool = Fals
     if as_json:
         found = {run.job.id: _plain(run) for run in runs}
         plain = found if by_job else next(iter(found.values()))
-        json_line = chosen() is Form.json  # of many points, each is not worth a line
+        json_line = chosen() is Form.json  # with many points, not each gets a line
         file.write(f"{json.dumps(taken_out(plain)) if json_line else text_of(plain)}\n")
         return
     writer = csv.writer(file)

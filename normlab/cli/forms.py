@@ -46,7 +46,7 @@ Output = typer.Option(
     "--output",
     "-o",
     callback=_choose,
-    is_eager=True,  # before --json, whose callback reads it
+    is_eager=True,  # must come before --json, whose callback reads it
     help="table, json, yaml or csv.",
     show_choices=False,
     metavar="FORM",
@@ -54,7 +54,7 @@ Output = typer.Option(
 
 
 def with_forms(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Return *command* with `--output` beside its `--json`; where `-o` is free."""
+    """Return *command* with `--output` beside its `--json`, also as `-o` if that is free."""
     signature = inspect.signature(command)
     options = list(signature.parameters.values())
     taken = any("-o" in (getattr(one.default, "param_decls", None) or ()) for one in options)
@@ -66,20 +66,20 @@ def with_forms(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*given, **named)
 
     form = inspect.Parameter("output", inspect.Parameter.KEYWORD_ONLY, default=Output)
-    facts = vars(answering)  # that typer reads
+    facts = vars(answering)  # typer reads these
     facts["__signature__"] = signature.replace(parameters=[*options, form])
     answering.__annotations__ = {**command.__annotations__, "output": Optional[Form]}
     return answering
 
 
 def choose(form: Form) -> bool:
-    """Let the output have this *form*, and return whether it is one for programs."""
+    """Choose this *form* for the output, and return whether it is one for programs."""
     _chosen.set(Form.json if form is Form.table else form)
     return form is not Form.table
 
 
 def chosen() -> Form:
-    """Return the form for programs that the command line asks for; JSON where it asks for none."""
+    """Return the form for programs that the command line asks for; JSON by default."""
     return _chosen.get()
 
 
@@ -88,8 +88,8 @@ def text_of(plain: Any, rows: Any = None, columns: Sequence[str] = ()) -> str:
     Return *plain* data in the form that the command line asks for.
 
     Args:
-        rows: the same as a list of records, for CSV; None: *plain* is one.
-        columns: the head of CSV that has no rows.
+        rows: the same as a list of records, for CSV; None if *plain* is such a list.
+        columns: the header of a CSV without rows.
     """
     form = _chosen.get()
     if form is Form.yaml:
@@ -103,7 +103,7 @@ def text_of(plain: Any, rows: Any = None, columns: Sequence[str] = ()) -> str:
 
 
 def _csv(plain: Any, of_none: Sequence[str]) -> str:
-    """Return a row for each record, a column for each path; lists in a cell are JSON."""
+    """Return one row per record and one column per path; lists in a cell are JSON."""
     from normlab.presentation.columns import plain_cell
 
     rows = [dict(_flat(one)) for one in (plain if isinstance(plain, list) else [plain])]
@@ -121,6 +121,6 @@ def _flat(value: Any, above: str = "") -> Iterator[Tuple[str, Any]]:
         return
     fields: Dict[str, Any] = value
     for name, below in fields.items():
-        if name == FIELD:  # cells have NaN and infinity themselves
+        if name == FIELD:  # cells contain NaN and infinity as such
             continue
         yield from _flat(below, f"{above}.{name}" if above else str(name))

@@ -44,7 +44,7 @@ def keep(
 
 
 def collect(client: Client, *, dry_run: bool) -> Iterator[ExpiredRecord]:
-    """Remove what the projects no longer keep that the caller administers; yield what it is."""
+    """Remove what the caller's projects no longer keep, as their admin; yield what it is."""
     for project in client.projects.list():
         rules = client.keeping.rules(project.name)
         if project.role != "admin" or all(getattr(rules, days) is None for days in _DAYS):

@@ -1,4 +1,4 @@
-"""`normlab diff`, `best`, `tail` and `open`: look at jobs side by side, at their best, at work."""
+"""`normlab diff`, `best`, `tail` and `open`: compare jobs, find the best, watch one, open it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _NOT_COMPARED = {"name", "priority", "code"}
 _LEAST, _MOST = 8, 30  # points of a sparkline
-_VALUE, _GAPS = 12, 4  # characters of a value with its gap, and around a name and a course
+_VALUE, _GAPS = 12, 4  # characters of a value with its gap, and around a name and a curve
 
 
 commands = typer.Typer()
@@ -84,7 +84,7 @@ def best(
         "val/accuracy",
         "--metric",
         "-m",
-        help="The metric by whose last value jobs are ranked.",
+        help="The metric whose last value ranks the jobs.",
         autocompletion=metric_names,
     ),
     lowest: Optional[bool] = typer.Option(
@@ -116,7 +116,7 @@ def best(
     with connect(ctx) as client:
         study_id = None if study is None else client.studies.study_id(study)
         filters: Dict[str, Any] = {"study": study_id, "project": project}
-        if "/" not in metric:  # by which no list can be sorted
+        if "/" not in metric:  # lists cannot be sorted by it
             refuse_unknown_metric(client, metric)
         listed = client.list(limit=limit, sort=sort, state="succeeded", filter=where, **filters)
         found = [job for job in listed if last(job, metric) is not None]
@@ -182,10 +182,10 @@ def _of_courses(job: JobRecord, series: Dict[str, SeriesRecord], points: int) ->
     from rich.console import Group
 
     head = f"{job.id}  {job.state}, update {job.step} of {job.steps or '?'}"
-    fixed = max(map(len, series), default=0) + points * _VALUE  # the course has what is left
+    fixed = max(map(len, series), default=0) + points * _VALUE  # the curve gets the remaining width
     room = max(_LEAST, min(_MOST, console().width - fixed - _GAPS))
     sparks = {name: sparkline(_thinned(one, room)) for name, one in series.items()}
-    course = ["course"] if any(sparks.values()) else []  # curves of one point have none
+    course = ["curve"] if any(sparks.values()) else []  # curves of one point have no sparkline
     rows = [
         [name, *([sparks[name]] if course else []), *_ends(one, points)]
         for name, one in series.items()
@@ -195,7 +195,7 @@ def _of_courses(job: JobRecord, series: Dict[str, SeriesRecord], points: int) ->
 
 
 def _follow(client: Client, job: str, metric: Optional[List[str]], points: int) -> None:
-    """Show the courses until the job has ended: in a terminal in place, elsewhere at the end."""
+    """Show the curves until the job has ended: in place in a terminal, elsewhere at the end."""
     from rich.live import Live
 
     out = console()
@@ -206,7 +206,7 @@ def _follow(client: Client, job: str, metric: Optional[List[str]], points: int) 
                 live.update(_of_courses(*_courses(client, job, metric), points), refresh=True)
             live.update(_of_courses(*_courses(client, job, metric), points), refresh=True)
     finally:
-        if not out.is_terminal:  # in which the last line is ended already
+        if not out.is_terminal:  # its last line already has a line break
             out.line()
 
 

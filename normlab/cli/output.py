@@ -44,7 +44,7 @@ STYLES = {
     "failed": "red",
     "cancelled": "magenta",
 }
-SHORT_ID = 8  # characters: among a thousand jobs, two have the same end once in ten thousand lists
+SHORT_ID = 8  # characters: in 1 of 10,000 lists of 1,000 jobs, two have the same end
 _TAG, _ESCAPED = re.compile(r"(\[[a-z#/@][^\[]*?\])"), r"\\\1"
 
 
@@ -52,7 +52,7 @@ def console() -> Console:
     """Return the console for tables and other text for people."""
     from rich.console import Console
 
-    # pipes have no width: wide enough that no column is cut
+    # pipes have no width, so it is wide enough that no column is cut
     return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
 
 
@@ -61,8 +61,8 @@ def print_json(value: Any, rows: Any = None, columns: Iterable[str] = ()) -> Non
     Print *value*, a record or plain data, as JSON, or in the form that `--output` names.
 
     Args:
-        rows: the same as a list of records, for CSV; None: *value* is one, or a single record.
-        columns: the head of CSV that has no rows.
+        rows: the same as a list of records, for CSV; None if *value* is a list or a single record.
+        columns: the header of a CSV without rows.
     """
     print(shown(text_of(_plain(value), _plain(rows), list(columns))))
 
@@ -83,7 +83,7 @@ def _plain(value: Any) -> Any:
 
 
 def print_told(found: Any, as_json: bool, line: str) -> None:
-    """Print *found* as JSON, or the *line* that tells of it."""
+    """Print *found* as JSON, or the *line* that describes it."""
     if as_json:
         print_json(found)
     else:
@@ -91,7 +91,7 @@ def print_told(found: Any, as_json: bool, line: str) -> None:
 
 
 def print_each(found: Iterable[T], as_json: bool, line: Callable[[T], str]) -> None:
-    """Print *found* as JSON, or the *line* of each; what was done before an error, too."""
+    """Print *found* as JSON, or the *line* of each; also those that were done before an error."""
     if not as_json:
         for one in found:
             print(line(one), flush=True)
@@ -113,12 +113,12 @@ def print_rows(
     none: str = "",
 ) -> None:
     """
-    Print *found* as JSON, or the *rows* that tell of it.
+    Print *found* as JSON, or the *rows* that describe it.
 
     Args:
         spare: columns that are omitted in a narrow terminal, in this order.
-        kind: of a list that may be empty.
-        none: what people read in place of an empty list.
+        kind: what the list contains, for a list that may be empty.
+        none: the text that is printed instead of an empty list.
     """
     if as_json:
         print_json(found, columns=kind.model_fields if kind else ())
@@ -162,7 +162,7 @@ def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
     for i, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[i], (int, float)) for row in rows)
-        # as Text: a name such as base[0] is not markup
+        # as Text, because a name such as base[0] is not markup
         justify: Literal["right", "left"] = "right" if numeric else "left"
         table.add_column(Text(name), justify=justify, overflow="fold")  # nothing is cut off
     for row in rows:
@@ -184,7 +184,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return written(value)
     if isinstance(value, (bool, dict, list)):
-        return shown(json.dumps(value, ensure_ascii=False))  # as one writes it in a file
+        return shown(json.dumps(value, ensure_ascii=False))  # as it is written in a file
     return shown(str(value))
 
 
@@ -201,7 +201,7 @@ def normalizer(job: JobRecord) -> str:
 
 
 def device_of(job: JobRecord) -> str:
-    """Name a job's device, or the emulation that replaced it, or the jobs that shared it."""
+    """Name a job's device, or the emulation that replaced it, or the number of jobs in its pack."""
     if job.packed is not None:
         return f"{job.device} (packed: {job.packed})"
     return job.device if job.timing_valid else f"{job.device} ({job.runtime})"

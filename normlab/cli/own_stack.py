@@ -1,4 +1,4 @@
-"""A stack for a command: one that runs, or one of its own, which stops with the command."""
+"""A stack for a command: a running one, or its own, which stops with the command."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 @contextmanager
 def running_or_own_stack(ctx: typer.Context) -> Iterator[Client]:
     """
-    Give a client of the API that the command line means, or of a stack started for the command.
+    Give a client of the API that the command line names, or of a stack started for the command.
 
-    The own stack lives in the user's data folder: what it computed is there the next time.
+    The command's own stack uses the user's data folder, so its results are still there next time.
     """
     address: Address = ctx.find_root().obj
     if address.url is not None or _answers(address):
@@ -36,7 +36,7 @@ def running_or_own_stack(ctx: typer.Context) -> Iterator[Client]:
         return
 
     data_dir = data_dir_of(address)
-    forget_connection(data_dir)  # of a stack that was killed
+    forget_connection(data_dir)  # left by a stack that was killed
     settings = _own_settings()
     slots = settings["NORMLAB_SLOTS"]
     print(

@@ -46,7 +46,7 @@ commands = typer.Typer()
 def plugins(ctx: typer.Context, as_json: bool = AsJson) -> int:
     """List the code that was given to the stack, what it adds, and what cannot be used.
 
-    Exits 1 if a plugin of the operator's cannot be used.
+    Exits 1 if one of the operator's plugins cannot be used.
     """
     from normlab.records.plugins import PluginRecord
 
@@ -82,13 +82,13 @@ def with_code(
     project: Optional[str] = None,
 ) -> Dict[str, Any]:
     """
-    Return *spec* with the digests of its code, which is uploaded where it is not yet.
+    Return *spec* with the digests of its code, which is uploaded if it is not there yet.
 
     Args:
         spec: a job, or a study, whose `code` goes into its base.
         paths: from the command line.
         file: the file of *spec*; paths in its `code` are relative to its folder.
-        project: where *spec* belongs, and so does what is uploaded.
+        project: the project of *spec* and of the uploaded code.
     """
     rest = {name: value for name, value in spec.items() if name != "code"}
     digests = [*_named(client, spec.get("code", ()), file, project)]
@@ -96,7 +96,7 @@ def with_code(
     if not digests:
         return spec
     base = rest.get("base")
-    if not isinstance(base, dict):  # the service says what a study's base must be
+    if not isinstance(base, dict):  # the service checks the base of a study
         return {**rest, "code": digests}
     return {**rest, "base": {**base, "code": [*base.get("code", ()), *digests]}}
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from normlab.records import JobRecord
 
 POLL_S = 0.5
-_AT_ONCE = 40  # jobs, whose ids fit into one filter
-_WIDE = 100  # columns, in which a bar has room for two metrics
+_AT_ONCE = 40  # the number of jobs whose ids fit into one filter
+_WIDE = 100  # terminal columns; a bar then has room for two metrics
 Show = Callable[["JobRecord"], None]
 
 
@@ -44,7 +44,7 @@ def _poll(client: Client, ids: Sequence[str], show: Show) -> List[JobRecord]:
         for job in _look(client, [job for job in ids if job not in ended]):
             show(job)
             if job.finished_at is not None:
-                ended[job.id] = client.get(job.id)  # with its attempts, which no list has
+                ended[job.id] = client.get(job.id)  # with its attempts, which lists do not contain
         if all(job in ended for job in ids):
             return [ended[job] for job in ids]
         time.sleep(POLL_S)
@@ -54,7 +54,7 @@ def _look(client: Client, ids: Sequence[str]) -> Iterator[JobRecord]:
     """Read many jobs by one request, in order; raise NotFound if one does not exist."""
     for i in range(0, len(ids), _AT_ONCE):
         some = ids[i : i + _AT_ONCE]
-        # archived since, perhaps
+        # it may have been archived in the meantime
         found = client.list(filter=f"id in ({', '.join(some)})", archived="show")
         by_id = {job.id: job for job in found}
         for job in some:
@@ -67,7 +67,7 @@ def label(job: JobRecord) -> str:
 
 
 def describe(job: JobRecord, *, brief: bool = False) -> str:
-    """Describe the progress of a job in a few words, or *brief*: by its headline alone."""
+    """Describe the progress of a job in a few words; if *brief*, only by its main metric."""
     if job.state == "queued":
         return job.waiting_for or "waiting"
     if job.state == "failed" and job.error:

@@ -1,4 +1,4 @@
-"""`normlab project`: projects, whose members alone see what belongs to them, and for how long."""
+"""`normlab project`: projects, their members, and how long they keep files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def create(
     note: str = typer.Option("", help="The purpose of the project."),
     as_json: bool = AsJson,
 ) -> None:
-    """Create a project, whose only member you are; for admins."""
+    """Create a project with you as its only member; for admins."""
     with connect(ctx) as client:
         made = client.projects.create(name, note)
     line = f"{made.name}  add members with: normlab project add {made.name} OWNER"
@@ -66,7 +66,7 @@ def list_projects(ctx: typer.Context, as_json: bool = AsJson) -> None:
         for p in found
     ]
     columns = ["project", "your role", "jobs", "studies", "members", "age", "note"]
-    none = "you are in no project; an admin adds you: normlab project add PROJECT OWNER"
+    none = "you are not in any project; an admin can add you: normlab project add PROJECT OWNER"
     print_rows(found, as_json, columns, rows, kind=ProjectRecord, none=none)
 
 
@@ -78,7 +78,7 @@ def members(ctx: typer.Context, name: str = Name, as_json: bool = AsJson) -> Non
     with connect(ctx) as client:
         found = client.projects.get(name).members
     rows = [(m.owner, m.role, ago(m.added_at)) for m in found]
-    none = f"{name} has no member; add one: normlab project add {name} OWNER"
+    none = f"{name} has no members; add one: normlab project add {name} OWNER"
     print_rows(found, as_json, ["member", "role", "age"], rows, kind=MemberRecord, none=none)
 
 
@@ -95,8 +95,8 @@ def add(
     owner: str = Owner,
     role: str = typer.Option(
         "submit",
-        help="read, submit (also add, and change one's own) or admin (also change everything, and "
-        "the members).",
+        help="read, submit (also add, and change what they added) or admin (also change "
+        "everything, and the members).",
         autocompletion=one_of("read", "submit", "admin"),
     ),
     as_json: bool = AsJson,
@@ -113,7 +113,7 @@ def add(
 def remove(
     ctx: typer.Context, name: str = Name, owner: str = Owner, as_json: bool = AsJson
 ) -> None:
-    """Remove a member from a project; what it added stays there."""
+    """Remove a member from a project; what they added stays there."""
     with connect(ctx) as client:
         client.projects.remove(name, owner)
     told = {"project": name, "removed": owner}

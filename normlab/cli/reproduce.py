@@ -137,7 +137,7 @@ def _summary(verdict: ClaimVerdict) -> Dict[str, Any]:
 
 
 def write_page(client: Any, verdicts: Sequence[ClaimVerdict], page: Path) -> None:
-    """Put *verdicts* on *page*; sections on other claims stay if those have not changed."""
+    """Write *verdicts* to *page*; sections on other claims stay if those have not changed."""
     from normlab.claims import page as pages
     from normlab.claims.loading import load_claims
     from normlab.claims.runs import how_it_ran

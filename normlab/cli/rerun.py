@@ -1,4 +1,4 @@
-"""`normlab rerun`: whether a job comes out the same again, here or on another machine."""
+"""`normlab rerun`: whether a job has the same results again, here or on another machine."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def rerun(
     to_token: Optional[str] = typer.Option(None, "--to-token", help="The token for --to."),
     project: Optional[str] = typer.Option(
         None,
-        help="The project of the new job; default, on the same stack: that of the old one.",
+        help="The project of the new job; default on the same stack: that of the old one.",
         autocompletion=project_names,
     ),
     as_json: bool = AsJson,
 ) -> int:
-    """Run a job again with its code and its number of threads, and compare the results bit by bit.
+    """Run a job again with its code and its number of threads, and compare the results bit for bit.
 
     Exits 1 if they differ; then it says which packages, which host or which device
     differ.
@@ -70,13 +70,13 @@ def say(found: RerunComparison, before: str, now: JobDetail) -> None:
         print(f"{now.id}, the rerun of {before}, did not succeed: it is {now.state}{why}")
         return
     if found.same:
-        print(f"{now.id} reproduces {before}: weights and metrics are the same to the bit")
+        print(f"{now.id} reproduces {before}: weights and metrics are the same, bit for bit")
     else:
         print(f"{now.id} does not reproduce {before}")
     for name, *values in found.metrics:
         a, b = ("not reported" if value is None else value for value in values)
         print(f"  {name}: {a} then, {b} now")
     if not found.same and not found.differences:
-        print("  nothing that was recorded about code, packages, host and device differs")
+        print("    the recorded code, packages, host and device are the same")
     for difference in found.differences:
         print(f"  {difference}")

@@ -95,7 +95,7 @@ def results(
     ),
     spread: str = typer.Option(
         "interval",
-        help="What a plot has around a mean: interval, sd, range (of seeds), none.",
+        help="What a plot shows around a mean: interval, sd, range (of seeds), none.",
         autocompletion=one_of("interval", "sd", "range", "none"),
     ),
     against: Optional[str] = typer.Option(
@@ -141,13 +141,13 @@ def results(
 def _check_pairs(
     plot: Optional[Path], form: Optional[str], against: Optional[str], as_json: bool
 ) -> None:
-    """Refuse options of which one would be ignored."""
+    """Refuse combinations of options of which one would be ignored."""
     from normlab.errors import InvalidSpec
 
     if plot and (as_json or form):
         raise InvalidSpec(f"--plot {plot} writes its numbers beside it; leave out -o and --format")
     if as_json and form not in (None, "json"):
-        raise InvalidSpec(f"--format {form}: with -o and --json only one form can be printed")
+        raise InvalidSpec(f"--format {form}: cannot be used with -o or --json")
     if against and not plot and (as_json or form):
         rule = "only tables and plots show these differences; for programs use --compare AXIS:A:B"
         raise InvalidSpec(f"--against {against}: {rule}")
@@ -157,16 +157,16 @@ def print_results(
     client: Any, table: ResultTable, against: Optional[DifferenceTable] = None
 ) -> None:
     """
-    Print a table for people, with the course of each row's first job as a sparkline.
+    Print a table for people, with the curve of each row's first job as a sparkline.
 
-    With *against* also the difference of each row from its reference, and its adjusted p.
+    With *against*, also print the difference of each row from its reference, and its adjusted p.
     """
     from normlab.presentation.tables import cells
 
     sparks = [_spark_of(client, row, table.metric) for row in table.rows[:_MOST_SPARKS]]
     sparks += [""] * (len(table.rows) - len(sparks))
     compared = _compared(table, against) if against is not None else [[] for _ in table.rows]
-    course = ["course"] if any(sparks) else []  # curves of one point have none
+    course = ["curve"] if any(sparks) else []  # curves of one point have no sparkline
     rows = [
         [*row.labels.values(), text, row.n, *found, *([spark] if course else [])]
         for row, text, found, spark in zip(table.rows, cells(table), compared, sparks)
@@ -225,7 +225,7 @@ def _plot(question: FigureQuestion, target: Path) -> None:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Draw *values* as a line of bars, with a space for each that is not finite; one has none."""
+    """Draw *values* as a line of bars, with a space for each that is not finite."""
     known = list(filter(math.isfinite, values))
     if len(known) < 2:
         return ""
@@ -237,7 +237,7 @@ def sparkline(values: Sequence[float]) -> str:
 def _spark_of(client: Any, row: ResultRow, metric: str) -> str:
     if not row.values:
         return ""
-    job = row.jobs[min(row.values)]  # a sketch of one seed; no numbers are read from it
+    job = row.jobs[min(row.values)]  # a sketch of one seed, from which nobody reads numbers
     return sparkline(client.metrics(job, metric, max_points=_SPARK_POINTS)[metric].numbers())
 
 

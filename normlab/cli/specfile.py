@@ -19,7 +19,7 @@ def read_spec(source: Optional[str], overrides: Sequence[str]) -> Dict[str, Any]
     Return the specification that *source* with *overrides* describes.
 
     Args:
-        source: a file of JSON or YAML; `-`: standard input; None: nothing but overrides.
+        source: a file of JSON or YAML; `-` for standard input; None for overrides alone.
         overrides: for example `optimizer.lr=0.05`; the value is YAML.
 
     Raises:

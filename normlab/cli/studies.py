@@ -43,7 +43,7 @@ Set = typer.Option(
     help="Set a field, for example base.epochs=2.",
     autocompletion=study_fields,
 )
-SPARE = ["age", "varies"]  # of a list in a narrow terminal
+SPARE = ["age", "varies"]  # columns of a list in a narrow terminal
 STATES = ("succeeded", "running", "queued", "planned", "failed", "cancelled", "pruned", "missing")
 
 commands = typer.Typer(
@@ -204,7 +204,7 @@ def resume(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> No
 
 @commands.command(epilog=examples("normlab study cancel 5f0c9a41"))
 def cancel(ctx: typer.Context, study: str = Study, as_json: bool = AsJson) -> None:
-    """Cancel every cell that has not ended; none starts any more. `complete` resumes the study."""
+    """Cancel every cell that has not ended; no cell starts later. `complete` resumes the study."""
     _verb(ctx, "cancel", study, as_json)
 
 

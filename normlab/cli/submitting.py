@@ -63,7 +63,7 @@ def submit(
 
 
 def tell(client: Client, created: JobCreated, wait: bool, as_json: bool) -> int:
-    """Say which job was queued; or, with *wait*, follow it to its end and return 1 if it fails."""
+    """Print which job was queued; with *wait*, follow it to its end and return 1 if it fails."""
     if wait:
         from normlab.cli.watching import watch_until_ended
 

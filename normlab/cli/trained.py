@@ -66,8 +66,8 @@ def load(
 
 
 def _open_python(order: bytes, out: Optional[int]) -> subprocess.CompletedProcess[bytes]:
-    """Talk in a process of its own, because this one never imports torch."""
-    given, end = os.pipe()  # arguments can be seen by all users of the host, and there is a token
+    """Open Python in a separate process, because this one never imports torch."""
+    given, end = os.pipe()  # all users of the host can see arguments, and a token must stay secret
     with os.fdopen(end, "wb") as pipe:
         pipe.write(order)
     try:

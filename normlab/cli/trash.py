@@ -81,7 +81,7 @@ def gc(
     as_json: bool = AsJson,
 ) -> None:
     """
-    Purge your trash, and the files that the projects which you administer no longer keep.
+    Purge your trash, and the files that your projects no longer keep if you administer them.
 
     This cannot be undone.
     """
@@ -92,7 +92,7 @@ def gc(
         expired: List[ExpiredRecord] = []
         try:
             expired.extend(keeping.collect(client, dry_run=dry_run))
-        finally:  # what was removed before an error, too
+        finally:  # also prints what was removed before an error
             _tell(found, expired, as_json, dry_run=dry_run)
 
 
@@ -112,14 +112,14 @@ def _tell(
 
 @commands.command(epilog=examples("normlab usage"))
 def usage(ctx: typer.Context, as_json: bool = AsJson) -> None:
-    """Show how much storage each owner's jobs take: files, curves and logs."""
+    """Show how much storage each owner's jobs use: files, curves and logs."""
     from normlab.records.keeping import OwnerUsage
 
     with connect(ctx) as client:
         found = client.trash.usage()
     rows = [(one.owner, one.jobs, size(one.bytes), size(one.trashed_bytes)) for one in found]
     columns = ["owner", "jobs", "storage", "of it in the trash"]
-    none = "no job takes storage; queue one: normlab submit -s normalizer=batch"
+    none = "no job uses storage yet; queue one: normlab submit -s normalizer=batch"
     print_rows(found, as_json, columns, rows, kind=OwnerUsage, none=none)
 
 

@@ -80,7 +80,7 @@ def up(
 def demo(
     epochs: int = typer.Option(12, min=1, help="Number of epochs of each job."),
     seeds: int = typer.Option(
-        2, min=1, help="Number of seeds, and thus of jobs with each normalizer."
+        2, min=1, help="Number of seeds, which is the number of jobs with each normalizer."
     ),
     slots: Optional[int] = typer.Option(
         None,

@@ -98,7 +98,7 @@ def logs(
 
 
 def _of_silence(job: JobDetail) -> List[str]:
-    """Tell why there is nothing in the log of *job*, and what happened, which is on record."""
+    """Say why the log of *job* is empty, and what happened according to the records."""
     if job.state == "queued":
         return [
             f"nothing is printed before the job runs; it waits for {job.waiting_for or 'a slot'}"

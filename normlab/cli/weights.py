@@ -97,7 +97,7 @@ def _list(path: Path, as_json: bool) -> None:
 
 
 def _export(ctx: typer.Context, order: Dict[str, Any]) -> None:
-    """Write a program in a process of its own: this one never imports torch."""
+    """Write a program in a separate process, because this one never imports torch."""
     if find_spec("torch") is None:
         raise InvalidSpec("--format torch-export needs torch here; pip install 'normlab[train]'")
     address = resolve(ctx.find_root().obj)
@@ -106,7 +106,7 @@ def _export(ctx: typer.Context, order: Dict[str, Any]) -> None:
     done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
         raise InvalidSpec(f"the export ended with {done.returncode}: {last}")
     answer = json.loads(lines[-1])
     if "error" in answer:

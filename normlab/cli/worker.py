@@ -20,7 +20,7 @@ commands = typer.Typer()
     epilog=examples(
         "normlab worker --device cuda --slots 4     here, until Ctrl-C",
         "normlab worker --slurm --device cuda --count 8 --minutes 480 --sbatch partition=gpu",
-        "normlab worker --slurm --renew 0           one allocation each, and no next one",
+        "normlab worker --slurm --renew 0           one allocation each, without a renewal",
     )
 )
 def worker(

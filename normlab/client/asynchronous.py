@@ -14,7 +14,7 @@ from normlab.errors import ServiceUnavailable
 from normlab.records import ENDED, JobDetail
 from normlab.stacks.connection import Connection
 
-_LOOK_S = 0.5  # between two looks at a job that is waited for
+_LOOK_S = 0.5  # between two requests for a job that is waited for
 _END = object()
 
 
@@ -26,13 +26,13 @@ class AsyncClient:
     `await lab.submit(spec)`, `await lab.studies.get(study)`. What `Client` yields is
     iterated (`async for line in lab.logs(job, follow=True)`) or, if awaited, a list.
 
-    Requests run in threads, so that the event loop never waits for one. A cancelled task goes on
+    Requests run in threads, so that the event loop never waits for one. A cancelled task continues
     at once; the request that it waited for ends by itself, at the latest when the client closes.
 
     Args:
         url: such as `http://127.0.0.1:8000`.
         token: as printed by `normlab up`.
-        together: requests at the same time; further ones wait.
+        together: the number of requests at the same time; further ones wait.
         how: as for `Client`.
     """
 
@@ -70,7 +70,7 @@ class AsyncClient:
             await asyncio.sleep(_LOOK_S)
 
     async def close(self) -> None:
-        """Close the connections; what still pauses between two requests ends with an error."""
+        """Close the connections; methods that pause between two requests end with an error."""
         self._closed.set()
         self._client.close()
         self._threads.shutdown(wait=False)

@@ -45,7 +45,7 @@ def frame(study: StudyDetail, tables: Sequence[ResultTable]) -> pd.DataFrame:
 
 
 def dtype(values: List[Any]) -> str:
-    """Return the type of pandas for *values*, which are of one type, and None."""
+    """Return the pandas type for *values*, which are of one type or None."""
     types = {type(value) for value in values}
     kinds = types - {type(None)}
     if not kinds:

@@ -22,7 +22,7 @@ class Inside:
 
         Args:
             job: its id.
-            most_readings: of more, so many buckets with their means.
+            most_readings: if there are more, return this many buckets with their means.
         """
         path = f"/jobs/{self._job_id(job)}/inside"
         params = {"most_readings": most_readings}
@@ -46,7 +46,7 @@ class Inside:
 
         Args:
             kind: its name.
-            options: of the kind.
+            options: the options of the kind.
             given: samples, side, before, shift, scale, as in `GET /v1/normalizers/{kind}/sample`.
 
         Raises:

@@ -14,7 +14,7 @@ from normlab.stacks.connection import Connection
 from normlab.stacks.own import own_stack
 from normlab.stacks.running import running_stack
 
-_open: List[Client] = []  # of the stacks that this process has started, the innermost last
+_open: List[Client] = []  # the stacks that this process has started, the innermost last
 _clients: Dict[Connection, Client] = {}
 
 
@@ -27,8 +27,8 @@ def runs(
     Args:
         where: such as `study = small-batches and lr < 0.2`; the language of lists of jobs.
         limit: the largest number of jobs; None: all.
-        client: of the stack that has them; None: of the innermost open `normlab.stack()`, or else
-            of the stack of this user that runs on this machine.
+        client: the client of a stack; None for the innermost open `normlab.stack()`, or else this
+            user's running stack on this machine.
 
     Raises:
         InvalidSpec: the filter is wrong; the message says where.
@@ -49,7 +49,7 @@ def stack(data_dir: Union[str, Path, None] = None, **settings: Union[str, int]) 
 
     Raises:
         InvalidSpec: this installation has only the client.
-        ServiceUnavailable: the stack does not start; with what it said.
+        ServiceUnavailable: the stack does not start; the message has its output.
     """
     with ExitStack() as opened:
         if data_dir is None:

@@ -14,8 +14,8 @@ def all_items(ask: Ask[Item], limit: Optional[int] = None, at_once: int = 100) -
 
     Args:
         ask: returns the items that follow a cursor, at most so many, and the next cursor.
-        limit: of items in all; None: every one.
-        at_once: items of one page.
+        limit: the largest number of items; None for all.
+        at_once: the number of items on one page.
     """
     left, cursor = limit, None
     while left is None or left > 0:

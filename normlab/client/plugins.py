@@ -1,4 +1,4 @@
-"""Code of one's own at the service: `client.plugins`."""
+"""The user's own code at the service: `client.plugins`."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Plugins(Part):
         The same content is kept once, whatever its name or owner.
 
         Args:
-            path: of the file or folder.
+            path: the path of the file or folder.
             project: whose members see it; None: `default`, or the only one that you may submit to.
 
         Raises:
             NotFound: nothing is at *path*.
             InvalidSpec: it is no plugin, or its code fails; the message has the reason.
-            Forbidden: this stack takes no code from you.
+            Forbidden: this stack accepts no code from you.
         """
         path = Path(path)
         source = read_source(path)
@@ -48,7 +48,7 @@ class Plugins(Part):
         return self.send(made, project)
 
     def send(self, upload: PluginUpload, project: Optional[str] = None) -> PluginRecord:
-        """Upload files that are read already."""
+        """Upload files that were already read."""
         body, params = upload.model_dump(mode="json"), {"project": project}
         answer = self.transport.send("POST", "/plugins", json=body, params=params, repeatable=True)
         return PluginRecord.model_validate_json(answer.content)

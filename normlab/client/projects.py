@@ -32,14 +32,14 @@ class Projects(Part):
 
         Args:
             project: its name.
-            owner: of tokens; `*` is everybody.
+            owner: the owner of tokens; `*` is everybody.
             role: read, submit or admin.
         """
         path, asked = f"/projects/{project}/members", {"owner": owner, "role": role}
         return self.transport.record(MemberRecord, "PUT", path, json=asked, repeatable=True)
 
     def remove(self, project: str, owner: str) -> None:
-        """Remove a member from *project*; NotFound if it is none."""
+        """Remove a member from *project*; NotFound if it is not a member."""
         path = f"/projects/{project}/members"
         self.transport.send("DELETE", path, params={"owner": owner})
 
@@ -48,7 +48,7 @@ class Limits(Part):
     """The part of a Client that is about limits: `client.limits`."""
 
     def show(self, owner: Optional[str] = None, project: Optional[str] = None) -> List[LimitRecord]:
-        """List the limits of *owner* or *project*, with their use; None: your own."""
+        """List the limits of *owner* or *project*, with their use; by default your own."""
         params = {"owner": owner, "project": project}
         return self.transport.record(LimitList, "GET", "/limits", params=params).limits
 
@@ -58,8 +58,8 @@ class Limits(Part):
 
         Args:
             subject: owner or project.
-            name: whose; `*` is each without a limit of its own.
-            limits: such as queued or storage_bytes, as of LimitRequest; None takes one away.
+            name: its name; `*` stands for all without a limit of their own.
+            limits: such as queued or storage_bytes, as in LimitRequest; None removes a limit.
         """
         asked: Dict[str, Any] = {"subject": subject, "name": name, **limits}
         answer = self.transport.record(LimitList, "PUT", "/limits", json=asked, repeatable=True)
@@ -75,17 +75,17 @@ class Keeping(Part):
 
     def set(self, project: str, **rules: Any) -> KeepRules:
         """
-        Change what *project* keeps, for those who administer it; what is left out stays.
+        Change what *project* keeps, for its admins; rules that are left out stay.
 
         Args:
             project: its name.
-            rules: such as checkpoints_days, as of KeepRequest; None keeps everything.
+            rules: such as checkpoints_days, as in KeepRequest; None keeps everything.
         """
         path = f"/projects/{project}/keep"
         return self.transport.record(KeepRules, "PUT", path, json=rules, repeatable=True)
 
     def expired(self, project: str) -> Iterator[ExpiredRecord]:
-        """Yield what the rules of *project* no longer keep, and the collector will remove."""
+        """Yield what the rules of *project* no longer keep and what will be removed."""
         return self._all("GET", f"/projects/{project}/expired")
 
     def remove_expired(self, project: str) -> Iterator[ExpiredRecord]:

@@ -13,18 +13,18 @@ from normlab.errors import InvalidSpec, NotFound
 
 SHORTEST = 4  # fewer characters match too many ids
 _PART = re.compile(rf"[0-9a-f-]{{{SHORTEST},36}}")
-_WORD = re.compile(r"[A-Za-z0-9_-]+")  # what needs no escaping in a URL
+_WORD = re.compile(r"[A-Za-z0-9_-]+")  # characters that need no escaping in a URL
 _NAMED = 5  # candidates in an error message
 Candidates = Callable[[str], Iterator[str]]
 
 
 class Place(NamedTuple):
     """
-    Where things are looked for, such as the trash.
+    A place to search, such as the trash.
 
     Attributes:
         candidates: yields the ids that contain a text, and perhaps others.
-        named: yields the ids of things with exactly this name; None: they have no names.
+        named: yields the ids of things with exactly this name; None if they have no names.
     """
 
     candidates: Candidates
@@ -37,7 +37,7 @@ class References:
 
     Args:
         kind: "job" or "study", for messages.
-        places: each is looked at if nothing fits in those before it.
+        places: each is searched if nothing matches in the places before it.
     """
 
     def __init__(self, kind: str, *places: Place) -> None:
@@ -84,7 +84,7 @@ class References:
 
 
 def _in(place: Place, text: str) -> Iterator[str]:
-    """Yield the ids in *place* that *text* stands for."""
+    """Yield the ids in *place* that match *text*."""
     part = text.strip().lower()
     if _PART.fullmatch(part):
         for one in place.candidates(part):
@@ -115,7 +115,7 @@ def jobs(transport: Transport, *, trash: bool = False) -> References:
     Complete the ids of jobs; the server searches for them.
 
     Args:
-        trash: look at those in the trash first, else at the others first.
+        trash: whether to search the trash first, and not last.
     """
 
     def place(trash: bool) -> Place:
@@ -131,7 +131,7 @@ def studies(transport: Transport, *, trash: bool = False) -> References:
     Complete the ids of studies; the caller's own may be given by their names too.
 
     Args:
-        trash: look at those in the trash first, else at the others first.
+        trash: whether to search the trash first, and not last.
     """
 
     def place(trash: bool) -> Place:
@@ -144,7 +144,7 @@ def studies(transport: Transport, *, trash: bool = False) -> References:
 
 
 def _kept(trash: bool) -> Dict[str, str]:
-    # whoever names something archived means it
+    # a name may mean something archived
     return {"trash": "true"} if trash else {"archived": "show"}
 
 

@@ -24,7 +24,7 @@ class RerunComparison:
     The results of a job and of its rerun, compared.
 
     Attributes:
-        same: whether weights and last metrics agree to the bit.
+        same: whether weights and last metrics agree bit for bit.
         metrics: those whose last values differ, as (name, before, now); None: not reported.
         differences: of the environments, one sentence each; what may explain it.
     """
@@ -41,15 +41,16 @@ def start_again(
     Queue *job* of *source* once more at *target*, with its code and its number of threads.
 
     Args:
-        job: that has succeeded.
-        source: where it is.
+        job: a job that has succeeded.
+        source: the client of its stack.
         target: the same client, or one of another stack.
-        project: where it belongs at *target*; None: on the same stack to the project of *job*.
+        project: the project of the new job at *target*; None on the same stack for the project of
+            *job*.
 
     Raises:
         Conflict: the job has not succeeded, so there is nothing to compare with; or it starts from
-            what another job of *source* left, and *target* is another stack.
-        Forbidden: *target* takes no code from you.
+            results of another job of *source*, and *target* is another stack.
+        Forbidden: *target* accepts no code from you.
     """
     if job.state != "succeeded":
         raise Conflict(f"job {job.id} is {job.state}; only one that succeeded can be reproduced")
@@ -70,8 +71,8 @@ def _refuse_if_bound(job: JobDetail) -> None:
     bound = job.spec.continues or (start if start is not None and start.file is None else None)
     if bound is not None:
         raise Conflict(
-            f"job {job.id} starts from what another job of its stack left, which other stacks have "
-            "not; download the weights, and name them there as a file in init_from"
+            f"job {job.id} starts from results of another job of its stack, which other stacks do "
+            f"not have; download the weights, and name them there as a file in init_from"
         )
 
 
@@ -114,8 +115,8 @@ def _weights(job: JobDetail, client: Client) -> bytes:
 def _packs(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     if before.get("packed") != now.get("packed"):
         yield (
-            "numbers of a job in a pack agree with those alone, or in another pack, to rounding "
-            "and not to the bit; where bits matter, give the study pack: off"
+            "numbers of a job in a pack agree with those of a job alone, or in another pack, only "
+            "up to rounding; if every bit matters, give the study pack: off"
         )
 
 

@@ -86,9 +86,9 @@ class Runs(Sequence[JobRecord]):
         truth values bool, texts string.
 
         Args:
-            metrics: their names; one column of floats each, NaN where a job has no value. Whether
-                it has none, or has reported NaN, `attrs["not_finite"]` of the frame says: its
-                names by metric and job.
+            metrics: their names; one column of floats each, NaN where a job has no value.
+                `attrs["not_finite"]` of the frame has the names of values that are NaN or infinite,
+                by metric and job, which distinguishes them from missing ones.
             columns: of the list of jobs, such as `owner`, or fields such as `optimizer.lr`.
             reduction: last, best, min, max or mean, of each metric.
 
@@ -104,11 +104,11 @@ class Runs(Sequence[JobRecord]):
 
     def curves(self, *metrics: str, max_points: int = 500) -> pd.DataFrame:
         """
-        Return the courses of *metrics* as a long frame: job, metric, step, value, time.
+        Return the curves of *metrics* as a long frame: job, metric, step, value, time.
 
         Args:
             metrics: their names; a job without one has no rows for it.
-            max_points: of a longer series, so many buckets with their means.
+            max_points: longer series are returned as this many buckets with their means.
         """
         import pandas as pd
 
@@ -137,7 +137,7 @@ class Runs(Sequence[JobRecord]):
         The columns are typed as those of `frame`.
 
         Raises:
-            InvalidSpec: there are more jobs than anybody can compare, 200.
+            InvalidSpec: there are more than 200 jobs.
         """
         import pandas as pd
 
@@ -156,7 +156,7 @@ class Runs(Sequence[JobRecord]):
 
     def plot(self, metric: str, *, by: str = "normalizer", ax: Any = None) -> Any:
         """
-        Draw the courses of *metric*, a line per job, and return matplotlib's axes.
+        Draw the curves of *metric*, one line per job, and return matplotlib's axes.
 
         Args:
             metric: its name.
@@ -204,7 +204,7 @@ class _Ended:
 def in_place() -> Callable[[Any], None]:
     """Return a function that shows a value in place of the last one; nothing outside notebooks."""
     shell = sys.modules.get("IPython")
-    if shell is None or shell.get_ipython() is None:  # nothing is imported for that
+    if shell is None or shell.get_ipython() is None:  # do not import it for this
         return lambda value: None
     handles: List[Any] = []
 

@@ -1,4 +1,4 @@
-"""The client: jobs, studies and all that belongs to them, as methods that return records."""
+"""The client: jobs, studies and everything about them, as methods that return records."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class Client(JobReader):
     A job or study is given by its id, or by a unique beginning or end of it; `job_id` completes
     such a part. A study may also be given by its name, if it is unique among yours. Every method
     raises an error of `normlab.errors`: the one that the server sent, or ServiceUnavailable if it
-    did not answer. What only the web page needs (its tables, saved views and figures) has no
-    methods here.
+    did not answer. There are no methods for what only the web page needs (its tables, saved views
+    and figures).
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Client(JobReader):
         Args:
             spec: a JobSpec, or a dictionary that the server checks.
             idempotency_key: two submissions with the same key are one job; None: a new key.
-            project: where it belongs; None: `default`, or the only one that you may submit to.
+            project: its project; None for `default`, or the only one that you may submit to.
         """
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         how: Any = {"json": _body(spec), "headers": headers, "params": {"project": project}}
@@ -179,15 +179,16 @@ class Client(JobReader):
 
         Args:
             job: its id.
-            epochs: in all, those of *job* counted.
-            max_steps: updates in all.
+            epochs: the total number, including those of *job*.
+            max_steps: the total number of updates.
             anyway: accept that the result differs from that of one longer job, as it does if the
-                schedule follows the length of the training.
+                schedule depends on the length of the training.
             idempotency_key: two requests with the same key are one job; None: a new key.
-            project: where it belongs; None: that of *job*.
+            project: its project; None for that of *job*.
 
         Raises:
-            InvalidSpec: it is not longer, or would differ from one longer job; with the reason.
+            InvalidSpec: it is not longer, or would differ from one longer job; the message has the
+                reason.
             Conflict: *job* has not ended, or wrote no checkpoint.
         """
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
@@ -222,7 +223,7 @@ class Client(JobReader):
 
     def audit(self, limit: Optional[int] = None, **filters: Any) -> Iterator[AuditRecord]:
         """
-        Iterate over the audit trail, who did what, newest first; for admins.
+        Iterate over the audit trail, newest first; for admins.
 
         Args:
             limit: the largest number of records; None: all.

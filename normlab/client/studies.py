@@ -27,7 +27,7 @@ class Studies(StudyResults):
 
         Args:
             spec: a StudySpec, or a dictionary that the server checks.
-            project: where it belongs; None: `default`, or the only one that you may submit to.
+            project: its project; None for `default`, or the only one that you may submit to.
         """
         how: Any = {"json": _body(spec), "params": {"project": project}, "repeatable": True}
         return self.transport.record(StudyRecord, "POST", "/studies", **how)

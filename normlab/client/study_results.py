@@ -1,4 +1,4 @@
-"""What can be read of a study over HTTP: its cells, tables, figures and decisions."""
+"""Read studies over HTTP: their cells, tables, figures and decisions."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class StudyResults:
         confidence: float = 0.95,
     ) -> ResultTable:
         """
-        Tabulate a metric over the study's cells, with means over seeds alone.
+        Tabulate a metric over the study's cells, with means over seeds only.
 
         Args:
             study: its id.
@@ -163,11 +163,12 @@ class StudyResults:
 
         Args:
             study: its id.
-            target: a .pdf, .svg or .png file; beside it come NAME.means.csv and NAME.table.tex.
-            group_by: one to three paths: lines or rows; what is across; panels.
+            target: a .pdf, .svg or .png file; NAME.means.csv and NAME.table.tex are written beside
+                it.
+            group_by: one to three paths: for lines or rows, for the horizontal axis, for panels.
             where: path to label: only the cells with these values.
             against: an axis and the label of a reference; stars mark what differs from it.
-            spread: what is around a mean: interval, sd, range, none.
+            spread: what is drawn around a mean: interval, sd, range, none.
             question: metric, reduction, interval, confidence, as for results.
         """
         from normlab.presentation.figures import FigureQuestion, draw_into

@@ -49,7 +49,7 @@ def typed_frame(
     """
     Return *rows* as a frame with the columns *names*, typed by their *kinds*.
 
-    Its `attrs["not_finite"]` names, by column and job, what is NaN or infinite and not missing.
+    Its `attrs["not_finite"]` has the names of values that are NaN or infinite, by column and job.
     """
     import pandas as pd
 
@@ -71,7 +71,7 @@ def _not_finite(names: Sequence[str], rows: Sequence[TableRow]) -> Dict[str, Dic
 
 
 def typed_column(kind: str, values: List[Any]) -> pd.Series:
-    """Return *values* of a column of this *kind*, or None, with the type that fits all of them."""
+    """Return *values* of a column of this *kind* (or None) with the type that fits all of them."""
     import pandas as pd
 
     if kind == "moment":

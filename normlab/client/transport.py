@@ -36,7 +36,7 @@ class Transport:
         tries: the number of tries for a request that may be repeated.
         http: another transport of httpx, for tests.
         sleep: waits between tries.
-        certificate: the server has exactly this one; None: one that the system trusts.
+        certificate: the exact certificate of the server; None for one that the system trusts.
 
     Raises:
         InvalidSpec: *url* is not the address of a server.
@@ -235,7 +235,7 @@ def _error(answer: httpx.Response) -> NormlabError:
 
 
 def _foreign(answer: httpx.Response) -> str:
-    """Say that something answers which is not our API, or one of another version."""
+    """Return the error for an answer that is not from our API, or from another version of it."""
     where, said = answer.request.url.copy_with(path="/", query=None), answer.reason_phrase
     return (
         f"{str(where).rstrip('/')} does not answer as normlab does ({said}); is the address right, "

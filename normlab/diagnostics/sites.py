@@ -26,7 +26,7 @@ def normalizer_sites(model: nn.Module) -> Dict[str, nn.Module]:
     """
     Find the normalizers of *model*, ours and torch's, by name, in the model's order.
 
-    If one of ours includes its activation, the site is both together.
+    If one of our normalizers includes its activation, the site is both together.
     """
     sites: Dict[str, nn.Module] = {}
     inside = None

@@ -110,7 +110,7 @@ def _said(test: Callable[[], Optional[Tuple[str, str]]]) -> Tuple[str, str]:
 
 
 def _hold(mode: Mode, spec: NormSpec) -> None:
-    """Raise Broken unless *spec* gives the same in *mode* as eagerly in float64."""
+    """Raise Broken unless *spec* gives the same results in *mode* as eagerly in float64."""
     net = partial(_net, spec)
     with torchs_own_warnings():
         found = mode.way(net())

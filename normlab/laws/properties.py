@@ -35,7 +35,7 @@ def is_deterministic(layer: Layer, spec: NormSpec) -> None:
         torch.rand(draws)  # so that later random numbers differ
         outputs.append(made(_x()))
     if not torch.equal(*outputs):
-        raise Broken("the same input gives other bits the second time, in evaluation mode")
+        raise Broken("the same input gives different bits the second time, in evaluation mode")
 
 
 def has_right_gradients(layer: Layer, spec: NormSpec) -> None:
@@ -63,7 +63,7 @@ def keeps_state_in_evaluation(layer: Layer, spec: NormSpec) -> None:
     _same(before, made, "an evaluation changes")
     if not spec.stateful:
         made.train()(_x())
-        _same(before, made, "training changes, and stateful=True is not said,")
+        _same(before, made, "without stateful=True, training changes")
 
 
 def is_independent_if_it_says_so(layer: Layer, spec: NormSpec) -> None:
@@ -72,7 +72,7 @@ def is_independent_if_it_says_so(layer: Layer, spec: NormSpec) -> None:
         return
 
     def run(x: Tensor) -> Tensor:
-        y: Tensor = layer().double().train(not spec.stateful)(x)  # others keep a history
+        y: Tensor = layer().double().train(not spec.stateful)(x)  # others keep state
         return y
 
     x = _x(torch.float64)
@@ -80,7 +80,9 @@ def is_independent_if_it_says_so(layer: Layer, spec: NormSpec) -> None:
     alone = torch.cat([run(x[i : i + 1]) for i in range(len(x))])
     off = float((whole - alone).detach().abs().max())
     if off > 1e-10:
-        raise Broken(f"batch_independent=True, but samples alone differ by {off:.2g}")
+        raise Broken(
+            f"batch_independent=True, but the results of samples alone differ by {off:.2g}"
+        )
 
 
 def goes_through_a_state_dict(layer: Layer, spec: NormSpec) -> None:

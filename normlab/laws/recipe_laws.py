@@ -83,7 +83,7 @@ def is_a_factor(spec: Schedule) -> None:
 def repeats_factors(spec: Schedule) -> None:
     """Raise Broken unless an update has the same factor each time it is computed."""
     if _factors(spec) != _factors(spec):
-        raise Broken("the same update has another factor when it is asked for again")
+        raise Broken("the same update has another factor the second time")
 
 
 def _factors(spec: Schedule) -> List[float]:
@@ -113,11 +113,11 @@ def repeats_changes(spec: Augmentation) -> None:
         for _ in range(2)
     ]
     if not torch.equal(*again):
-        raise Broken("the same samples with the same numbers came out differently")
+        raise Broken("the same samples with the same numbers gave different results")
 
 
 def changes_each_alone(spec: Augmentation) -> None:
-    """Raise Broken unless a sample's result depends on its own numbers alone."""
+    """Raise Broken unless a sample's result depends only on its own numbers."""
     if spec.mixes:
         return
     x, y, drawn = _batch(spec)
@@ -126,7 +126,7 @@ def changes_each_alone(spec: Augmentation) -> None:
         one = slice(i, i + 1)
         alone, _ = _changed(spec, x[one], y[one], drawn[one])
         if not torch.allclose(alone, whole[one], atol=1e-5):
-            raise Broken(f"sample {i} comes out differently without the others of its batch")
+            raise Broken(f"sample {i} gives a different result without the others of its batch")
 
 
 def keeps_targets(spec: Augmentation) -> None:
@@ -134,7 +134,7 @@ def keeps_targets(spec: Augmentation) -> None:
     _, y = _changed(spec, *_batch(spec))
     sums = y.sum(1)
     if float(y.min()) < 0 or not torch.allclose(sums, torch.ones_like(sums), atol=1e-5):
-        raise Broken(f"targets are no probabilities: rows sum to {sums.tolist()}")
+        raise Broken(f"targets are not probabilities: rows sum to {sums.tolist()}")
 
 
 def _batch(spec: Augmentation) -> Tuple[Tensor, Tensor, Tensor]:

@@ -20,7 +20,7 @@ from normlab.laws.small_trainings import Record
 from normlab.norms.typed_bases import Function
 
 RUNS = 12
-FACTOR = 1.5  # rounding to nearest errs less than at random: at most 0.9 of it over all kinds
+FACTOR = 1.5  # rounding to nearest has at most 0.9 of the error of random rounding
 
 
 class _Rounded(Function):
@@ -68,7 +68,7 @@ def tolerances(
     wide: bool,
     distance: Callable[[Tensor, Tensor], float],
 ) -> Dict[str, float]:
-    """Return how far each value may be from *exact* where *net* trains in *dtype*."""
+    """Return how far each value may be from *exact* if *net* trains in *dtype*."""
     runs: List[Record] = [_run(net().double(), dtype, seed, wide) for seed in range(RUNS)]
     found = {}
     for name, right in exact.items():

@@ -1,4 +1,4 @@
-"""The training of a small network by which a layer is judged, with a record of all its results."""
+"""The training of a small network that tests a layer, with a record of all its results."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def train(net: nn.Module, call: Call, accumulate: int = 1, penalty: float = 0.0)
 def some(gradient: Any) -> Tensor:
     """Return *gradient*, which must not be None."""
     if gradient is None:
-        raise Broken("no gradient reaches what is before the layer")
+        raise Broken("no gradient reaches the modules before the layer")
     found: Tensor = gradient.clone()
     return found
 

@@ -50,7 +50,7 @@ class Detector(nn.Module):
         return found
 
     def join(self, fine: Tensor, up: Tensor) -> Tensor:
-        """Put the channels of *up* behind those of *fine*."""
+        """Put the channels of *up* after those of *fine*."""
         return torch.cat([fine, up], dim=1)
 
 

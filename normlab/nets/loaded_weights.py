@@ -24,8 +24,8 @@ class LoadedWeights(NamedTuple):
     """The parameters of the head that were not taken, because it has other classes."""
 
     def __str__(self) -> str:
-        """Return the source of the weights, and the parameters that were drawn anew."""
-        rest = f"; drawn anew, for other classes: {', '.join(self.fresh)}" if self.fresh else ""
+        """Return the source of the weights, and the parameters that were newly initialized."""
+        rest = f"; new weights, for other classes: {', '.join(self.fresh)}" if self.fresh else ""
         return f"weights of {self.source} (SHA-256 {self.sha256}){rest}"
 
 

@@ -43,7 +43,7 @@ class Up(nn.Module):
         return y
 
     def join(self, skip: Tensor, up: Tensor) -> Tensor:
-        """Put the channels of *up* behind those of *skip*."""
+        """Put the channels of *up* after those of *skip*."""
         return torch.cat([skip, up], dim=1)
 
 

@@ -1,5 +1,5 @@
-// Vectors whose first value begins a cache line. If rows are short, each vector of them would
-// otherwise lie in two lines, and every store would take twice as long.
+// Vectors whose first value begins a cache line. Otherwise, with short rows, each vector would lie
+// in two lines, and every store would take twice as long.
 
 #pragma once
 

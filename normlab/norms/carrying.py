@@ -36,7 +36,7 @@ def carry(
     if getattr(old, "running_mean", None) is not None:
         names = carry_statistics(old, norm)
         carried += names
-        notes += [] if names else [f"{type(norm).__name__} has no running statistics to go on"]
+        notes += [] if names else [f"{type(norm).__name__} has no running statistics"]
     return carried, notes
 
 

@@ -43,8 +43,8 @@ struct ChannelMoments {
   }
 };
 
-// The turns of a sample. A gate is open or closed. What a closed gate leaves unchanged is kept
-// once.
+// The turns of a sample. A gate is open or closed. Values that a closed gate does not change are
+// stored once.
 template <typename T>
 class Turns {
  public:
@@ -162,7 +162,7 @@ class Turns {
   Values gates_;
   std::vector<ChannelMoments<T>> levels_;          // before the first turn and after each open gate
   std::vector<size_t> at_;                         // the level before each turn
-  ChannelMoments<T> other_, grad_, other_grad_;    // those of partners, and the current gradients
+  ChannelMoments<T> other_, grad_, other_grad_;    // the moments of partners, and the current gradients
 };
 
 }  // namespace normlab

@@ -1,5 +1,5 @@
-// 1 / sqrt(v + eps) for a whole row. A root and a division of vectors take longer than all that a
-// normalizer does with them, and Newton's steps need only products.
+// 1 / sqrt(v + eps) for a whole row. A root and a division of vectors take longer than all other
+// work of a normalizer on them; Newton's steps need only products.
 
 #pragma once
 

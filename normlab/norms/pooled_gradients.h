@@ -179,7 +179,7 @@ struct Gradients {
   T* values_;
   std::vector<Moments> pooled_;  // gradients of the moments of each pool, divided at the end
   Turns<T> turns_;
-  Moments own_, dot_, grad_;  // those of the current sample
+  Moments own_, dot_, grad_;  // of the current sample
 };
 
 }  // namespace normlab

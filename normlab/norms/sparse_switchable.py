@@ -28,7 +28,7 @@ class SparseSwitchableNorm(SwitchableNorm):
     the nearest points of the simplex with at least the distance r from its centre. The radius r
     grows from 0 to *radius_end* with the run's progress. From sqrt((K - 1) / K) on, for K choices,
     p and q are one-hot. Ratios that have become one-hot in training stay one-hot: their logits are
-    set to the ratios and learn no more, and statistics that are not chosen are not computed.
+    set to the ratios and stop learning, and statistics that are not chosen are not computed.
 
     Args:
         num_features: C, the number of channels.

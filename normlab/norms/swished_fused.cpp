@@ -133,7 +133,7 @@ struct Gradients {
   }
 
  private:
-  // Returns what x - mean is multiplied by.
+  // Returns the factor of x - mean.
   T of_channels(int64_t i, int64_t k, T inverse) {
     const T *g = g_, *x = x_, *s = s_, *w = w_;
     z_.sums(i, k, [=](int64_t p) { return g[p] * x[p] * s[p]; }, along_.data());

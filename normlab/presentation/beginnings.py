@@ -1,4 +1,4 @@
-"""What a job started from, in sentences for people: whose weights, and what became of them."""
+"""What a job started from, in words: the source of the weights, and how they were used."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def _facts(job: JobDetail) -> Iterator[Tuple[str, str]]:
     goes_on = job.spec.continues
     if goes_on is not None:
         rates = "" if goes_on.schedule == "same" else ", with the rates of the longer training"
-        yield "goes on", f"from update {goes_on.step} of job {goes_on.job}{rates}"
+        yield "continues", f"from update {goes_on.step} of job {goes_on.job}{rates}"
     if "init_from" in found:
-        yield "what became of them", _told(found["init_from"])
+        yield "loading", _told(found["init_from"])
     if "frozen" in found:
         yield "frozen", _some(found["frozen"])
     elif job.spec.freeze:

@@ -37,7 +37,7 @@ def plain_cell(value: Any) -> Any:
     Return *value* safe for a spreadsheet: text that begins like a formula gets a quote.
 
     Numbers are not changed, not even as text: -0.5 and +1e-3 are not formulas. NaN and infinity
-    have their names; only what is missing is empty.
+    have their names; only missing values are empty.
     """
     if isinstance(value, float):
         return name_of(value) or value

@@ -28,7 +28,7 @@ def read_size(text: str) -> int:
     Read a number of bytes, such as 500, 1.5GB or 200GiB.
 
     Raises:
-        ValueError: it is none.
+        ValueError: *text* is not a size.
     """
     found = _WRITTEN.fullmatch(text.strip())
     units = {unit.lower(): factor for unit, factor in _UNITS.items()}

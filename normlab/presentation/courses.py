@@ -1,4 +1,4 @@
-"""Courses of a metric as lines of matplotlib, coloured by a field."""
+"""Curves of a metric as lines of matplotlib, coloured by a field."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def draw_courses(curves: pd.DataFrame, values: pd.Series, metric: str, ax: Any =
 
     Args:
         curves: with the columns job, step and value.
-        values: of the field that colours the lines, by job.
-        metric: the name at the axis.
+        values: the values of the field that colours the lines, by job.
+        metric: the name of the axis.
         ax: axes to draw into; None: new ones.
     """
     if ax is None:
-        from matplotlib import pyplot  # whose figures notebooks show
+        from matplotlib import pyplot  # notebooks show its figures
 
         _, ax = pyplot.subplots(figsize=(6.4, 4.0), layout="constrained")
     kinds = list(dict.fromkeys(values.astype("string").fillna("none")))

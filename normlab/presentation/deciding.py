@@ -1,22 +1,22 @@
 """
 Decide whether one value is better than another by a margin, with more looks as seeds are added.
 
-Of paired differences d with mean mu, of which something is `Claimed` (in a study, that mu lies
-above 0 by a margin *by*, where d is turned so that positive is better):
+The paired differences d have the mean mu, about which something is `Claimed` (in a study, that mu
+is above 0 by a margin *by*; the sign of d is chosen so that positive is better):
 
-shows:       the interval of this look lies above 0, so mu <= 0 is refuted;
-contradicts: it lies below *by*, so mu >= by is refuted;
+shows:       the interval of this look is above 0, so mu <= 0 is refuted;
+contradicts: it is below *by*, so mu >= by is refuted;
 undecided:   neither, yet.
 
-What is promised, over all looks and all comparisons of a family together: at most 2.5 % false
-*shows* and at most 2.5 % false *contradicts*, where differences are normal, and at most 5 % where
-they have heavy tails, are tied or rounded, or are skewed down to -2.8 (the bounds of `mean_bounds`
-at the levels of `spending`), with *power* at mu = by wherever the differences' standard deviation
-is at most `largest_sd`. What strikes so rarely that no seed has met it is seen by no test: so the
-first look waits until what strikes more often would have been met, and each finding says, in
-*unseen*, which share of the seeds something may strike and still have been missed.
-No test that does not know the spread has a promised power for every spread: one that hits its
-limit says which effect it could have seen instead.
+The error rates, over all looks and all comparisons of a family together: at most 2.5 % false
+*shows* and at most 2.5 % false *contradicts* if differences are normal, and at most 5 % if they
+have heavy tails, are tied or rounded, or are skewed down to -2.8 (the bounds of `mean_bounds` at
+the levels of `spending`). The power is *power* at mu = by if the differences' standard deviation is
+at most `largest_sd`. No test can see an event that is so rare that it occurred for no seed. So the
+first look waits until more frequent events would have occurred, and each result says, in *unseen*,
+which share of the seeds an event may affect and still have been missed.
+If the spread is unknown, no test has a given power for every spread. So a comparison that reaches
+its limit says which effect it could have detected instead.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def sizes(first: int, at_most: int) -> List[int]:
 
 
 def following(n: int, at_most: int) -> int:
-    """Return the number of seeds at the look after *n*; a small rest joins the last look."""
+    """Return the number of seeds at the look after *n*; a small rest is added to the last look."""
     grown = math.ceil(_GROWTH * n)
     return at_most if 1.2 * grown > at_most else grown
 
@@ -64,15 +64,15 @@ def look(
     """
     Judge all comparisons that are still undecided.
 
-    Each side is a family of its own after Holm: with m comparisons of which r already show, the
-    others are tested at 2.5 % / (m - r), again after each one that shows now.
+    Each side is a separate family for Holm's method: if r of m comparisons already show, the others
+    are tested at 2.5 % / (m - r), and again after each one that shows now.
 
     Args:
-        samples: of the undecided comparisons.
-        seeds: how many there were at each look, this one last.
-        rule: what is asked.
-        many: comparisons in all.
-        decided: verdicts of earlier looks.
+        samples: those of the undecided comparisons.
+        seeds: the number of seeds at each look, this one last.
+        rule: the margin, power and limit.
+        many: the total number of comparisons.
+        decided: the verdicts of earlier looks.
 
     Source:
         Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 6(2),
@@ -98,22 +98,22 @@ def look(
 
 def largest_sd(seeds: Sequence[int], rule: Rule, many: int) -> float:
     """
-    Return the largest standard deviation of the differences at which the power is that of *rule*.
+    Return the largest standard deviation of the differences with the power of *rule*.
 
     At mu = by, P(shows) >= P(last look shows) - P(contradicts earlier) >= power, with 2.5 % at most
     of false contradictions. The bound of the last look depends on the skewness of the sample, which
-    scatters about 0 even where differences are normal.
+    varies around 0 even if differences are normal.
 
     Args:
-        seeds: how many there are at each look, all of them.
-        rule: what is asked.
-        many: comparisons in all; the first of Holm's levels is taken.
+        seeds: the number of seeds at each look.
+        rule: the margin, power and limit.
+        many: the total number of comparisons; the first of Holm's levels is used.
     """
     from scipy.special import chdtri, ndtr, ndtri, stdtrit  # large, and a server may never decide
 
     n = seeds[-1]
     nodes = (np.arange(_NODES) + 0.5) / _NODES
-    # of n normal numbers: the deviation, and the skewness with its variance
+    # for n normal numbers: the deviation, and the skewness with its variance
     spread = (chdtri(n - 1, nodes) / (n - 1)) ** 0.5
     scatter = (6 * n * (n - 1) / ((n - 2) * (n + 1) * (n + 3))) ** 0.5
     skewness = np.minimum(scatter * ndtri(nodes), -SKEWNESS)

@@ -1,10 +1,10 @@
 """
 The digits of a mean: as many as its uncertainty allows.
 
-A mean is rounded to the second digit of its half width: what is behind that says nothing. Without
-an interval, or if all seeds are equal, it has at least four digits (three with a half width of 0),
-and as many decimals as tell it from the other such means of the table. Six significant digits are
-the most: means that agree in those are equal.
+A mean is rounded to the second digit of its half width; further digits say nothing. Without an
+interval, or if all seeds are equal, it has at least four digits (three with a half width of 0), and
+as many decimals as distinguish it from the other such means of the table, up to six significant
+digits: means that agree in those are equal.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _LEAST = 3
 _LEAST_ALONE = 4
 _MOST = 6
 _OF_HALF = 2
-_PLAIN = (1e-4, 1e7)  # sizes outside are written with an exponent
+_PLAIN = (1e-4, 1e7)  # numbers outside are written with an exponent
 _MOST_DECIMALS = 12
 
 
 class Shown(NamedTuple):
-    """A mean and half the width of its interval as text; empty where there is none."""
+    """A mean and half the width of its interval as text; empty if there is none."""
 
     mean: str
     half: str
@@ -47,7 +47,7 @@ def like(text: Shown, value: float) -> str:
 
 
 def of_none(excluded: Mapping[int, str]) -> str:
-    """Write in place of a mean what the values of all seeds are, none of which is finite."""
+    """Write in place of a mean what the values of all seeds are, if none is finite."""
     return ", ".join(dict.fromkeys(excluded.values()))
 
 
@@ -85,7 +85,7 @@ def _half(half: float, decimals: int) -> str:
 
 
 def _fixed(value: float, decimals: int) -> str:
-    """Round to so many *decimals*; to tens, hundreds and so on for negative ones."""
+    """Round to *decimals*; negative numbers mean tens, hundreds and so on."""
     return f"{round(value, decimals) + 0.0:.{max(decimals, 0)}f}"  # + 0.0, because -0.0 is 0
 
 
@@ -96,11 +96,11 @@ def _scaled(mean: float, decimals: int) -> str:
 
 
 def _decimals(value: float, significant: int, zero: int = 0) -> int:
-    """Return how many decimals show so many digits of *value*; *zero* of 0, which has none."""
+    """Return how many decimals show that many digits of *value*; *zero* for the value 0."""
     if value == 0 or not math.isfinite(value):
         return zero
     return significant - 1 - _exponent(value, significant)
 
 
 def _exponent(value: float, significant: int) -> int:
-    return int(f"{value:.{significant - 1}e}".split("e")[1])  # after rounding: 9.996 is 1e1
+    return int(f"{value:.{significant - 1}e}".split("e")[1])  # after rounding: 9.996 becomes 1e1

@@ -2,7 +2,7 @@
 A figure for a paper: the picture, the numbers beside it, and the table in LaTeX.
 
 As a program it reads a FigureQuestion from standard input and writes the file to standard output,
-so that a server can draw in a process that ends, and needs no matplotlib of its own.
+so that a server can draw in a short process, and need not import matplotlib itself.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def figure(question: FigureQuestion) -> bytes:
 
 
 def beside(question: FigureQuestion) -> Dict[str, str]:
-    """Return the texts that belong beside the picture, by the name of their file."""
+    """Return the texts for the files beside the picture, by the names of the files."""
     return {
         "means.csv": comma_separated(means(question.table, question.against)),
         "seeds.csv": comma_separated(tidy(question.table)),
@@ -77,7 +77,7 @@ def draw_into(target: Path, question: FigureQuestion) -> Path:
 
 
 def _undated(form: str) -> Dict[str, None]:
-    # the same question has the same bytes
+    # the same question gives the same bytes
     return {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form, {})
 
 

@@ -1,4 +1,4 @@
-"""The one metric of a job that lists and messages show, whatever its task."""
+"""The one metric of a job that lists and messages show, for any task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Means with their uncertainty over seeds, paired differences, and which way is better."""
+"""Means with their uncertainty over seeds, paired differences, and whether smaller is better."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SMALLER = ("loss", "error", "perplexity", "time/")
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over *n* values; *sd*, *low* and *high* are None where n < 2 leaves them open."""
+    """A mean over *n* values; *sd*, *low* and *high* are None for n < 2."""
 
     n: int
     mean: float

@@ -1,4 +1,4 @@
-"""Judge one comparison at one look: what is claimed of a mean, and what its bounds say of it."""
+"""Judge one comparison at one look: a claim about a mean, and the bounds of the mean."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SHOWS, CONTRADICTS, UNDECIDED = "shows", "contradicts", "undecided"
 @dataclass(frozen=True)
 class Claimed:
     """
-    What is claimed of a mean: that it lies above a limit, below one, or between two.
+    A claim about a mean: that it is above a limit, below one, or between two.
 
-    Shown where the interval lies inside; contradicted where it lies outside, or not inside by
-    *margin*.
+    It shows if the interval is inside, and is contradicted if the interval is outside, or not
+    inside by *margin*.
     """
 
     above: float | None = None
@@ -44,7 +44,7 @@ class Sample:
     differences: Tuple[float, ...]
     failed: int = 0
     claimed: Claimed | None = None
-    """None: that the mean lies above 0, by the margin of the rule."""
+    """None claims that the mean is above 0 by the margin of the rule."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ class LookResult:
     low: float | None
     high: float | None
     seen: float | None
-    """How far inside its limit a mean would have shown at this look with the requested power."""
+    """How far inside its limit a mean would have shown at this look, with the requested power."""
     more: int | None
-    """The number of seeds that would decide with this mean and spread; None: decided, or none."""
+    """How many more seeds would decide with this mean and spread; None if decided, or never."""
     unseen: float | None = None
-    """What affects a smaller share of seeds has been missed with a probability above 3 %."""
+    """An event in a smaller share of the seeds has been missed with a probability above 3 %."""
 
 
 def judge(sample: Sample, rule: Rule, shows: float, contradicts: float) -> LookResult:
@@ -89,11 +89,11 @@ def judge(sample: Sample, rule: Rule, shows: float, contradicts: float) -> LookR
 
 @dataclass(frozen=True)
 class _Side:
-    """One limit of what is claimed, and the bounds that are compared with it, turned upwards."""
+    """One limit of a claim, and the bounds that are compared with it, as a lower limit."""
 
-    sign: int  # -1: an upper limit, and everything here has changed its sign
+    sign: int  # -1 for an upper limit, for which all numbers here have the opposite sign
     limit: float
-    """The mean is claimed to lie above it."""
+    """The claim is that the mean is above it."""
     end: float
     """Below it, the claim is contradicted."""
     low: float
@@ -131,7 +131,7 @@ def _interval(sides: Sequence[_Side]) -> Tuple[float, float]:
 
 
 def _more(n: int, mean: float, sides: Sequence[_Side]) -> int | None:
-    # half widths go with 1 / sqrt(n); it is decided by the first verdict that comes in reach
+    # half widths are proportional to 1 / sqrt(n); the first verdict in reach counts
     shows = max(_ratio(s.half(mean), s.sign * mean - s.limit) for s in sides)
     contradicts = min(_ratio(s.high - s.sign * mean, s.end - s.sign * mean) for s in sides)
     ratio = min(shows, contradicts)

@@ -1,10 +1,11 @@
 """
-Bounds of a mean of paired differences that err rarely where differences are skewed.
+Bounds of a mean of paired differences that are rarely wrong for skewed differences.
 
-Student's t errs where the differences are skewed towards the tested value: few seeds rarely meet
-the long tail, so mean and deviation both look too good (10 to 13 % instead of 2.5 % for an
-exponential one). Hall's transformation takes the skewness out of the statistic. Few seeds say
-little about skewness either, so it is taken as at least `SKEWNESS` against the verdict.
+Student's t is wrong too often if the differences are skewed towards the tested value: few seeds
+rarely include the long tail, so mean and deviation both look too good (10 to 13 % instead of 2.5 %
+for an exponential tail). Hall's transformation removes the skewness from the statistic. Few seeds
+say little about skewness either, so a skewness of at least `SKEWNESS` against the verdict is
+assumed.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from __future__ import annotations
 import numpy as np
 
 SKEWNESS = 1.25
-"""What is assumed against each verdict even where a sample looks symmetric."""
+"""The skewness that is assumed against each verdict even if a sample looks symmetric."""
 SMALLEST = 3
-"""Values that a bound needs: with fewer there is no skewness."""
-_SAME = 1e-9  # relative: differences nearer than this are ties that rounding moved apart
+"""The number of values that a bound needs; with fewer there is no skewness."""
+_SAME = 1e-9  # relative; closer differences are ties that rounding separated
 
 
 def lower(differences: np.ndarray, failed: int, level: float, tested: float = 0.0) -> np.ndarray:
@@ -24,13 +25,13 @@ def lower(differences: np.ndarray, failed: int, level: float, tested: float = 0.
 
     mean - s w(t_{n-1}(1 - level) / sqrt(n)), with w of `widening`. A seed that failed counts as the
     worst difference seen, *tested* - max|d - tested|. s is at least half of the smallest step
-    between different values, the tested one among them, so that ties are judged as coarse
-    numbers, about as in a sign test, and not as certainty.
+    between different values, including the tested one, so that ties count as coarse numbers, about
+    as in a sign test, and not as certainty.
 
     Args:
         differences: one number per seed that has one.
         failed: seeds without a number.
-        level: the probability that the mean lies below the bound.
+        level: the probability that the mean is below the bound.
         tested: the value that the bound is compared with.
 
     Shape:
@@ -45,7 +46,7 @@ def lower(differences: np.ndarray, failed: int, level: float, tested: float = 0.
     sd = np.maximum(x.std(axis=-1, ddof=1), _step(x) / 2)
     quantile = stdtrit(n - 1, 1 - level)
     seen = widening(quantile, n, np.minimum(_skewness(x), -SKEWNESS))
-    wide = np.maximum(seen, widening(quantile, n, -SKEWNESS))  # far out, more skewness widens less
+    wide = np.maximum(seen, widening(quantile, n, -SKEWNESS))  # far out, skewness widens less
     bound: np.ndarray = x.mean(axis=-1) - sd * wide
     return tested + bound
 
@@ -57,16 +58,16 @@ def upper(differences: np.ndarray, failed: int, level: float, tested: float = 0.
 
 def widening(quantile: np.ndarray | float, n: int, skewness: np.ndarray | float) -> np.ndarray:
     """
-    Return how many standard deviations below the mean the bound lies.
+    Return how many standard deviations the bound is below the mean.
 
     Hall's g(S) = S + k S^2 / 3 + k^2 S^3 / 27 + k / (6 n) of S = (mean - mu) / s, with skewness k,
-    is about as Student's t / sqrt(n). It is monotone, so g(S) = quantile / sqrt(n) has one
-    solution, S = 3 / k ((1 + k (quantile / sqrt(n) - k / (6 n)))^(1/3) - 1); never less than
+    is distributed about as Student's t / sqrt(n). It is monotone, so g(S) = quantile / sqrt(n) has
+    one solution, S = 3 / k ((1 + k (quantile / sqrt(n) - k / (6 n)))^(1/3) - 1); never less than
     Student's.
 
     Source:
-        Hall, "On the removal of skewness by transformation", JRSS B 54(1), 1992, as other papers
-        quote it; the quantile is Student's instead of the normal one.
+        Hall, "On the removal of skewness by transformation", JRSS B 54(1), 1992, as quoted by other
+        papers; the quantile is Student's instead of the normal one.
     """
     k = np.asarray(skewness, dtype=float)
     plain = np.asarray(quantile) / n**0.5

@@ -1,4 +1,4 @@
-"""A model card: what a file of weights is, how well it did, and how to use it, as Markdown."""
+"""A model card in Markdown: the content of a file of weights, its metrics, and how to use it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def model_card(job: JobDetail, file: str, sha256: str) -> str:
 
     Args:
         file: the name of the file beside the card.
-        sha256: of that file, in hex digits.
+        sha256: the digest of that file, in hex digits.
     """
     lines = [
         f"# {shown(job.name or job.id)}",

@@ -15,7 +15,7 @@ def paired_t(differences: Sequence[float]) -> float | None:
     Return the two-sided p of Student's paired t test that the mean of *differences* is 0.
 
     p = 2 P(T_{n-1} <= -|mean| sqrt(n) / sd). None for fewer than two differences, and for equal
-    ones: without a spread the test has nothing to measure the mean by.
+    ones, because the test needs a spread.
     """
     from scipy.special import stdtr  # large, and a server may never compare anything
 
@@ -30,7 +30,7 @@ def paired_t(differences: Sequence[float]) -> float | None:
 
 def holm(ps: Sequence[float | None]) -> List[float | None]:
     """
-    Adjust *ps* so that comparing each with 5 % errs in any of them with at most 5 %.
+    Adjust *ps* so that comparing each with 5 % gives any error with at most 5 %.
 
     The i-th smallest of m is multiplied by m - i + 1; none is smaller than the one before it.
 
@@ -48,7 +48,7 @@ def holm(ps: Sequence[float | None]) -> List[float | None]:
 
 
 class HasSeeds(Protocol):
-    """Values by seed, with those that are not finite apart."""
+    """Values by seed; those that are not finite are separate."""
 
     @property
     def values(self) -> Mapping[int, float]:
@@ -60,14 +60,14 @@ class HasSeeds(Protocol):
 
 
 def excluded_of(a: HasSeeds, b: HasSeeds) -> Dict[int, Name]:
-    """Return the seeds that both have and that are not finite in one of them; *a*'s value first."""
+    """Return the common seeds with a non-finite value on one side; *a*'s value comes first."""
     shared = _seeds(a) & _seeds(b)
     found = {**b.excluded, **a.excluded}
     return {seed: found[seed] for seed in sorted(shared & set(found))}
 
 
 def said(row: ResultRow, other: ResultRow) -> str:
-    """Say which row has no difference from *other*, and why: `batch_size 2: 3 NaN`."""
+    """Return which row has no difference from *other*, and why: `batch_size 2: 3 NaN`."""
     named = ", ".join(f"{path} {label}" for path, label in row.labels.items())
     return f"{named or 'all cells'}: {tallied(excluded_of(row, other).values())}"
 

@@ -14,20 +14,20 @@ from normlab.records import DifferenceTable, ResultRow, ResultTable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's palette, told apart by every kind of colour vision; markers tell it twice
+# Okabe and Ito's palette, which works for every kind of colour vision; markers repeat it
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 MARKERS = "osD^vP*X"
 SIGNIFICANT = 0.05
-_TICK_CHARACTERS = 32  # then a long label goes on in another line
+_TICK_CHARACTERS = 32  # letters, after which a long label continues on the next line
 
 
 @dataclass(frozen=True)
 class Look:
-    """What all panels of a figure share."""
+    """The properties that all panels of a figure share."""
 
     spread: str = "interval"
     reach: Optional[Ends] = None
-    """The ends of the axis, or of the colours, of the metric."""
+    """The range of the metric on the axis or in colours."""
     series: Sequence[str] = ()
     """The labels that lines have in any panel, so that each keeps its colour."""
     marked: Set[str] = field(default_factory=set)
@@ -35,7 +35,7 @@ class Look:
 
 
 def key_of(labels: Dict[str, str]) -> str:
-    """Return what a row is found by, in whatever order its paths are."""
+    """Return the key of a row, which does not depend on the order of its paths."""
     return str(sorted(labels.items()))
 
 
@@ -74,7 +74,7 @@ def draw_lines(axes: Axes, table: ResultTable, x: str, series: str, look: Look) 
 
 
 def draw_points(axes: Axes, table: ResultTable, path: str, look: Look) -> None:
-    """Draw the seeds of each value of *path*, with the mean and what is around it."""
+    """Draw the seeds of each value of *path*, with the mean and its spread."""
     known = [row for row in table.rows if row.mean is not None]
     for i, row in enumerate(known):
         color = COLORS[i % len(COLORS)]

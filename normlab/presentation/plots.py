@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["COLORS", "FORMATS", "MARKERS", "STYLE", "check", "draw", "save"]
 
 FORMATS = (".png", ".svg", ".pdf")
-STYLE: Any = {  # matplotlib types every key of it
+STYLE: Any = {  # matplotlib types every key
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -43,7 +43,7 @@ STYLE: Any = {  # matplotlib types every key of it
     "pdf.fonttype": 42,
 }
 _WIDTH, _HEIGHT = 4.6, 3.2  # inches; a column and a half
-_PANEL = 3.0  # of several beside each other
+_PANEL = 3.0  # of each of several panels
 _ACROSS = 3
 _MOST_PATHS, _MOST_PANELS = 3, 12
 
@@ -57,15 +57,15 @@ def save(
     """
     Plot *table* into *target*, whose ending chooses the format.
 
-    Two paths of which one is numeric: one line per value of the other, over the numeric one, with
-    a band. Two other paths: a heat map. One path: its means and seeds. A third path: one such
-    panel for each of its values, on the same axis.
+    Two paths, one of them numeric: one line per value of the other path over the numeric one, with
+    a band. Two other paths: a heat map. One path: its means and seeds. With a third path, there is
+    one such panel for each of its values, on the same axis.
 
     Args:
         table: a row per combination of its paths.
         target: the file.
         spread: what is drawn around a mean, of `spreads.SPREADS`.
-        against: stars mark the rows whose difference in it is significant.
+        against: stars mark the rows with a significant difference in this table.
 
     Raises:
         InvalidSpec: another ending, no value to show, more than three paths, or too many panels.
@@ -192,7 +192,7 @@ def _means(rows: List[ResultRow]) -> Optional[Tuple[float, float]]:
 
 
 def _explained(table: ResultTable, spread: str, against: Optional[DifferenceTable]) -> str:
-    """Write below a figure what it cannot say itself."""
+    """Write explanations below a figure."""
     paths, numeric = _kind(table)
     is_heat_map = len(paths) > 1 and not numeric
     parts = [] if is_heat_map else [spreads.words(table, spread), spreads.note(table.rows, spread)]

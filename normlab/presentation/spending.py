@@ -8,15 +8,15 @@ from typing import List, Tuple
 import numpy as np
 
 _POINTS = 401
-_DEEPEST = -8.0  # standard deviations below zero, where the density of what goes on is nothing
+_DEEPEST = -8.0  # standard deviations below zero, where the density is negligible
 
 
 def spent(fraction: float, level: float) -> float:
     """
-    Return what may be spent of *level* once *fraction* of the largest sample is there.
+    Return the part of *level* that may be spent at *fraction* of the largest sample.
 
-    level * min(1, fraction)^2: the first looks get enough to decide very large effects, and little
-    enough that few seeds of a skewed kind do no harm.
+    level * min(1, fraction)^2: the first looks get enough to decide very large effects, but little
+    enough that few skewed seeds do no harm.
 
     Source:
         Kim and DeMets, "Design and analysis of group sequential tests based on the type I error
@@ -31,7 +31,7 @@ def levels(fractions: Tuple[float, ...], level: float) -> Tuple[float, ...]:
     Return the one-sided level at which each look tests.
 
     Args:
-        fractions: of the largest sample, at each look, growing.
+        fractions: the fraction of the largest sample at each look, increasing.
         level: the probability that any look errs, one-sided, when there is no effect.
     """
     return crossing_levels(fractions, tuple(spent(t, level) for t in fractions))
@@ -40,14 +40,14 @@ def levels(fractions: Tuple[float, ...], level: float) -> Tuple[float, ...]:
 @lru_cache(maxsize=4096)
 def crossing_levels(fractions: Tuple[float, ...], sums: Tuple[float, ...]) -> Tuple[float, ...]:
     """
-    Return the one-sided level of each look at which the sums of errors are *sums*.
+    Return the one-sided level of each look so that the sums of errors are *sums*.
 
-    The density of the score Z sqrt(t) of what no look has stopped is carried from look to look by
+    The density of the score Z sqrt(t) of undecided comparisons is carried from look to look by
     numerical integration; each boundary c solves P(no earlier look stops, Z > c) = the increment.
 
     Args:
-        fractions: of the largest sample, at each look, growing.
-        sums: what may be spent up to each look.
+        fractions: the fraction of the largest sample at each look, increasing.
+        sums: the level that may be spent up to each look.
 
     Source:
         Armitage, McPherson and Rowe, "Repeated significance tests on accumulating data", JRSS A
@@ -57,7 +57,7 @@ def crossing_levels(fractions: Tuple[float, ...], sums: Tuple[float, ...]) -> Tu
     from scipy.special import ndtr  # large, and a server may never decide anything
 
     found: List[float] = []
-    at, weights = np.zeros(1), np.ones(1)  # the score, and the mass there
+    at, weights = np.zeros(1), np.ones(1)  # the score, and its probability mass
     before, gone = 0.0, 0.0
     for t, total in zip(fractions, sums):
         step = (t - before) ** 0.5
@@ -76,7 +76,7 @@ def crossing_levels(fractions: Tuple[float, ...], sums: Tuple[float, ...]) -> Tu
 def _bound(
     at: np.ndarray, weights: np.ndarray, step: float, scale: float, increment: float
 ) -> float:
-    """Solve for the score above which the mass *increment* comes to lie; by bisection."""
+    """Solve for the score above which the mass is *increment*, by bisection."""
     from scipy.special import ndtr
 
     low, high = _DEEPEST * scale, -2 * _DEEPEST * scale

@@ -1,4 +1,4 @@
-"""What is drawn around a mean, and how far an axis reaches: small samples do not flatten it."""
+"""The spread around a mean, and the range of an axis, which small samples must not stretch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from normlab.records import ResultRow, ResultTable
 
 SPREADS = ("interval", "sd", "range", "none")
 Ends = Tuple[float, float]
-_FEW = 2  # seeds, with which Student's interval is 12.7 standard errors wide to each side
+_FEW = 2  # seeds; Student's interval then extends 12.7 standard errors to each side
 _MARGIN = 0.06
 
 
@@ -22,10 +22,10 @@ def check_spread(spread: str) -> None:
 
 def ends(row: ResultRow, spread: str) -> Optional[Ends]:
     """
-    Return the lower and the upper end of what is drawn around the mean of *row*.
+    Return the lower and the upper end of the spread around the mean of *row*.
 
-    interval: of the table; sd: mean -+ standard deviation; range: smallest and largest seed. None
-    where there is nothing to draw: `none`, or one seed.
+    interval: that of the table; sd: mean -+ standard deviation; range: smallest and largest seed.
+    None if there is nothing to draw: `none`, or one seed.
     """
     if row.mean is None or row.n < _FEW or spread == "none":
         return None
@@ -37,7 +37,7 @@ def ends(row: ResultRow, spread: str) -> Optional[Ends]:
 
 
 def words(table: ResultTable, spread: str) -> str:
-    """Say what is drawn around a mean; empty for `none`."""
+    """Name the spread around a mean; empty for `none`."""
     kind = {"t": "Student's t", "bootstrap": "bootstrap"}.get(table.interval, table.interval)
     return {
         "interval": f"{100 * table.confidence:g} % interval ({kind})",
@@ -48,10 +48,10 @@ def words(table: ResultTable, spread: str) -> str:
 
 def reach(rows: Sequence[ResultRow], spread: str) -> Optional[Ends]:
     """
-    Return what an axis of *rows* covers; None: there is no value.
+    Return the range of an axis for *rows*; None without a value.
 
-    Every mean, every seed's value, and what is drawn around means, but for intervals of two seeds:
-    these are cut where they leave the picture, because they would make a line of everything else.
+    It covers every mean, every seed's value, and the spread around means, except for intervals of
+    two seeds. These are cut at the edge, because they would flatten everything else to a line.
     """
     numbers = [value for row in rows for value in row.values.values()]
     numbers += [row.mean for row in rows if row.mean is not None]
@@ -67,7 +67,7 @@ def reach(rows: Sequence[ResultRow], spread: str) -> Optional[Ends]:
 
 
 def cut(rows: Sequence[ResultRow], spread: str) -> int:
-    """Count the intervals of two seeds that leave the picture."""
+    """Count the intervals of two seeds that reach beyond the axis."""
     view = reach(rows, spread)
     if view is None:
         return 0

@@ -21,8 +21,9 @@ def pivot(table: ResultTable, spread: str = "interval") -> Tuple[List[str], List
     """
     Arrange a table as papers print it: the first path down, the others across.
 
-    With one path, or none, there is one row per combination, with its mean and number of seeds; so
-    there is if each value of the first path has one of the second, where most of a grid is empty.
+    With one path, or none, there is one row per combination, with its mean and number of seeds. The
+    same holds if each value of the first path has only one of the second, because most of a grid
+    would be empty.
     """
     texts = cells(table, spread)
     if len(table.group_by) != 2 or _is_a_choice(table):
@@ -38,17 +39,17 @@ def pivot(table: ResultTable, spread: str = "interval") -> Tuple[List[str], List
 
 
 def _is_a_choice(table: ResultTable) -> bool:
-    """Tell whether each value of the first path stands beside a single one of the second."""
+    """Return whether each value of the first path has a single value of the second."""
     down, across = ([row.labels[path] for row in table.rows] for path in table.group_by)
     return len(set(down)) == len(table.rows) and len(set(across)) > 1
 
 
 def cells(table: ResultTable, spread: str = "interval") -> List[str]:
     """
-    Show each row: mean, what is around it, and the cells without a value by state.
+    Show each row: mean, spread, and the cells without a value by state.
 
     `0.915 ± 0.004 (1 failed, 2 queued)`, with the digits of `normlab.presentation.digits`. A mean
-    has the same digits whatever is around it: `0.915 (0.911 to 0.920)`.
+    has the same digits with any spread: `0.915 (0.911 to 0.920)`.
     """
     texts = shown([(row.mean, row.half) for row in table.rows])
     return [
@@ -107,7 +108,7 @@ def latex(table: ResultTable, spread: str = "interval") -> str:
 
 def tidy(table: ResultTable) -> List[Dict[str, Any]]:
     """
-    List one record for each job: coordinates, seed, state, and its value where there is one.
+    List one record for each job: coordinates, seed, state, and its value if there is one.
 
     A coordinate keeps its type, as `typed_columns` says.
     """
@@ -127,7 +128,7 @@ def tidy(table: ResultTable) -> List[Dict[str, Any]]:
 
 def means(table: ResultTable, against: Optional[DifferenceTable] = None) -> List[Dict[str, Any]]:
     """
-    List one record for each row: coordinates, number of seeds, mean, spread, and what is missing.
+    List one record for each row: coordinates, number of seeds, mean, spread, and missing cells.
 
     low and high are the ends of the interval, smallest and largest those of the seeds.
     With *against* also the difference from its reference, with the interval and the adjusted p.
@@ -178,7 +179,7 @@ def difference_of(
 
 
 def comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Render records as CSV with a head; empty where a value is missing."""
+    """Render records as CSV with a header; missing values are empty."""
     out = io.StringIO()
     names = list(rows[0]) if rows else []
     writer = csv.writer(out, lineterminator="\n")

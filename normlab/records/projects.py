@@ -43,7 +43,7 @@ class MemberRequest(Asked):
     role: Role = Field(
         "submit",
         description="read: see everything in the project. submit: also add jobs and studies, "
-        "and change one's own. admin: also change those of others, and the members",
+        "and change your own. admin: also change those of others, and the members",
     )
 
     @field_validator("owner")

@@ -151,7 +151,7 @@ class _Maker:
         return spec.model_copy(update={"code": code}), _told({**texts, "code": text})
 
     def _fields(self, coordinates: Coordinates) -> Dict[str, Hashable]:
-        """Return for each field that *coordinates* change what tells its values apart."""
+        """Return for each field that *coordinates* change how to distinguish its values."""
         if not self._paths:
             for path in coordinates:
                 self._paths.setdefault(path.partition(".")[0], []).append(path)
@@ -170,7 +170,7 @@ class _Maker:
         if self._first is None:
             self._first = (spec, texts)
         for name, key in fields.items():
-            # kept from then on: cells that are alike in a field share one object
+            # kept from then on, so that cells with the same value share one object
             self._known.setdefault(
                 key, _Field(coordinates, getattr(spec, name), texts.get(name, ""))
             )
@@ -193,7 +193,7 @@ def label(value: Any) -> str:
     """Format a coordinate for people: `group(groups=4)+proxy`, `32`, `sgd`."""
     if isinstance(value, float):
         short = f"{value:g}"
-        return short if float(short) == value else repr(value)  # two values, two labels
+        return short if float(short) == value else repr(value)  # not the same label twice
     if not isinstance(value, dict):
         return str(value)
     rest = {k: v for k, v in value.items() if k not in ("kind", "name", "proxy")}

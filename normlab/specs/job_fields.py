@@ -70,8 +70,8 @@ class JobFields(Spec):
     sharding: Union[Sharding, None] = Field(
         None,
         description="whether weights, gradients and optimizer state are divided among the "
-        "replicas: off, full, or auto; null: auto, which divides them where a replica's memory "
-        "would not hold them",
+        "replicas: off, full, or auto; null: auto, which divides them if they do not fit into a "
+        "replica's memory",
     )
     device: Device = Field(
         "auto", description="the device to train on; auto chooses one and gives the reason"

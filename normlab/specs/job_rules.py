@@ -87,7 +87,7 @@ def _task(spec: JobSpec) -> Problems:
     if model is None or dataset is None:
         return
     if dataset.of_arrays and dataset.num_classes is None:
-        return  # only the file tells its task
+        return  # only the file determines its task
     if not model.does(dataset.task):
         fitting = ", ".join(m.name for m in MODELS.values() if m.does(dataset.task))
         rule = (

@@ -122,7 +122,7 @@ def _accepted(value: Any) -> Any:
 
 
 AcceptedSpec = Annotated[JobSpec, BeforeValidator(_accepted)]
-"""A job that a service accepted, to be read wherever: without the plugins that it names."""
+"""A job that a service accepted; it can be read anywhere, also without its plugins."""
 
 
 def plugins_named(digests: Any) -> List[registries.Plugin]:

@@ -43,7 +43,7 @@ METRICS: Registry[MetricFacts] = Registry(
     {
         "val/jaccard": MetricFacts(
             "val/jaccard",
-            "mean over classes of the shared over the joint positions",
+            "mean over classes of intersection over union of the positions",
             "normlab.training.tasks:JACCARD",
             _CLASSES,
         ),

@@ -34,8 +34,8 @@ class ModelFacts:
 
     Attributes:
         factory: the module:function that makes it.
-        sites_of: from width and image side to the places of its normalizers; a test holds it to
-            the network that the factory makes. None: only *recorded* tells.
+        sites_of: from width and image side to the places of its normalizers; a test compares it
+            with the network that the factory makes. None if only *recorded* has them.
         norm_ends_branch: the last layer of each residual branch is a normalizer.
         task: a name in specs/tasks.py.
         recurrent: whether its normalizers are at gates, where only some kinds can be used.
@@ -93,7 +93,7 @@ class ModelFacts:
         return [site.channels for site in sites]
 
 
-@lru_cache(4096)  # each cell of a grid asks for the same
+@lru_cache(4096)  # each cell of a grid asks the same question
 def _sites(
     sites_of: Callable[[int, int], List[NormPlace]], width: int, image_size: int
 ) -> Tuple[NormPlace, ...]:

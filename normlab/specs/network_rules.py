@@ -87,8 +87,8 @@ def places(spec: JobSpec) -> Optional[List[NormPlace]]:
     """
     List the normalizers of *spec*'s network in the order in which a sample meets them.
 
-    None if only building it can tell: a user's own network was built, to find them, with
-    its default options and for some sizes of samples; others are not guessed from these.
+    None if only building the network can show them. A user's own network was built with its default
+    options and for some sizes of samples to find them; nothing is guessed for others.
     """
     facts, side = MODELS.get(spec.model.name), image_size(spec)
     if facts is None or side is None:
@@ -113,7 +113,7 @@ def why_unfit(spec: JobSpec) -> Optional[str]:
 
 @under_its_code
 def sample_size(spec: JobSpec) -> Optional[SampleSize]:
-    """Return the sizes for which *spec*'s network is built; None if only files tell."""
+    """Return the sizes for which *spec*'s network is built; None if only files determine them."""
     facts, side = spec.dataset.facts(), image_size(spec)
     if facts is None or side is None or facts.channels is None or facts.num_classes is None:
         return None

@@ -42,10 +42,10 @@ class NormSpec(Spec):
     # The reason why a recorded step cannot be replayed; None if it can.
     graph_refusal: ClassVar[Optional[str]] = "no test has shown that a recording of it is complete"
     shard_refusal: ClassVar[Optional[str]] = None  # why replicas cannot divide its parameters
-    keeps_channels_last: ClassVar[bool] = False  # whether it costs nothing, so tensor cores gain
+    keeps_channels_last: ClassVar[bool] = False  # whether it is so cheap that tensor cores gain
     native: ClassVar[bool] = False  # whether it costs on a CPU what torch's own operators cost
-    packed_by_member: ClassVar[bool] = False  # whether members of a pack pass it in turns
-    packed_options: ClassVar[Tuple[str, ...]] = ()  # that may differ in one layer of a pack
+    packed_by_member: ClassVar[bool] = False  # whether members of a pack run it one after the other
+    packed_options: ClassVar[Tuple[str, ...]] = ()  # options that may differ in one layer of a pack
 
     @property
     def acts_on_weights(self) -> bool:
@@ -86,7 +86,7 @@ class NormSpec(Spec):
     def problem_in_recurrence(self) -> Optional[FieldProblem]:
         """Return why it cannot be used at the gates of a recurrent net; None if it can."""
         if self.acts_on_weights:
-            rule = "is laid out for filters, and a recurrent net has none"
+            rule = "is designed for filters, and a recurrent net has none"
             return self.problem_of_kind(f"{rule}; {_FOR_GATES}")
         if self.batch_dependent:
             rule = "has batch statistics, which differ from one time step to the next"

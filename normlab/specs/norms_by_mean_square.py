@@ -1,4 +1,4 @@
-"""Kinds that divide by a root mean square and take no mean off: options with their limits."""
+"""Kinds that divide by a root mean square and subtract no mean: options with their limits."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class WeightStandardizedSpec(ActivationNormSpec):
 
 
 class ScaledWeightStandardizedSpec(NormSpec):
-    """Filters of mean 0 that keep the variance of what they see, with a learned gain."""
+    """Filters of mean 0 that keep the variance of their input, with a learned gain."""
 
     title: ClassVar[str] = "Scaled Weight Standardization"
     source: ClassVar[str] = "Brock, De and Smith 2021, arXiv:2101.08692; with Simonyan 2102.06171"

@@ -16,8 +16,8 @@ Gains = Mapping[int, float]
 """The measured gains of packs of such jobs on the device, by the number of members."""
 _MOST_BY_ITSELF = 16
 _UNMEASURED = 16  # the number of members of the first pack, which measures its gain
-_SHARED = 0.35  # of the calls, with normalizers that the members pass in turns
-# What a pack costs more for each further layer that shares a place, and where there are several.
+_SHARED = 0.35  # of the calls, with normalizers that members run in turns
+# The extra cost of a pack for each further layer at the same place, and for having several layers.
 _LAYER_CALLS, _LAYER_SAMPLES = 0.35, 1.35
 _DOUBLING = 1.1  # the gain that more members, or those of other layers, must bring
 WORTH = 1.25
@@ -29,11 +29,12 @@ def expected_gain(spec: JobSpec, members: int, layers: int = 1) -> Optional[floa
     Return how many times as fast *members* such runs are as one pack; None if it is unknown.
 
     The calls of operators are made once for all, and samples and weights cost what they cost; calls
-    of a job alone are cheaper where its convolutions are lean. Held against updates of `preresnet8`
-    on one core (`make bench-packs`), it is within a quarter, and below where members learn alike.
+    of a job alone are cheaper where its convolutions are lean. Compared with updates of
+    `preresnet8` on one core (`make bench-packs`), it is within a quarter, and too low if members
+    have equal optimizers.
 
     Args:
-        layers: how many share each place of a normalizer, because their numbers differ.
+        layers: how many layers share each place of a normalizer, because their numbers differ.
     """
     found = cost(spec)
     if found is None:
@@ -64,7 +65,7 @@ def members_of(spec: JobSpec, asked: PackSize, memory_bytes: Optional[int] = Non
 
 
 def room_for(spec: JobSpec, memory_bytes: Optional[int]) -> int:
-    """Return how many such runs fit into the memory, by the least that they need."""
+    """Return how many such runs fit into the memory, by their minimum need."""
     least = least_memory_bytes(spec)
     return MOST if memory_bytes is None or least == 0 else max(1, memory_bytes // least)
 
@@ -74,7 +75,7 @@ def members_now(spec: JobSpec, most: int, layers: Sequence[str], slots: int) -> 
     Return the size of the next pack of such runs, so that *slots* end all of them soonest.
 
     Args:
-        layers: of the waiting runs (`packs.layer_of`), in the order in which they join.
+        layers: those of the waiting runs (`packs.layer_of`), in the order in which they join.
     """
     waiting = len(layers)
 
@@ -95,7 +96,7 @@ def mixing_gains(spec: JobSpec, most: int, layers: Sequence[str]) -> bool:
 def _time(spec: JobSpec, most: int, layers: Sequence[str]) -> float:
     """Return the time of packs of *most* members, in times of a run alone."""
     packs = (layers[i : i + most] for i in range(0, len(layers), most))
-    sizes = Counter((len(pack), len(set(pack))) for pack in packs)  # of a large study few differ
+    sizes = Counter((len(pack), len(set(pack))) for pack in packs)  # in a large study, few differ
     return sum(count * size[0] / _gain(spec, *size) for size, count in sizes.items())
 
 
@@ -134,7 +135,7 @@ def reason_for_one(spec: JobSpec) -> FieldProblem:
 
 
 def is_left_alone(spec: JobSpec) -> bool:
-    """Return whether `auto` never packs such jobs, whatever they would gain."""
+    """Return whether `auto` never packs such jobs, however much they would gain."""
     # a time limit is that of a job alone; members share only data in memory
     return spec.time_limit_s is not None or _may_be_streamed(spec)
 

@@ -61,7 +61,7 @@ def group_of(spec: JobSpec, *, by_itself: bool, kind: Optional[str] = None) -> O
     Return the common part of jobs that can be members of one pack; None if *spec* cannot be one.
 
     Args:
-        by_itself: nobody asks for a number of members, so those with other limits of time are left
+        by_itself: the user gave no number of members, so jobs with different time limits are kept
             apart.
         kind: the kind of device, if it is chosen; None for any that it may get.
     """
@@ -74,12 +74,12 @@ def group_of(spec: JobSpec, *, by_itself: bool, kind: Optional[str] = None) -> O
 
 
 def layer_of(spec: JobSpec) -> str:
-    """Return what is equal in members of a pack whose normalizers are one layer."""
+    """Return the options that are equal in members of a pack with one common normalizer layer."""
     return _text(_in_one_layer(spec))
 
 
 def order_of_rows(specs: Sequence[JobSpec]) -> List[int]:
-    """Return the numbers of the members, those whose normalizers are one layer side by side."""
+    """Return the numbers of the members; those with a common normalizer layer are side by side."""
     layers = [layer_of(spec) for spec in specs]
     return sorted(range(len(specs)), key=lambda member: layers.index(layers[member]))
 
@@ -99,7 +99,7 @@ def fields_apart(spec: JobSpec, other: JobSpec) -> List[str]:
 
 
 def is_own(path: str) -> bool:
-    """Return whether members may differ at *path* of their specifications, whatever is there."""
+    """Return whether members may always differ at *path* of their specifications."""
     part, _, field = path.partition(".")
     return part in _OWN or (part == "optimizer" and field in _NUMBERS_OF_OPTIMIZERS)
 

@@ -18,8 +18,8 @@ _PATTERNS: Mapping[str, str] = {
     r"^[a-z0-9][a-z0-9._-]*$": "must be small letters and digits, with . _ - after the first",
     r"^[A-Za-z0-9][A-Za-z0-9_.-]*$": "must be letters and digits, with . _ - after the first",
     r"^[0-9a-f]{64}$": "must be a SHA-256 in 64 hex digits",
-    r"^[A-Za-z0-9_./-]+\.(npz|safetensors)$": "must be a .npz or .safetensors file, whose name "
-    "has letters, digits and . _ / - alone",
+    r"^[A-Za-z0-9_./-]+\.(npz|safetensors)$": "must be a .npz or .safetensors file, and its "
+    "name may have only letters, digits and . _ / -",
     r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+){0,7}$": "must be a path of fields, such as optimizer.lr",
     r"^[^\s,\"'](?:[^,\"']*[^\s,\"'])?$": "must be text without commas, quotes and outer spaces",
 }
@@ -90,7 +90,7 @@ def rule_of(error: Mapping[str, Any]) -> str:
         return f"{ctx['tag']!r} is unknown; use one of {ctx['expected_tags']}"
     if error["type"] in ("too_short", "too_long"):
         rule = _SIZED.sub(r"must have \1, not \2", message)
-        # of a text that other rules have read before, pydantic says items too
+        # pydantic says "items" also of texts that other rules have read before
         return rule.replace(" item", " character") if isinstance(error["input"], str) else rule
     of_a_type = _OF_A_TYPE.fullmatch(error["type"])
     rule = f"must be {_WHAT[of_a_type[1]]}" if of_a_type else _SHOULD.sub("must ", message)
@@ -115,7 +115,7 @@ def _its_fields(owner: Optional[Type[BaseModel]], path: Sequence[Any]) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, (dict, list, tuple)):
         return "an object" if isinstance(value, dict) else "a list"
-    # YAML reads a date, which people know as they wrote it
+    # YAML makes a date of it; people know it as they wrote it
     plain = value.isoformat() if isinstance(value, date) else _WORDS.get(repr(value), repr(value))
     text = plain.encode("ascii", "backslashreplace").decode()
     return text if len(text) <= 60 else text[:57] + "..."
@@ -142,7 +142,7 @@ def field_names(model: Type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def field_words(model: Type[BaseModel], dotted: str) -> Iterator[str]:
-    """List what the field *dotted* of a spec may be, where that is one of a few words."""
+    """List the values of the field *dotted* of a spec, if they are a few words."""
     name, dot, rest = dotted.partition(".")
     for inner in _models_of(model, name):
         if dot:
@@ -174,7 +174,7 @@ def _walk(
             candidates = [c for c in candidates if part in _tags_of(c)]
             continue
         if isinstance(part, int) and isinstance(value, Mapping):
-            continue  # an object that is short for a list, in which people write no place
+            continue  # an object that is short for a list, so people do not write an index
         path.append(part)
         if i < len(loc) - 1:
             value = _child(value, part)

@@ -86,5 +86,5 @@ def _side(spec: JobSpec, field: str, one: Augmentation) -> Problems:
 def _task(spec: JobSpec) -> Optional[TaskFacts]:
     facts = spec.dataset.facts()
     if facts is None or (facts.of_arrays and facts.num_classes is None):
-        return None  # only the file tells its task
+        return None  # only the file determines its task
     return TASKS.get(facts.task)

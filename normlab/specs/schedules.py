@@ -90,7 +90,7 @@ class OneCycle(Schedule):
 
 
 class WarmRestarts(Schedule):
-    """Fall along half a cosine several times, each time from *decay* of the height before."""
+    """Fall along half a cosine several times, each time from *decay* of the previous height."""
 
     factory: ClassVar[str] = "normlab.training.schedules:warm_restarts"
     name: Literal["warm_restarts"] = "warm_restarts"

@@ -12,8 +12,9 @@ def files_of(root: Path, split: str, suffix: str) -> List[Path]:
     """
     Return the files of *split*, "train" or "test", in the order of their names.
 
-    They lie in a folder with the split's name, or beside each other (or in data/, as on the Hugging
-    Face Hub) with its name in theirs. Those for evaluation are called test, val or validation.
+    They are in a folder with the split's name, or next to each other (or in data/, as on the
+    Hugging Face Hub) with the split's name in their own. Those for evaluation are called test, val
+    or validation.
     """
     for name in SPLITS[split]:
         for pattern in (f"{name}/*{suffix}", f"*{name}*{suffix}", f"data/*{name}*{suffix}"):

@@ -12,7 +12,7 @@ from normlab.specs.tasks import TASKS, TaskFacts
 
 @under_its_code
 def steps(spec: JobSpec) -> Optional[int]:
-    """Return the updates of the whole job, or None if only the dataset's files tell."""
+    """Return the updates of the whole job, or None if only the dataset's files determine them."""
     per_epoch = steps_per_epoch(spec, train_size(spec))
     return total_steps(spec, per_epoch)
 
@@ -34,7 +34,7 @@ def total_steps(spec: JobSpec, per_epoch: Optional[int]) -> Optional[int]:
 
 @under_its_code
 def train_size(spec: JobSpec) -> Optional[int]:
-    """Return the number of training samples, or None if only the files tell."""
+    """Return the number of training samples, or None if only the files determine it."""
     facts = spec.dataset.facts()
     if facts is None or facts.train_size is None:
         return None

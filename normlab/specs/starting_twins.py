@@ -19,7 +19,7 @@ _OWN = {"init_from", "freeze", "continues", "name"}
 
 def starting_twin(spec: JobSpec) -> Optional[JobSpec]:
     """
-    Return the job whose final weights *spec* starts from by `init_from.twin`; None: it names none.
+    Return the job whose final weights *spec* starts from by `init_from.twin`, or None.
 
     It is *spec*, seed included, from fresh weights and with the named fields changed.
 

@@ -1,4 +1,4 @@
-"""The trained weights that a job starts from: where they are from, and what may differ."""
+"""The trained weights that a job starts from: their source, and what may differ."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ class InitFrom(Spec):
 
     def science(self) -> Dict[str, Any]:
         """
-        Return what a fingerprint depends on: the content, and not by which name it was found.
+        Return what a fingerprint depends on: the content, and not the name by which it was found.
 
-        Of a twin, whose content follows from its specification, that specification's changes.
+        For a twin, whose content follows from its specification, these are the changed fields.
         """
         unnamed = set() if self.sha256 is None else {"job", "file"}
         if self.twin is None:  # the same as before this field existed
@@ -80,7 +80,7 @@ class InitFrom(Spec):
 
     @property
     def named(self) -> str:
-        """Return whose weights they are, in words."""
+        """Return the source of the weights, in words."""
         if self.job is not None:
             return f"job {self.job}"
         if self.twin is not None:
@@ -185,7 +185,7 @@ def _place(text: str) -> Dict[str, str]:
 
 
 class Continuation(Spec):
-    """Where a job goes on; `normlab continue` fills it in."""
+    """The checkpoint from which a job continues; `normlab continue` fills it in."""
 
     job: str = Field(
         pattern=r"^[0-9A-Fa-f]{8}-?([0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12}$",
@@ -196,8 +196,8 @@ class Continuation(Spec):
     schedule: Literal["same", "new"] = Field(
         "same",
         description="same: the learning rates so far were those of the longer job, so it ends "
-        "with the same numbers as if it had been trained at once. new: the rates of the longer "
-        "job hold from here on",
+        "with the same numbers as one longer job. new: the learning rates of the longer job apply "
+        "from here on",
     )
 
 

@@ -10,7 +10,7 @@ from normlab.specs.base import Spec
 from normlab.specs.registries import Registry
 
 Shape = Tuple[int, ...]
-ANY = -1  # in a shape: any length, the same in every sample
+ANY = -1  # in a shape: any length that is the same in every sample
 BOX = 5  # the numbers of an object: its class, and its left, top, right and bottom edge
 ROWS = 16  # a usual number of objects, for estimates before a dataset is read
 

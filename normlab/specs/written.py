@@ -14,7 +14,7 @@ from normlab.errors import InvalidSpec
 if TYPE_CHECKING:
     from normlab.specs.jobs import JobSpec
 
-_PARTS = ("normalizer", "model", "dataset", "optimizer", "schedule")  # of every job
+_PARTS = ("normalizer", "model", "dataset", "optimizer", "schedule")  # the parts of every job
 _BEYOND = "nested too deeply, or a number with thousands of digits; a job has neither"
 
 
@@ -60,7 +60,7 @@ def parse(text: str, source: str) -> Dict[str, Any]:
 
 @contextmanager
 def said_of(source: str, rule: str) -> Iterator[None]:
-    """Translate the errors of a parser: *source* breaks the *rule*, or is too deep or long."""
+    """Translate the errors of a parser: *source* breaks the *rule*, or is too deep or too long."""
     try:
         yield
     except yaml.YAMLError as e:
@@ -70,7 +70,7 @@ def said_of(source: str, rule: str) -> Iterator[None]:
 
 
 def _why(error: yaml.YAMLError) -> str:
-    """Return what the parser met, and in which line, in one line."""
+    """Return what the parser found and where, in one line."""
     mark = getattr(error, "problem_mark", None)
     if mark is None:
         return str(error).splitlines()[0]
@@ -98,7 +98,7 @@ def as_yaml(spec: Mapping[str, Any]) -> str:
 
 
 def in_short(spec: JobSpec) -> Dict[str, Any]:
-    """Return the fields of *spec* that differ from their defaults, and what each part is."""
+    """Return the fields of *spec* that are not the defaults, and the kind or name of each part."""
     full, short = spec.model_dump(mode="json"), spec.model_dump(mode="json", exclude_defaults=True)
     for part in _PARTS:
         short.setdefault(part, {})

@@ -43,7 +43,7 @@ class ZooOptions(Spec):
         None,
         pattern="^[0-9a-f]{64}$",
         description="SHA-256 of the file that the network starts with; the service fills it in "
-        "for weights when it accepts the job, and with pretrained, whose file lies on the "
+        "for weights when it accepts the job, and for pretrained weights, whose file is on the "
         "worker, you give it",
     )
 

@@ -1,4 +1,4 @@
-"""How the API is found: an address that is given, or the file that `normlab up` wrote."""
+"""Find the API: from a given address, or from the file that `normlab up` wrote."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Address:
     The address of the API as the user gave it, in part or not at all.
 
     Args:
-        data_dir: the data folder of the stack to use; None: the running stack.
+        data_dir: the data folder of the stack to use; None for the running stack.
     """
 
     url: Optional[str]
@@ -40,7 +40,7 @@ def data_dir_of(address: Address) -> Path:
 
 
 def datasets_of(address: Address) -> Path:
-    """Return the folder of datasets of the stack that *address* names, as it said when it began."""
+    """Return the folder of datasets of the stack that *address* names, from its own file."""
     data_dir = data_dir_of(address)
     found = running_stack(data_dir)
     said = None if found is None else found.connection.data_root

@@ -24,7 +24,7 @@ class Connection:
     token: Optional[str] = None
     data_root: Optional[str] = None
     certificate: Optional[str] = None
-    """The file with the server's own certificate; None: it serves HTTP."""
+    """The file with the server's own certificate; None if it serves HTTP."""
 
     def write(self, data_dir: Path) -> Path:
         """Write this connection to *data_dir*, readable only by its owner."""
@@ -37,7 +37,7 @@ def read_connection(data_dir: Path) -> Optional[Connection]:
     """Return the connection that a stack wrote to *data_dir*, or None if there is none."""
     try:
         left = json.loads((data_dir / FILE_NAME).read_text())
-        # a stack of an older version does not say where its datasets are
+        # a stack of an older version does not report the folder of its datasets
         rest = left.get("data_root"), left.get("certificate")
         return Connection(str(left["url"]), left["token"], *rest)
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""A stack of one's own, as a child of this process: it stops when its user does."""
+"""A separate stack as a child of this process; it stops together with the process."""
 
 from __future__ import annotations
 

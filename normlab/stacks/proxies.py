@@ -41,7 +41,7 @@ def http_client(
     proxy cannot reach the loopback interface of this one.
 
     Args:
-        certificate: the server has exactly this one; None: one that the system trusts.
+        certificate: the exact certificate of the server; None for one that the system trusts.
 
     Raises:
         InvalidSpec: the environment's proxy, or the certificate, cannot be used.
@@ -58,7 +58,7 @@ def http_client(
         )
     except (ImportError, ValueError, httpx.InvalidURL) as e:
         raise InvalidSpec(
-            f"{url} would be asked through the environment's proxy, which cannot be used: {e}; "
+            f"{url} would be reached through the environment's proxy, which cannot be used: {e}; "
             "correct HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, or name the host in NO_PROXY"
         ) from e
 
@@ -68,9 +68,9 @@ _ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 
 
 def why_silent(cause: Exception) -> str:
-    """Return what the *cause*, which a request has raised, says in words."""
+    """Return the *cause* of a failed request in words."""
     if "WRONG_VERSION_NUMBER" in str(cause):
         return "it does not encrypt; begin the address with http://"
     late = isinstance(cause, httpx.TimeoutException)
-    silent = "it took too long" if late else "the connection broke off"
+    silent = "it took too long" if late else "the connection was lost"
     return _SSL.sub(r"\1", _ERRNO.sub("", str(cause))) or silent

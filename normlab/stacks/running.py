@@ -11,7 +11,7 @@ from typing import Iterator, List, Optional
 from normlab.host.locks import is_held
 from normlab.stacks.connection import Connection, read_connection
 
-LOCK_NAME = "stack.lock"  # held while a stack runs, and released however it ends
+LOCK_NAME = "stack.lock"  # held while a stack runs; it is released at the end, even after a crash
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def running_stacks() -> List[RunningStack]:
 
 
 def running_stack(data_dir: Path) -> Optional[RunningStack]:
-    """Return the stack that runs with *data_dir*; None if there is none, or only its file."""
+    """Return the stack that runs with *data_dir*; None if none runs, even if its file exists."""
     left = read_connection(data_dir)
     if left is None or not is_held(data_dir / LOCK_NAME):
         return None  # another program may have its port now, and must not see the token

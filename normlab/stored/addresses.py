@@ -18,7 +18,7 @@ class PublishedFile:
     A file to be fetched.
 
     Attributes:
-        name: of the file.
+        name: the name of the file.
         checksum: its MD5 in 32 hex digits, or its SHA-256 in 64.
     """
 
@@ -32,10 +32,10 @@ class Publication:
     A dataset that can be fetched.
 
     Attributes:
-        address: of the folder of its files.
-        files: that are fetched.
-        folder: below the data root, where they are unpacked (archives bring it along) or kept.
-        use: the dataset of a job that reads it, as for `normlab submit`.
+        address: the address of the folder of its files.
+        files: the files that are fetched.
+        folder: the folder below the data root for the files; archives contain it.
+        use: the options of `normlab submit` for a job that reads it.
     """
 
     address: str
@@ -100,7 +100,7 @@ def archive_at(address: str, sha256: str) -> Publication:
     Return the publication of one archive of pictures, at *address*, with a folder of its own name.
 
     Raises:
-        InvalidSpec: it is no address of a packed tar file, or the checksum is none.
+        InvalidSpec: it is not the address of a packed tar file, or the checksum is not one.
     """
     found = _ARCHIVE.fullmatch(address)
     if found is None:

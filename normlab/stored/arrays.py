@@ -1,4 +1,4 @@
-"""The records of arrays in a file: where each sample's bytes lie, without reading the array."""
+"""The records of arrays in a file: the place of each sample's bytes, without reading the array."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from normlab.specs.array_files import heads
 if TYPE_CHECKING:
     import numpy as np
 
-_LOCAL_HEAD = struct.Struct("<26xHH")  # of a member of a zip file: the lengths of what follows it
+_LOCAL_HEAD = struct.Struct("<26xHH")  # of a zip member: the lengths of the next fields
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Records:
     An array (N, ...) in a file.
 
     Args:
-        begin: the byte where it begins.
-        shape: of one sample.
+        begin: its first byte.
+        shape: the shape of one sample.
     """
 
     path: Path
@@ -61,10 +61,10 @@ def why_not(path: Path) -> str:
 
 def records(path: Path, key: str) -> Records:
     """
-    Return where the samples of the array *key* lie.
+    Return the places of the samples of the array *key*.
 
     Raises:
-        DatasetUnusable: the array is compressed, or in another order than C's.
+        DatasetUnusable: the array is compressed, or not in C order.
     """
     if path.suffix != ".npz":
         head = heads(path)[key]

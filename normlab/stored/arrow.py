@@ -36,12 +36,12 @@ def require_pyarrow() -> Any:
 
 def arrow_file(path: Path) -> SampleTable:
     """
-    Index the file at *path*, so that the pictures' bytes are read from where they lie in it.
+    Index the file at *path*, so that the pictures' bytes can be read directly from it.
 
-    A file that ends early has the samples of its whole batches, and a loss.
+    For a file that ends early, the table has the samples of its complete batches, and a loss.
 
     Raises:
-        DatasetUnusable: it is no such file, or its columns are others.
+        DatasetUnusable: it is not such a file, or it has other columns.
     """
     pa = require_pyarrow()
     rows: List[Integers] = []

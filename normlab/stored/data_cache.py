@@ -16,10 +16,10 @@ FOLDER = ".normlab"
 
 class DataCache:
     """
-    A folder below the data root for what can be found again, but slowly.
+    A folder below the data root for results that can be computed again, but slowly.
 
-    Names contain a hash of what the content was made from, so nothing in it becomes wrong; it may
-    be deleted while no job runs. Where it cannot be written, nothing is kept.
+    Names contain a hash of the source of the content, so nothing in it becomes wrong. It may be
+    deleted while no job runs. If it cannot be written, nothing is kept.
     """
 
     def __init__(self, data_root: Path) -> None:
@@ -51,7 +51,7 @@ class DataCache:
     def alone(self, path: Path) -> ContextManager[None]:
         """Let one process at a time compute the content of *path*; the others wait and read it."""
         if not self._is_writable():
-            return nullcontext()  # each process finds it by itself
+            return nullcontext()  # then each process computes it itself
         return held(path.with_suffix(".lock"))
 
     def _is_writable(self) -> bool:
@@ -66,7 +66,7 @@ class DataCache:
         Make the folder.
 
         Raises:
-            DatasetUnusable: it cannot be written; the message has *why* it is needed.
+            DatasetUnusable: it cannot be written; the message says *why* it is needed.
         """
         if not self._is_writable():
             raise DatasetUnusable(

@@ -1,4 +1,4 @@
-"""Decode a picture: shorter side to the wanted size, the middle cut out, RGB bytes."""
+"""Decode a picture: resize its shorter side, cut out the middle, and return RGB bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-# What decoders raise on bytes that are no picture: Pillow translates some of it, others not.
+# Errors of decoders for bytes that are not a picture; Pillow translates only some of them.
 _NO_PICTURE = (
     *(OSError, EOFError, ValueError, LookupError, ArithmeticError, SyntaxError),
     *(struct.error, zlib.error),
@@ -28,7 +28,7 @@ def decoded(content: bytes, size: int, name: str) -> np.ndarray[Any, np.dtype[np
         bytes -> (3, size, size)
 
     Raises:
-        DatasetUnusable: it is no picture; the message has *name*.
+        DatasetUnusable: it is not a picture; the message has *name*.
     """
     import numpy as np
     from PIL import Image

@@ -1,4 +1,4 @@
-"""Download a file: resumed where a connection broke, checked, and whole or not there at all."""
+"""Download a file: resume it after a broken connection, check it, and show only whole files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from normlab.stacks.proxies import why_silent
 DownloadProgress = Callable[[int, Optional[int]], None]
 """A function that is called with the number of bytes downloaded, and of all bytes if known."""
 
-_TRIES = 5  # without a single new byte
+_TRIES = 5  # tries without a single new byte
 _PATIENCE_S = 30.0
 _PARTIAL = 206
 _PAST_THE_END = 416
@@ -24,11 +24,11 @@ _WHY = {
     401: "gives this file only to those who log in",
     403: "does not give this file to everybody",
     404: "has no such file",
-    410: "has this file no more",
-    429: "is asked too often; wait a little",
+    410: "no longer has this file",
+    429: "gets too many requests; wait a little",
 }
 _FAILED = 500
-_KINDS = {32: "MD5", 64: "SHA-256"}  # of checksums, by their digits
+_KINDS = {32: "MD5", 64: "SHA-256"}  # kinds of checksums, by the number of their digits
 
 
 def download(
@@ -39,13 +39,13 @@ def download(
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
     """
-    Bring the file at *url* to *path*, which appears when it is whole and right.
+    Download the file at *url* to *path*, which appears when it is complete and correct.
 
     Its beginning stays in PATH.part, and the next call continues from there.
 
     Args:
         checksum: the file's MD5 in 32 hex digits, or its SHA-256 in 64.
-        wait: seconds, before a broken connection is tried again.
+        wait: seconds before a new try after a broken connection.
 
     Raises:
         ServiceUnavailable: the server does not answer, or not with the file.
@@ -80,13 +80,13 @@ def download(
 
 def _go_on(client: httpx.Client, url: str, part: Path, progress: DownloadProgress) -> None:
     here = _size(part)
-    # uncompressed on the way: offsets count the file's own bytes
+    # no compression in transit, because offsets count the file's own bytes
     headers: Dict[str, str] = {"Accept-Encoding": "identity"}
     if here:
         headers["Range"] = f"bytes={here}-"
     with client.stream("GET", url, headers=headers) as answer:
         if answer.status_code == _PAST_THE_END and here:
-            return  # all of it is here already
+            return  # the whole file is here already
         if answer.status_code not in (200, _PARTIAL):
             raise ServiceUnavailable(f"{url}: {_why_not(answer)}; name another with --mirror")
         resumes = answer.status_code == _PARTIAL
@@ -102,7 +102,7 @@ def _go_on(client: httpx.Client, url: str, part: Path, progress: DownloadProgres
 
 def _why_not(answer: httpx.Response) -> str:
     if answer.status_code >= _FAILED:
-        return "the server fails at present"
+        return "the server fails at the moment"
     said = f"does not give this file (status {answer.status_code})"
     return f"the server {_WHY.get(answer.status_code, said)}"
 
@@ -121,7 +121,7 @@ def _accept(url: str, part: Path, path: Path, checksum: str) -> None:
 
 
 def is_whole(path: Path, checksum: str) -> bool:
-    """Return whether the file at *path* is there with this *checksum*."""
+    """Return whether the file at *path* exists and has this *checksum*."""
     return path.exists() and checksum_of(path, _KINDS[len(checksum)]) == checksum
 
 

@@ -15,17 +15,17 @@ from normlab.stored.data_cache import FOLDER
 from normlab.stored.downloads import DownloadProgress, download, is_whole
 
 Tell = Callable[[str], DownloadProgress]
-"""Takes the name of a file, and returns what its progress is reported to."""
+"""Takes the name of a file, and returns a function to which its progress is reported."""
 
 
 def fetch(
     name: str, publication: Publication, data_root: Path, tell: Tell, mirror: Optional[str] = None
 ) -> Path:
     """
-    Download and unpack *publication*, unless it is there, and return its folder.
+    Download and unpack *publication*, unless it is there already, and return its folder.
 
     Args:
-        mirror: an address below which the files are at NAME/FILE, in place of the publisher's.
+        mirror: the address of a mirror that has the files at NAME/FILE, instead of the publisher's.
 
     Raises:
         ServiceUnavailable: a server does not answer.
@@ -52,7 +52,7 @@ def fetch(
 
 
 def was_fetched(publication: Publication, data_root: Path) -> bool:
-    """Return whether the folder of *publication* was made from its files, and from no others."""
+    """Return whether the folder of *publication* was made from exactly its files."""
     path = _record(data_root, publication)
     return path.is_file() and path.read_text() == _checksums(publication)
 
@@ -66,12 +66,12 @@ def _checksums(publication: Publication) -> str:
 
 
 def _unpacked(draft: Path, publication: Publication) -> Optional[Path]:
-    """Unpack the archive; return the folder that it brings along, or None if there is none."""
+    """Unpack the archive; return the folder that it contains, or None without an archive."""
     archives = [file.name for file in publication.files if file.name.endswith((".tgz", ".tar.gz"))]
     if not archives:
         return None
     unpacked = draft / "unpacked"
-    shutil.rmtree(unpacked, ignore_errors=True)  # of a process that was stopped
+    shutil.rmtree(unpacked, ignore_errors=True)  # left by a process that was stopped
     for name in archives:
         try:
             with tarfile.open(draft / "files" / name) as archive:
@@ -86,7 +86,7 @@ def _unpacked(draft: Path, publication: Publication) -> Optional[Path]:
 
 
 def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    """Write a plain file or folder; what else an archive can hold, no dataset needs."""
+    """Write a plain file or folder; no dataset needs other members of an archive."""
     path = Path(os.path.normpath(folder / member.name))
     if folder not in path.parents and path != folder:
         raise DatasetUnusable(f"{archive.name!s}: {member.name} leads out of its folder")

@@ -1,4 +1,4 @@
-"""The tables of a dataset of pictures in any of its forms; indexes of shards are kept."""
+"""The tables of a dataset of pictures in any form; indexes of shards are stored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from normlab.stored.trees import tree
 
 
 class Index(NamedTuple):
-    """Where the pictures of both splits lie, and how many classes they have."""
+    """The places of the pictures of both splits, and the number of classes."""
 
     train: SampleTable
     test: SampleTable
@@ -37,7 +37,7 @@ def index_of(spec: DatasetSpec, data_root: Path) -> Index:
 
     Raises:
         DatasetUnusable: files are missing, end early (unless broken samples are left out), or
-            hold something else; or the classes of the splits do not fit together.
+            contain something else; or the classes of the splits do not match.
     """
     train, test = (_table(spec, data_root, split) for split in ("train", "test"))
     found = Index(train, test, num_classes=1 + int(train.labels.max(initial=-1)))

@@ -1,4 +1,4 @@
-"""Parquet files with pictures: unpacked once, for their pages have no single samples."""
+"""Parquet files with pictures: unpacked once, because single samples cannot be read."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from normlab.stored.arrow import arrow_file, bytes_of, columns, labels_of, requi
 from normlab.stored.data_cache import DataCache
 from normlab.stored.table import SampleTable
 
-_ROWS = 64  # that are in memory at once
+_ROWS = 64  # samples in memory at once
 _FULL = ("No space left", "Disk quota exceeded")
 
 
 def parquet_file(path: Path, kept: DataCache) -> SampleTable:
     """
-    Index the file at *path*, after its pictures were copied into a kept Arrow file.
+    Index the file at *path*, after copying its pictures into a stored Arrow file.
 
     The pictures in it are encoded already, so the copy has about the file's size.
 
@@ -49,7 +49,9 @@ def _unpack(path: Path, copy: Path) -> None:
             raise StorageFull(f"no space for {copy}: {e}; free some, then retry the job") from e
         raise DatasetUnusable(f"{path}: cannot be read: {e}; fetch it again") from e
     except pa.ArrowInvalid as e:
-        raise DatasetUnusable(f"{path}: truncated, or no Parquet file: {e}; fetch it again") from e
+        raise DatasetUnusable(
+            f"{path}: truncated, or not a Parquet file: {e}; fetch it again"
+        ) from e
     finally:
         part.unlink(missing_ok=True)
 

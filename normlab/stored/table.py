@@ -1,4 +1,4 @@
-"""Where the samples of a split lie: a file, an offset and a length for each, in compact arrays."""
+"""The places of the samples of a split: a file, an offset and a length each, as arrays."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Names:
     """
     Many names in one string of bytes.
 
-    A list would have an object for each; as each process that reads it changes their reference
-    counts, forks would soon have copies of all of them.
+    A list would have one object per name, and each process that reads it would change their
+    reference counts, so forks would soon have copies of all names.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -55,7 +55,7 @@ class SampleTable:
         file: (N,), the number of the file of each sample.
         offset, size: (N,), bytes: where the encoded sample begins, and its length.
         labels: (N,), its class.
-        losses: what is known to be missing, such as the end of a shard; a message for each.
+        losses: a message for each part that is known to be missing, such as the end of a shard.
     """
 
     root: Path
@@ -71,7 +71,7 @@ class SampleTable:
         return len(self.labels)
 
     def name(self, i: int) -> str:
-        """Return the name of sample *i*: its file, and where it begins in it."""
+        """Return the name of sample *i*: its file, and its position in the file."""
         name, offset = self.files[int(self.file[i])], int(self.offset[i])
         return f"{name} at byte {offset}" if offset else name
 
@@ -96,12 +96,12 @@ class SampleTable:
         return content
 
     def kept(self, which: Integers) -> SampleTable:
-        """Return the table with the samples *which* alone."""
+        """Return the table with only the samples *which*."""
         columns = (self.file[which], self.offset[which], self.size[which], self.labels[which])
         return SampleTable(self.root, self.files, self.stamps, *columns, self.losses)
 
     def digest(self) -> str:
-        """Hash where every sample lies and when its file was changed, in 64 hex digits."""
+        """Hash the place of every sample and the last change of its file, in 64 hex digits."""
         whole = hashlib.sha256(self.files.digest())
         for column in (self.stamps, self.file, self.offset, self.size, self.labels):
             whole.update(column.tobytes())

@@ -18,10 +18,10 @@ def shard(path: Path) -> SampleTable:
     """
     Index the shard at *path* by one pass over its headers.
 
-    A shard that ends early has the samples that are whole, and a loss.
+    For a shard that ends early, the table has the complete samples, and a loss.
 
     Raises:
-        DatasetUnusable: it is no tar file, or a sample lacks its picture or its class.
+        DatasetUnusable: it is not a tar file, or a sample lacks its picture or its class.
     """
     rows: List[Row] = []
     try:
@@ -36,7 +36,7 @@ def shard(path: Path) -> SampleTable:
 def _read_members(
     path: Path, file: BinaryIO, archive: tarfile.TarFile, rows: List[Row]
 ) -> Optional[str]:
-    """Add the samples to *rows*; return how the file ends early, or None."""
+    """Add the samples to *rows*; return the problem if the file ends early, or None."""
     size = path.stat().st_size
     waiting: Dict[str, Dict[str, Tuple[int, int]]] = {}
     for member in _members(archive):

@@ -1,4 +1,4 @@
-"""Read a dataset whole, and name each file or picture that is not what it should be."""
+"""Read a whole dataset, and name each file or picture that is not as it should be."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from normlab.stored.indexes import index_of
 from normlab.stored.table import SampleTable
 
 Seen = Callable[[str, int, int], None]
-"""Takes what is being read, how many of it were read, and how many there are."""
+"""Takes the kind of items, how many were read, and how many there are."""
 
 _LEAST_SIDE = 8  # pixels: what a picture is resized to while it is only looked at
 

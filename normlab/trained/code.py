@@ -1,4 +1,4 @@
-"""The plugins of a job, in this process, so that its network can be built here."""
+"""Load the plugins of a job into this process, so that its network can be built here."""
 
 from __future__ import annotations
 

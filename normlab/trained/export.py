@@ -27,7 +27,7 @@ CARD = "model_card.md"  # in the archive, where torch.export.load finds it as an
 
 
 def main() -> int:
-    """Read the order, and write the program that it asks for."""
+    """Read the order, and write the exported program."""
     order: Dict[str, Any] = json.load(sys.stdin)
     try:
         with Client(order["url"], order["token"]) as client:

@@ -1,12 +1,12 @@
 """
-Open Python with the trained network of a job: `model`, `data` and `job` are there.
+Open Python with the trained network of a job as `model`, and with `data` and `job`.
 
     python -m normlab.trained.session 3 3<order.json
 
 The order, which is read from the file descriptor that the argument names, has url, token,
 certificate, job, data_root, trust_code and json. Standard input is for Python.
-Before the first prompt, the network is evaluated, and its metrics stand beside those
-of the job's record.
+Before the first prompt, the network is evaluated, and its metrics are printed next to the metrics
+in the job's record.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FAILED = 2
 
 
 def main() -> int:
-    """Read the order, load, and talk until the input ends."""
+    """Read the order, load, and run the prompt until the input ends."""
     with os.fdopen(int(sys.argv[1])) as given:
         order: Dict[str, Any] = json.load(given)
     root = Path(order["data_root"]) if order["data_root"] else None
@@ -55,7 +55,7 @@ def _numbers(job: JobDetail, found: Loaded) -> Dict[str, Dict[str, Any]]:
 
 
 def _told(job: JobDetail, numbers: Dict[str, Dict[str, Any]]) -> str:
-    lines = [f"{job.model} with {job.normalizer}, trained by job {job.id}; here, and on record:"]
+    lines = [f"{job.model} with {job.normalizer}, trained by job {job.id}; here and in its record:"]
     lines += [f"  {name}  {n['here']!r}  {n['recorded']!r}" for name, n in numbers.items()]
     lines.append(
         "model: the network; data: its test set, with data.evaluate(model); job: its record"

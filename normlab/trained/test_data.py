@@ -20,13 +20,13 @@ class TestData:
     The test set of a job: iterate over its batches, or evaluate a network on it.
 
     Args:
-        spec: of the job.
+        spec: the specification of the job.
         data: its dataset.
-        threads: on which the job computed, None: as many as torch uses here; the order of sums
-            depends on it.
+        threads: the number on which the job computed; None: as many as torch uses here. The order
+            of sums depends on it.
     """
 
-    __test__ = False  # not a class of tests, whatever its name says
+    __test__ = False  # not a class of tests, despite its name
 
     def __init__(self, spec: JobSpec, data: TrainingData, threads: Optional[int] = None) -> None:
         self.spec = spec
@@ -38,7 +38,7 @@ class TestData:
         return self._data.test_size
 
     def __iter__(self) -> Iterator[Tuple[Tensor, Tensor]]:
-        """Yield batches as the network takes them, standardized, and their classes."""
+        """Yield standardized batches for the network, and their classes."""
         size = batch_rows(self.spec.batch_size, self._data.image_size)
         yield from self._data.test_batches(size)
 

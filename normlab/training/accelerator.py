@@ -45,7 +45,7 @@ class Session(Protocol):
     """A model on a device, with its optimizer."""
 
     def place(self, x: Tensor) -> Tensor:
-        """Return *x* where batches are taken from it: on the device, or on the host."""
+        """Return *x* at the place from which batches are taken: on the device, or on the host."""
 
     def settle_threads(self, recorded: Optional[int], x: Tensor, y: Tensor, updates: int) -> int:
         """
@@ -54,7 +54,7 @@ class Session(Protocol):
         Sums are divided among the threads, so the number affects their last bits.
 
         Args:
-            recorded: the number of the attempt that this one resumes; None: not given.
+            recorded: the number of the attempt that this one resumes; None if there is none.
             x, y: a micro-batch, to try on a copy of the model.
             updates: the number of remaining updates.
         """
@@ -75,7 +75,7 @@ class Session(Protocol):
         """Return the model that evaluations use: with averaged weights, or that of `inspect`."""
 
     def weights(self) -> Dict[str, Tensor]:
-        """Copy parameters and buffers of `evaluated` to the host; replicas are asked at once."""
+        """Copy parameters and buffers of `evaluated` to the host; all replicas take part."""
 
     def state_dict(self) -> Dict[str, Any]:
         """Copy the whole state to the host: tensors and plain numbers in dictionaries."""
@@ -104,7 +104,7 @@ class Accelerator(Protocol):
 
     def session(self, model: nn.Module, spec: JobSpec) -> ContextManager[Session]:
         """
-        Move *model* to the device, ready to train according to *spec*, and back at the end.
+        Move *model* to the device, ready to train according to *spec*, and move it back at the end.
 
         Raises:
             DeviceUnavailable: it is not available now.

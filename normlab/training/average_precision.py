@@ -1,8 +1,8 @@
 """
 Mean average precision, by the COCO evaluation of faster-coco-eval.
 
-That library is the evaluation of pycocotools in C++ with the same numbers; it needs numpy alone,
-and it has wheels for Python 3.8, where an IPU's jobs evaluate.
+That library is the evaluation of pycocotools in C++ with the same numbers. It needs only numpy, and
+it has wheels for Python 3.8, where an IPU's jobs evaluate.
 
 Source:
     Lin et al., "Microsoft COCO: Common Objects in Context", arXiv:1405.0312, and its evaluation:
@@ -21,16 +21,16 @@ from torch import Tensor
 from normlab.training.detection import detections
 from normlab.training.tasks import Measure, joined
 
-Note = Dict[str, Any]  # an annotation, as COCO has it
+Note = Dict[str, Any]  # an annotation in COCO's form
 
-_TRUE = 2.0  # in the place of a probability: the row is an object, not a detection
+_TRUE = 2.0  # in place of a probability, if the row is an object and not a detection
 _EMPTY = -1.0
-_SIDE = 100.0  # of a picture; the evaluation leaves out nothing for its size
+_SIDE = 100.0  # of a picture; the evaluation excludes nothing because of its size
 
 
 def found_and_true(output: Tensor, y: Tensor) -> Tensor:
     """
-    Return the objects that were found and, behind them, those that are there.
+    Return the detected objects, followed by the true objects.
 
     Shape:
         (N, K + 4, G, G) and (N, M, 5) -> (N, rows, 6): class, probability or 2, four edges
@@ -44,12 +44,12 @@ def average_precision(rows: Tensor, overlap: Optional[float] = None) -> float:
     """
     Return the mean average precision over classes, and over the overlaps if none is given.
 
-    A class without any object has none and is left out; 0 if there are no objects at all, or
-    nothing was found.
+    A class without objects has no precision and is left out; 0 if there are no objects at all, or
+    nothing was detected.
 
     Args:
-        rows: of `found_and_true`, for the whole test set.
-        overlap: intersection over union from which a detection is right.
+        rows: the results of `found_and_true` for the whole test set.
+        overlap: the intersection over union from which on a detection is correct.
     """
     from faster_coco_eval import COCO, COCOeval_faster
 

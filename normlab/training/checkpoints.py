@@ -27,7 +27,8 @@ class NamedCheckpoint:
     """
     A checkpoint that may be resumed from, with the hash of its file.
 
-    *fingerprint* is that of the other job that this one continues; None: it is the job's own.
+    *fingerprint* is that of the other job that this one continues; None if the checkpoint is its
+    own.
     """
 
     step: int
@@ -42,11 +43,11 @@ class CheckpointFolder:
 
     Args:
         folder: their folder; created when the first one is written.
-        fingerprint: of the job's spec; a checkpoint of another job is refused.
+        fingerprint: that of the job's spec; a checkpoint of another job is refused.
         resume: checkpoints of earlier attempts, in any order. No other checkpoint is used,
             even if it is in *folder*.
-        keep: the number of newest checkpoints to keep; None: all, as somebody who knows which of
-            them are on record deletes the others.
+        keep: the number of newest checkpoints to keep; None for all, because the supervisor, which
+            knows the recorded ones, deletes the others.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class CheckpointFolder:
         self.fingerprint = fingerprint
         self.keep = keep
         self._resume = sorted(resume, key=lambda named: named.step, reverse=True)
-        # another job's checkpoint is not ours to delete
+        # do not delete another job's checkpoint
         own = [named for named in self._resume if named.fingerprint is None]
         self._kept: List[Path] = [named.path for named in reversed(own)]
 
@@ -71,8 +72,8 @@ class CheckpointFolder:
         A missing or damaged file is skipped, with a warning in the log.
 
         Raises:
-            CheckpointUnusable: a checkpoint is whole, but of another spec; or the one of the job
-                that this one continues is missing or damaged.
+            CheckpointUnusable: a checkpoint is complete, but of another spec; or the checkpoint of
+                the job that this one continues is missing or damaged.
         """
         for named in self._resume:
             try:
@@ -125,11 +126,11 @@ def _read(named: NamedCheckpoint, fingerprint: str) -> Dict[str, Any]:
         raise _Damaged(f"{named.path}: cannot be read: {e.strerror}") from e
     found = hashlib.sha256(content).hexdigest()
     if found != named.sha256:
-        raise _Damaged(f"{named.path}: SHA-256 is {found}, but written was {named.sha256}")
+        raise _Damaged(f"{named.path}: its SHA-256 is {found}, but {named.sha256} was written")
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "TypedStorage")  # torch 2.0's own use of it
-            # weights_only: tensors and plain values, no code is run whatever the file holds
+            warnings.filterwarnings("ignore", "TypedStorage")  # torch 2.0 uses it itself
+            # weights_only: tensors and plain values, so no code in the file can run
             record = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as e:
         raise CheckpointUnusable(f"{named.path} holds no checkpoint: {e}") from e

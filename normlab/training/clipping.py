@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from normlab.diagnostics.step_size import TRANSPOSED, filter_layers
 from normlab.specs.jobs import JobSpec
 
-_LEAST_NORM = 1e-3  # of weights, so that those of 0 can start to learn
-_TINY = 1e-6  # of a gradient, in the denominator
+_LEAST_NORM = 1e-3  # least norm of weights, so that weights of 0 can start to learn
+_TINY = 1e-6  # least norm of a gradient, in the denominator
 
 
 class Unit(NamedTuple):
@@ -19,20 +19,20 @@ class Unit(NamedTuple):
 
     parameter: nn.Parameter
     dims: Tuple[int, ...]
-    """The dimensions of one norm; all of a vector."""
+    """The dimensions of one norm; for a vector, all."""
 
 
 class AdaptiveClipping:
     """
-    Scale down the gradient of each unit that is long against the unit's weights.
+    Scale down the gradient of each unit if it is long compared with the unit's weights.
 
-    G <- G min(1, ratio max(||W||, 1e-3) / ||G||), where a unit is what belongs to one output
-    channel of a filter or linear layer, and any other parameter as a whole. The last layer with
-    filters learns freely.
+    G <- G min(1, ratio max(||W||, 1e-3) / ||G||). A unit is the part of a filter or linear layer
+    that belongs to one output channel, or any other parameter as a whole. The last layer with
+    filters is not clipped.
 
     Args:
-        model: whose gradients are clipped.
-        ratio: largest norm of a gradient in that of the weights.
+        model: the model whose gradients are clipped.
+        ratio: the largest norm of a gradient, relative to that of the weights.
 
     Source:
         Brock, De, Smith and Simonyan, "High-Performance Large-Scale Image Recognition Without
@@ -46,7 +46,7 @@ class AdaptiveClipping:
 
     @torch.no_grad()
     def __call__(self) -> None:
-        """Clip the gradients that are there."""
+        """Clip all existing gradients."""
         for parameter, dims in self._units:
             if parameter.grad is not None:
                 clip_units(parameter, parameter.grad, dims, self._ratio)
@@ -71,7 +71,7 @@ def clipped_units(model: nn.Module) -> List[Unit]:
     """List the units of *model*, without those of its last layer with filters."""
     layers = filter_layers(model)
     free = {id(p) for _, layer in layers[-1:] for p in layer.parameters()}
-    across: Dict[int, int] = {}  # parameters whose output channels the second dimension counts
+    across: Dict[int, int] = {}  # parameters with the output channels in the second dimension
     for _, layer in layers:
         if isinstance(layer, TRANSPOSED):
             across.update({id(p): 1 for p in layer.parameters() if p.dim() > 1})

@@ -11,7 +11,7 @@ class Clock:
     """
     Seconds spent in updates, apart from those spent in evaluation and checkpoints.
 
-    Both continue from a checkpoint: what a lost attempt did after it counts as never done.
+    Both continue from a checkpoint; the time of a lost attempt after it does not count.
     """
 
     def __init__(self) -> None:

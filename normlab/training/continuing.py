@@ -1,4 +1,4 @@
-"""Whether a longer training would have gone the same way so far. Needs no torch."""
+"""Whether a longer training would have made the same updates so far. Needs no torch."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _ANYWAY = "--anyway (anyway: true) continues with the longer schedule from here"
 
 
 def too_short(after: JobSpec, done: int, per_epoch: int) -> List[FieldProblem]:
-    """Return that *after* asks for no more updates than the *done* ones; empty if it does."""
+    """Return the problem that *after* has no more updates than the *done* ones; empty if it has."""
     longer = total_steps(after, per_epoch) or 0
     if longer > done:
         return []
-    rule = f"{longer} updates in all were asked for, and {done} are made already; ask for more"
+    rule = f"{longer} updates in total were requested, and {done} are done already; request more"
     return [FieldProblem("epochs" if after.max_steps is None else "max_steps", rule)]
 
 
@@ -29,7 +29,7 @@ def differences(before: JobSpec, after: JobSpec, done: int, per_epoch: int) -> L
     Return why *after* would not have made the first *done* updates as *before* did.
 
     Args:
-        before, after: the same job but for its length.
+        before, after: the same job, except for its length.
         done: updates.
         per_epoch: updates in an epoch.
     """
@@ -43,11 +43,11 @@ def _differences(
     known = _has_known_rates(after)
     change = _first_change(after, done, steps, longer, per_epoch) if known else None
     if not known:
-        rule = f"{after.schedule.name!r} is of a plugin, and may follow the length of the training"
+        rule = f"{after.schedule.name!r} is from a plugin, and may depend on the training's length"
         yield FieldProblem("schedule", f"{rule}; {_ANYWAY}")
     elif change is not None:
         rule = (
-            f"{after.schedule.name!r} follows the length of the training: in {longer} updates, "
+            f"{after.schedule.name!r} depends on the length of the training: in {longer} updates, "
             f"update {change} would have had {_rate(after, change, longer, per_epoch):.4g} of the "
             f"learning rate, and had {_rate(after, change, steps, per_epoch):.4g}; {_ANYWAY}"
         )
@@ -83,7 +83,7 @@ def _rate(spec: JobSpec, step: int, steps: int, per_epoch: int) -> float:
 
 @under_its_code
 def _has_known_rates(spec: JobSpec) -> bool:
-    # the code of a plugin is not run in the process that asks
+    # the code of a plugin is not run in this process
     return SCHEDULES.plugin_of(spec.schedule.name) is None
 
 
@@ -91,7 +91,7 @@ def _has_known_rates(spec: JobSpec) -> bool:
 def _follows_progress(spec: JobSpec) -> Optional[str]:
     """Return how the normalizer depends on the length of the training; None if it does not."""
     if BY_KIND.plugin_of(spec.normalizer.kind) is not None:
-        return "is of a plugin, and may follow the finished share of the training"
+        return "is from a plugin, and may depend on the finished share of the training"
     if spec.normalizer.follows_progress:
-        return "follows the finished share of the training"
+        return "depends on the finished share of the training"
     return None

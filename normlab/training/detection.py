@@ -1,14 +1,14 @@
 """
-The loss of detection, and the objects that a prediction has.
+The loss of detection, and the objects in a prediction.
 
 Letters: M rows of targets, K classes, G the cells of a side of the grid.
 
 Source:
-    Zhou, Wang and Kraehenbuehl, "Objects as Points", arXiv:1904.07850: equation 1, and the peaks
-    of section 4 in the place of suppression. Liu et al., "Training-Time-Friendly Network for
-    Real-Time Object Detection", arXiv:1909.00700, section 3.1: bells as wide as the box along each
-    axis. Tian et al., "FCOS", arXiv:1904.01355: distances to the four edges, here as in its later
-    form at the cells around a centre. The distances are compared by their absolute differences.
+    Zhou, Wang and Kraehenbuehl, "Objects as Points", arXiv:1904.07850: equation 1, and the peaks of
+    section 4 instead of suppression. Liu et al., "Training-Time-Friendly Network for Real-Time
+    Object Detection", arXiv:1909.00700, section 3.1: bells as wide as the box along each axis. Tian
+    et al., "FCOS", arXiv:1904.01355: distances to the four edges, here as in its later form at the
+    cells around a centre. The distances are compared by their absolute differences.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from torch import Tensor
 
 from normlab.data.boxes import centres_and_sizes
 
-FOUND = 32  # most objects of a prediction
+FOUND = 32  # largest number of objects in a prediction
 EDGE = 0.125  # unit of a predicted distance, in sides of the picture
-PRIOR = math.log(9)  # is subtracted from logits: a 0 is a probability of .1, as in both papers
+PRIOR = math.log(9)  # is subtracted from logits, so 0 means a probability of .1, as in both papers
 _BELL = 1 / 6  # standard deviation of a bell, in sides of its box
-_NEAR = 1.5  # cells along an axis from a centre, within which edges are learned
+_NEAR = 1.5  # edges are learned within so many cells of a centre along an axis
 _LEAST = 1e-6
 
 
@@ -100,7 +100,7 @@ def _edge_loss(edges: Tensor, y: Tensor, there: Tensor) -> Tensor:
 
 
 def _distances(y: Tensor, at: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return how far left, top, right and bottom are from cells: broadcast over (N, M, G, G)."""
+    """Return the distances from cells to the four edges, which broadcast over (N, M, G, G)."""
     left, top, right, bottom = (edge[:, :, None, None] for edge in y[:, :, 1:].unbind(-1))
     columns, rows = at.view(1, 1, 1, -1), at.view(1, 1, -1, 1)
     return columns - left, rows - top, right - columns, bottom - rows
@@ -113,7 +113,7 @@ def _cell_centres(grid: Tensor) -> Tensor:
 
 def detections(output: Tensor) -> Tensor:
     """
-    Return the objects that *output* has: the largest peaks, 3 x 3 cells wide, of each class.
+    Return the objects in *output*: the largest peaks, 3 x 3 cells wide, of each class.
 
     A row is the class, the probability, and the left, top, right and bottom edge.
 

@@ -22,13 +22,13 @@ from normlab.training.tasks import Task
 
 class Diagnosis:
     """
-    The diagnostics and hooks that a job asks for; without any, nothing is done.
+    The diagnostics and hooks that a job requests; without any, it does nothing.
 
     Args:
-        spec: of the job.
-        session: whose model is looked at.
-        data: to look with.
-        reporter: takes what is found.
+        spec: the job.
+        session: the session with the model to observe.
+        data: the data for observing.
+        reporter: receives the results.
         steps_per_epoch: updates in an epoch.
     """
 
@@ -98,6 +98,6 @@ class Diagnosis:
 
 
 def _hooks(parts: Sequence[NamedPart]) -> Dict[str, Observer]:
-    """Make the hooks that a job names, under names that no diagnostic has."""
+    """Make the hooks that a job names, under names that differ from those of diagnostics."""
     made = {part.name: named_object(HOOKS[part.name].path)(**part.options) for part in parts}
     return {f"hook {name}": ActingObserver(hook) for name, hook in made.items()}

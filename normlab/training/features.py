@@ -1,9 +1,9 @@
 """
 The features by which pictures are compared: those of a fixed network with random filters.
 
-Nothing is downloaded and nothing trained, so that everybody has the same features. Random filters
-tell textures apart nearly as well as trained ones: what the products of features hold of a texture
-comes from the layers' form.
+Nothing is downloaded and nothing is trained, so everybody has the same features. Random filters
+distinguish textures nearly as well as trained ones, because the information in the products of
+features comes from the structure of the layers.
 
 Source:
     Ustyuzhaninov et al., "What does it take to generate natural textures?", ICLR 2017; He, Wang
@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SEED = 1607  # of the filters
+SEED = 1607  # the seed of the filters
 WIDTHS = (16, 32, 64)  # channels of each level; the side is halved between levels
 
 

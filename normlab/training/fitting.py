@@ -1,4 +1,4 @@
-"""Fit the tensors of a file into a network, and note which are copied, new or left over."""
+"""Copy the tensors of a file into a network, and note which are copied, new or left over."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Fitting:
     The tensors of a file, on their way into a network.
 
     Args:
-        model: whose parameters and buffers are overwritten in place.
-        tensors: of the file, by name.
+        model: the model whose parameters and buffers are overwritten in place.
+        tensors: the tensors of the file, by name.
     """
 
     def __init__(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -24,8 +24,8 @@ class Fitting:
         self.entries: Dict[str, Tensor] = dict(model.state_dict(keep_vars=True))
         self.carried: List[str] = []
         self._loaded: List[str] = []
-        self._settled: Set[str] = set()  # names of the network that need nothing more
-        self._used: Set[str] = set()  # names of the file that went somewhere
+        self._settled: Set[str] = set()  # names of the network that are done
+        self._used: Set[str] = set()  # names of the file that were used
         self._left: List[str] = []  # and those that may be left over
         self._filled: Set[int] = set()  # tied tensors have several names
 
@@ -55,7 +55,7 @@ class Fitting:
         self.carried.append(ours)
 
     def leave(self, place: str) -> None:
-        """Let all below *place* that has not been copied be new, or left over."""
+        """Count everything below *place* that has not been copied as new or left over."""
         self._settled.update(self.ours(place))
         left = [name for name in self.theirs(place) if name not in self._used]
         self._used.update(left)
@@ -120,7 +120,7 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def _in_order(name: str) -> List[Tuple[int, str]]:
-    # a file has no order: layer 2 comes before layer 10
+    # a file has no order; layer 2 must come before layer 10
     return [(int(part), "") if part.isdigit() else (0, part) for part in name.split(".")]
 
 

@@ -17,13 +17,13 @@ class Lamb(torch.optim.Optimizer):
     w <- w - lr r u, with r = ||w|| / ||u||, and r = 1 where one of them is 0.
 
     Args:
-        adapt_all: tensors without weight decay have this r too; else theirs is 1.
+        adapt_all: whether tensors without weight decay use this r too; otherwise their r is 1.
 
     Source:
         You et al., "Large Batch Optimization for Deep Learning: Training BERT in 76 minutes",
-        arXiv:1904.00962, algorithm 2 with the identity as phi. That tensors without weight decay
-        take Adam's step is of NVIDIA's and timm's implementations, not of the paper. Theirs clip
-        the whole gradient to a norm of 1: here that is `clip_norm`.
+        arXiv:1904.00962, algorithm 2 with the identity as phi. The rule that tensors without weight
+        decay take Adam's step comes from NVIDIA's and timm's implementations, not from the paper.
+        These also clip the whole gradient to a norm of 1; here `clip_norm` does that.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Lamb(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Optional[Callable[[], float]] = None) -> None:  # type: ignore[override]
-        """Make an update from the gradients that are there; *closure* is not used."""
+        """Make an update from the existing gradients; *closure* is not used."""
         for group in self.param_groups:
             weights = [p for p in group["params"] if p.grad is not None]
             if weights:
@@ -59,7 +59,7 @@ class Lamb(torch.optim.Optimizer):
         torch._foreach_add_(weights, directions, alpha=-group["lr"])
 
     def _directions(self, group: Dict[str, Any], weights: List[Tensor]) -> List[Tensor]:
-        """Move the moments, and return Adam's steps at a rate of 1."""
+        """Update the moments, and return Adam's steps for a rate of 1."""
         gradients = [w.grad for w in weights if w.grad is not None]
         means = [self._moment(w, "mean") for w in weights]
         squares = [self._moment(w, "square") for w in weights]

@@ -32,7 +32,7 @@ class Lion(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Optional[Callable[[], float]] = None) -> None:  # type: ignore[override]
-        """Make an update from the gradients that are there; *closure* is not used."""
+        """Make an update from the existing gradients; *closure* is not used."""
         for group in self.param_groups:
             weights = [p for p in group["params"] if p.grad is not None]
             if weights:

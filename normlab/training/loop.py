@@ -38,7 +38,7 @@ from normlab.training.weights import SIZES, write_weights
 
 StopRequest = Callable[[], Optional[JobStopped]]
 Opener = Callable[[JobSpec, Path, StopRequest], ContextManager[TrainingData]]
-_AT_EPOCHS = 0.1  # of every_s: a short epoch costs less than its checkpoint
+_AT_EPOCHS = 0.1  # share of every_s; a shorter epoch would cost less than its checkpoint
 
 
 def fit(
@@ -63,14 +63,14 @@ def fit(
     Args:
         should_stop: called before each update; if it returns an error, a checkpoint is
             written and the error raised.
-        replicas: this process among others that fit the same spec, each with a model of its own;
-            None where *accelerator* holds them all.
+        replicas: this process among others that train the same spec, each with its own model; None
+            if *accelerator* holds all replicas.
         norms: the records of the job `optimizer.norms_of`, one entry per epoch.
         weights: the file that `init_from` names.
-        open_data: opens the data, for trainings that share them.
+        open_data: opens the data, for several trainings with the same data.
 
     Raises:
-        InvalidSpec: the spec breaks a rule that binds several of its fields.
+        InvalidSpec: the spec breaks a rule about several of its fields.
         JobError: the reason for an early end, as its class.
     """
     if spec.epochs == 0:
@@ -78,7 +78,7 @@ def fit(
         return {"parameters": 0, "epochs": 0, "steps": 0, "seconds": 0.0}
     admit(spec, data_root)
     torch.manual_seed(spec.seed)
-    made: List[Any] = []  # reports of what was exchanged and loaded
+    made: List[Any] = []  # reports on exchanged and loaded parts
     with ExitStack() as stack:
         data = stack.enter_context(open_data(spec, data_root, should_stop))
         sizes = (data.channels, data.num_classes, data.image_size)
@@ -110,7 +110,7 @@ def fit(
 
 
 def _broken(training: Training, data: TrainingData) -> Dict[str, int]:
-    """Print which samples could not be read, report how many, and return it for the record."""
+    """Print the samples that could not be read, and return their number for the record."""
     if not data.broken:
         return {}
     print(*data.broken, sep="\n", flush=True)
@@ -120,7 +120,7 @@ def _broken(training: Training, data: TrainingData) -> Dict[str, int]:
 
 
 def _told(made: Sequence[Any]) -> Dict[str, str]:
-    """Print what was exchanged and loaded in a network, and return it for the record."""
+    """Print which parts of a network were exchanged and loaded, and return this for the record."""
     for report in made:
         print(report, flush=True)
     return {
@@ -184,7 +184,7 @@ class Training:
     def resume(self) -> None:
         """Resume from the newest checkpoint, if there is one, with as many threads as before."""
         state = self.checkpoints.load()
-        # a checkpoint of an older version was written on all threads that are set
+        # a checkpoint of an older version was written with all threads
         recorded = None if state is None else state.get("threads", self.threads)
         self.threads = self._settle_threads(recorded)
         if state is None:
@@ -213,7 +213,7 @@ class Training:
             self._end_epoch(epoch + 1, batches)
 
     def summary(self) -> Dict[str, Any]:
-        """Return the newest value of each metric, and how long it all took."""
+        """Return the newest value of each metric, and the total time."""
         samples = self.step * self.spec.samples_per_update
         return {
             **self.results.last,
@@ -240,7 +240,7 @@ class Training:
         learning_rate = self._learning_rate(number)
         with self.clock.training():
             self.session.prepare(learning_rate, (number - 1) / self.steps)
-            if self.drops:  # so that masks need no state in a checkpoint, wherever they are drawn
+            if self.drops:  # so that masks need no state in a checkpoint
                 torch.manual_seed(mixed_seed(self.spec.seed, number, self.replicas.rank))
             x, y = batches[(number - 1) % self.steps_per_epoch]
             self.steer((number - 1) // self.steps_per_epoch)
@@ -248,7 +248,7 @@ class Training:
             self.step = number
             drained = self.leads and self.results.add(number, result, learning_rate)
         self.diagnosis.after_update(number, learning_rate, batches)
-        # the end of an epoch is told after its measures, so that nothing shows those of another one
+        # report the end of an epoch after its metrics, so that nobody sees those of another epoch
         if drained and number % self.steps_per_epoch and number < self.steps:
             self._report_progress()
 
@@ -276,7 +276,7 @@ class Training:
     def _evaluate(self) -> None:
         self.session.prepare(self.rate, self.step / self.steps)
         if not self.leads and not self.replicas.sharded:
-            return  # the others wait in the next update
+            return  # the other replicas wait in the next update
         found = evaluate(self.session, self.data, self.spec)
         if self.leads:
             for name, value in found.items():
@@ -320,7 +320,7 @@ class Training:
         if self.step == self._saved_step:
             return
         self.results.drain()
-        self.reporter.flush()  # a checkpoint on record implies every metric up to it
+        self.reporter.flush()  # a recorded checkpoint implies that every metric up to it is stored
         state = {
             "step": self.step,
             "threads": self.threads,

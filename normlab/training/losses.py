@@ -37,7 +37,7 @@ def binary_cross_entropy(
     with a *threshold*, t is 1 above it and else 0.
 
     Shape:
-        as of `cross_entropy`.
+        as for `cross_entropy`.
 
     Source:
         Wightman, Touvron and Jégou, "ResNet strikes back", arXiv:2110.00476, section 3.
@@ -52,12 +52,12 @@ def binary_cross_entropy(
 
 
 def is_soft(y: Tensor) -> bool:
-    """Return whether the targets of classes are probabilities: those of mixed samples are."""
+    """Return whether the targets are probabilities of classes, as for mixed samples."""
     return y.is_floating_point()
 
 
 def log_probabilities(logits: Tensor) -> Tensor:
-    """Return the logarithms of the softmax of each prediction, a row each, in float32 or wider."""
+    """Return the logarithms of the softmax, one row per prediction, in float32 or wider."""
     rows = by_prediction(logits)
     return F.log_softmax(rows if rows.dtype == torch.float64 else rows.float(), dim=1)
 

@@ -15,7 +15,7 @@ from normlab.specs.optimizers import Optimizer
 from normlab.training.accelerator import Session
 
 EpochNorms = Mapping[str, Sequence[float]]
-Steer = Callable[[int], None]  # told the epoch before each update
+Steer = Callable[[int], None]  # is called with the epoch before each update
 
 
 def steering(session: Session, spec: JobSpec, norms: Optional[Sequence[EpochNorms]]) -> Steer:
@@ -23,7 +23,7 @@ def steering(session: Session, spec: JobSpec, norms: Optional[Sequence[EpochNorm
     Let *norms* control the updates of *session* if *spec* asks for it; return the epoch's setter.
 
     Raises:
-        InvalidSpec: the norms are missing, or of another model, or the device cannot do it.
+        InvalidSpec: the norms are missing or from another model, or the device cannot do it.
     """
     if spec.optimizer.norms_of is None:
         return lambda epoch: None
@@ -51,20 +51,21 @@ class NormControl:
 
     Mode "schedule": after each update the weights of a channel get the recorded norm.
 
-    This applies to every layer but the last; biases and normalizers learn as usual.
+    This applies to every layer except the last; biases and normalizers learn as usual.
 
     Args:
-        model: whose parameters the optimizer updates in place.
+        model: the model whose parameters the optimizer updates in place.
         optimizer: the mode, and the limit of the ratio (into [1 / limit, limit]) or None.
         norms: a mapping from layer to norms of its output channels, one per epoch.
 
     Raises:
-        InvalidSpec: the norms are of other layers or channels.
+        InvalidSpec: the norms are those of other layers or channels.
 
     Source:
         Hoffer et al., "Norm matters", NeurIPS 2018, arXiv:1803.01814, equation 4. The limit is
         ours: a channel that died without weight decay has an unbounded ratio. In their norm
-        schedule the drops of the learning rate are norms as well; here the rate keeps its own.
+        schedule, drops of the learning rate are turned into norms as well; here the rate keeps its
+        own schedule.
     """
 
     def __init__(self, model: nn.Module, optimizer: Optimizer, norms: Sequence[EpochNorms]) -> None:
@@ -94,7 +95,8 @@ class NormControl:
         self._epoch = epoch
 
     def _set_aside(self, *_: Any) -> None:
-        # From weights of 0 the step leaves the bare update: a difference would lose its digits.
+        # Starting from weights of 0, the step gives the update itself; a difference would lose
+        # digits.
         for name, weight in self._weights.items():
             self._before[name] = weight.clone()
             weight.zero_()

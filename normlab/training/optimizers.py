@@ -21,7 +21,7 @@ class Rate:
     """Learning rate and momentum at the job's own number of samples per update."""
 
     learning_rate: float
-    momentum: Optional[float]  # None: the optimizer has none that may be scaled
+    momentum: Optional[float]  # None if the optimizer has no momentum that may be scaled
 
 
 def scaled_rate(optimizer: Optimizer, samples_per_update: int) -> Rate:
@@ -83,7 +83,7 @@ def _with_momentum(optimizer: Optimizer, momentum: float) -> Dict[str, Any]:
 
 
 def _counting(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """Count up the parameters' versions, by which streaming normalization knows of an update."""
+    """Increase the parameters' versions, by which streaming normalization detects an update."""
     if not hasattr(torch.autograd.graph, "increment_version"):  # since torch 2.4
         return optimizer
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -100,10 +100,9 @@ def parameter_groups(model: nn.Module, spec: JobSpec) -> List[Dict[str, Any]]:
     Sort the parameters into groups with a `weight_decay` and an `lr_factor` each.
 
     Matrices and filters decay. Those with one value per channel (biases, scales, shifts, lengths)
-    do not, unless `decay_normalizers` is set. Parameters for which their normalizer has a hint
-    follow that: proxy normalization's beta' and gamma' decay by `proxy_weight_decay`. Layers that
-    the norms of another job steer do not decay. With `layer_decay` the rate falls towards the
-    input.
+    do not, unless `decay_normalizers` is set. Parameters with a hint of their normalizer follow the
+    hint: proxy normalization's beta' and gamma' decay by `proxy_weight_decay`. Layers that the
+    norms of another job steer do not decay. With `layer_decay` the rate falls towards the input.
     """
     hints = parameter_hints(model)
     if spec.optimizer.norms_of is not None:
@@ -135,13 +134,13 @@ def layer_factors(model: nn.Module, decay: Optional[float]) -> Dict[nn.Parameter
     """
     Return decay^(blocks after its own) for each parameter of *model*; empty if *decay* is None.
 
-    A block is a part of the network, in the order of its definition, that is no mere sequence of
-    parts: a residual block with all that is in it, a convolution outside of blocks, the head. A
-    normalizer belongs to the block before it, since it follows that block's convolution.
+    A block is a part of the network, in the order of its definition, that is not just a sequence of
+    parts: a residual block with its contents, a convolution outside of blocks, the head. A
+    normalizer belongs to the block before it, because it follows that block's convolution.
 
     Source:
-        Clark et al., "ELECTRA", arXiv:2003.10555, section 3.1 have the rates fall from layer to
-        layer; Bao et al., "BEiT", arXiv:2106.08254, from block to block.
+        Clark et al., "ELECTRA", arXiv:2003.10555, section 3.1, where the rates fall from layer to
+        layer; Bao et al., "BEiT", arXiv:2106.08254, where they fall from block to block.
     """
     if decay is None:
         return {}

@@ -9,20 +9,20 @@ from normlab.training.step_results import StepResults
 
 class Overflows:
     """
-    The count of an epoch: batches, times the layers whose statistics of them were not finite.
+    The count of an epoch: pairs of a batch and a layer whose statistics of it were not finite.
 
-    The layers count since the process began, and their counts are in no state dict; what came
-    before a resume is kept here.
+    The layers count from the start of the process, and state dicts do not contain their counts, so
+    this object keeps the counts from before a resume.
 
     Args:
-        session: whose layers count.
+        session: the session whose layers count.
     """
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._counts = any(True for _ in layers_that_count(session.inspect()))
         self._before = 0  # in this epoch, before this process
-        self._reported = 0  # of what the layers have counted
+        self._reported = 0  # the part of the layers' counts that was reported
 
     def end_epoch(self, results: StepResults, step: int) -> None:
         """Report the epoch's count, if the model has layers that count, and begin the next."""

@@ -18,7 +18,7 @@ class Replicas(Protocol):
     This process among the processes of one training, which all run the same loop.
 
     *rank* counts from 0; replica 0 reports, evaluates and writes checkpoints. If the model is
-    *sharded*, each has a part of it, so that all have to evaluate with replica 0.
+    *sharded*, each replica has a part of it, so all must evaluate together with replica 0.
     """
 
     rank: int
@@ -26,7 +26,7 @@ class Replicas(Protocol):
     sharded: bool
 
     def agree(self, decide: Callable[[], int]) -> int:
-        """Return the decision of replica 0 in all replicas, at their same call; 0 means none."""
+        """Return the decision of replica 0 in all replicas, at the same call; 0 means none."""
 
 
 class Alone:
@@ -43,10 +43,10 @@ class Alone:
 
 def rows_of(replica: int, spec: JobSpec) -> Tensor:
     """
-    Return which samples of an update *replica* takes, in its micro-batches' order.
+    Return the samples of an update that *replica* takes, in the order of its micro-batches.
 
-    An update's samples lie as (accumulation, replica, micro-batch), as on an IPU, so that equal
-    jobs get equal micro-batches wherever they run.
+    An update's samples are ordered as (accumulation, replica, micro-batch), as on an IPU, so that
+    equal jobs get equal micro-batches on every device.
     """
     rows = torch.arange(spec.samples_per_update)
     by_replica = rows.view(spec.gradient_accumulation, spec.replicas, spec.batch_size)

@@ -13,7 +13,7 @@ from normlab.events import Event, Metrics, Series
 
 
 class Reporter(Protocol):
-    """Where a training's records go."""
+    """Receives the records of a training."""
 
     def metric(self, name: str, step: int, value: float) -> None:
         """Take one point; it may be sent later."""
@@ -40,16 +40,16 @@ class SilentReporter:
 
 class BufferedReporter:
     """
-    Send points in batches, from a thread of its own.
+    Send points in batches, from a separate thread.
 
     Taking a point costs a microsecond: it is put in a queue. The thread sends them every
-    *interval_s*, or earlier when there are *most* of them. What fails in the thread is raised
-    where the next point, event or flush comes in. Close it, or use it as a context manager.
+    *interval_s*, or earlier when there are *most* of them. An error in the thread is raised at the
+    next point, event or flush. Close it, or use it as a context manager.
 
     Args:
-        send: takes one event at a time, never two at once.
-        interval_s: longest time that a point waits.
-        most: points that are sent without waiting.
+        send: called with one event at a time, never concurrently.
+        interval_s: the longest time that a point waits.
+        most: this many points are sent without waiting.
     """
 
     def __init__(

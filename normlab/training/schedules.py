@@ -19,7 +19,7 @@ def factor(schedule: Schedule, step: int, steps: int, steps_per_epoch: int) -> f
     The warm-up rises in equal parts, and its last update has the full rate.
 
     Raises:
-        InvalidSpec: the function of a plugin returns what cannot be a factor.
+        InvalidSpec: the function of a plugin returns something that cannot be a factor.
     """
     warmup = min(steps, round(schedule.warmup_epochs * steps_per_epoch))
     if step <= warmup:
@@ -72,7 +72,7 @@ def polynomial(progress: float, power: float, final: float) -> float:
 
 def one_cycle(progress: float, rise: float, first: float, final: float, shape: str) -> float:
     """
-    Return the factor on the way from *first* up to 1 at *rise*, and from there down to *final*.
+    Return the factor, which rises from *first* to 1 at *rise*, and then falls to *final*.
 
     Source:
         Smith and Topin, "Super-Convergence", arXiv:1708.07120, in the two phases of PyTorch's
@@ -89,12 +89,12 @@ def _between(a: float, b: float, share: float, shape: str) -> float:
 
 def warm_restarts(progress: float, cycles: int, growth: float, decay: float, final: float) -> float:
     """
-    Return the factor within the fall that is under way.
+    Return the factor within the current fall.
 
     Source:
         Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts",
-        arXiv:1608.03983, equation 5. Theirs gives the epochs of the first fall; here the falls
-        fill the training, whatever its length.
+        arXiv:1608.03983, equation 5. The paper sets the number of epochs of the first fall; here
+        the falls fill a training of any length.
     """
     lengths = [growth**i for i in range(cycles)]
     at = progress * sum(lengths)

@@ -20,7 +20,7 @@ def reduced_precision(spec: JobSpec) -> Optional[torch.dtype]:
 
 
 def outputs(model: nn.Module, x: Tensor, dtype: Optional[torch.dtype]) -> Tensor:
-    """Return *model*'s predictions for *x*, with activations in *dtype*; None: in float32."""
+    """Return *model*'s predictions for *x*, with activations in *dtype*; None means float32."""
     if dtype is None:
         found: Tensor = model(x)
     else:
@@ -34,7 +34,7 @@ class Scorer:
     Scores predictions as a job's evaluation does.
 
     Args:
-        spec: of the job.
+        spec: the job.
     """
 
     def __init__(self, spec: JobSpec) -> None:
@@ -42,7 +42,7 @@ class Scorer:
         self._tallies = tallies_of(spec)
 
     def __call__(self, output: Tensor, y: Tensor) -> StepResult:
-        """Return loss, correct predictions and tallies of *output*, the truth being *y*."""
+        """Return loss, correct predictions and tallies of *output* for the targets *y*."""
         loss = self._task.loss(output, y)
         hits = self._task.correct(output, y)
         return StepResult(loss, hits, self._task.predictions(y), self._tallies(output, y))
@@ -50,11 +50,12 @@ class Scorer:
 
 class PlainSession:
     """
-    A network in plain PyTorch that is only evaluated, as the sessions of devices evaluate.
+    A network in plain PyTorch that is only evaluated, in the same way as by the sessions of
+    devices.
 
     Args:
-        model: on the device of the batches.
-        spec: of the job that trained it.
+        model: the network, on the device of the batches.
+        spec: the job that trained it.
     """
 
     def __init__(self, model: nn.Module, spec: JobSpec) -> None:
@@ -64,7 +65,7 @@ class PlainSession:
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, y: Tensor) -> StepResult:
-        """Compute the loss of *x*, whose truth is *y*, in evaluation mode."""
+        """Compute the loss of *x* with the targets *y*, in evaluation mode."""
         if self._model.training:
             self._model.eval()
         return self._score(outputs(self._model, x, self._dtype), y)

@@ -1,4 +1,4 @@
-"""Start a training from the weights of a file, with parts frozen if the job says so."""
+"""Start a training from the weights of a file, with frozen parts if the job asks for them."""
 
 from __future__ import annotations
 
@@ -30,17 +30,19 @@ def start_from(
     model: nn.Module, spec: JobSpec, data: TrainingData, weights: Optional[Path]
 ) -> Dict[str, Any]:
     """
-    Load *weights* into *model*, and freeze what *spec* names; return what was done, for people.
+    Load *weights* into *model*, and freeze what *spec* names; return a description of what was
+    done.
 
-    Call it after the network is built and before the optimizer is. Parameters of normalizations of
-    weights may be replaced.
+    Call it after the network is built and before the optimizer is made. Parameters of
+    normalizations of weights may be replaced.
 
     Args:
-        data: for which the model was built.
+        data: the data for which the model was built.
         weights: the file that `spec.init_from` names.
 
     Raises:
-        InvalidSpec: the file is another or damaged, it does not fit, or a pattern matches nothing.
+        InvalidSpec: the file has other content or is damaged, it does not fit, or a pattern matches
+            nothing.
     """
     said: Dict[str, Any] = {}
     if spec.init_from is not None:
@@ -58,7 +60,7 @@ def _load(
     swap = start.normalizers == "swap" and not _alike(source, spec.normalizer)
     if swap and source is not None and source.acts_on_weights:
         tensors = plain_weights(spec, source, tensors, _sizes(said, data))
-    if swap:  # what our kind does to weights starts from those of the file
+    if swap:  # if our kind normalizes weights, it starts from those of the file
         remove_weight_normalization(model)
     fitting = Fitting(model, tensors)
     if swap:
@@ -109,7 +111,7 @@ def _normalizer_in(said: Mapping[str, str]) -> Optional[NormSpec]:
 
 
 def _alike(source: Optional[NormSpec], ours: NormSpec) -> bool:
-    """Return whether both have the same state, by the same names."""
+    """Return whether both have the same state with the same names."""
     return source is not None and _layout(source) == _layout(ours)
 
 
@@ -140,7 +142,7 @@ def head_of(model: nn.Module, num_classes: int) -> str:
     if not found:
         raise InvalidSpec(
             f"init_from.head: no layer of this network has {num_classes} outputs, one for each "
-            "class; name the parameters that start anew in init_from.missing"
+            "class; name the parameters that start with new values in init_from.missing"
         )
     return found[-1]
 
@@ -166,9 +168,9 @@ def _way_out(model: nn.Module, start: InitFrom, problems: Sequence[str]) -> str:
     places = [f"{place}." for place, _ in norm_places(model)]
     ways = []
     if start.normalizers == "load" and any(n.startswith(p) for n in names for p in places):
-        ways.append("normalizers: swap, if the normalizers of another kind are to be exchanged")
+        ways.append("normalizers: swap, to exchange normalizers of another kind")
     if start.head == "load" and any(" in the file and " in problem for problem in problems):
-        ways.append("head: new, if the classes are others")
+        ways.append("head: new, if the classes differ")
     ways.append("missing and unused, with patterns of what may differ")
     return f"In init_from, set {'; or '.join(ways)}"
 
@@ -182,7 +184,7 @@ def _freeze(model: nn.Module, patterns: Sequence[str]) -> List[str]:
             raise InvalidSpec.of([FieldProblem("freeze", rule)])
     frozen = [name for name in names if matches(name, patterns)]
     if len(frozen) == len(names):
-        rule = f"{', '.join(patterns)} freezes every parameter, so that nothing is left to train"
+        rule = f"{', '.join(patterns)} freezes every parameter, so nothing is left to train"
         raise InvalidSpec.of([FieldProblem("freeze", rule)])
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in frozen)

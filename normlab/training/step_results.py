@@ -1,4 +1,4 @@
-"""The results of a training so far, and when they are read from the device."""
+"""The results of a training so far; they are read from the device in groups."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from normlab.errors import LossNotFinite
 from normlab.training.accelerator import StepResult
 from normlab.training.reporting import Reporter
 
-_MOST = 100  # most results that wait on the device
-_INTERVAL_S = 0.5  # and for how long
+_MOST = 100  # largest number of results that wait on the device
+_INTERVAL_S = 0.5  # and the longest time
 
 
 class StepResults:
     """
     The results of the steps, kept on the device until several can be read together.
 
-    Reading a number waits for the device, so it is done for many steps at a time. A loss that is
-    not finite is thus found a little later, and named by its own step.
+    Reading a number waits for the device, so it is done for many steps at a time. So a loss that is
+    not finite is detected a little later, but reported with its own step.
 
     Args:
         reporter: receives every number.
-        counts: whether the task says which predictions are correct.
+        counts: whether the task defines which predictions are correct.
     """
 
     def __init__(self, reporter: Reporter, counts: bool = True) -> None:

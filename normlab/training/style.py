@@ -3,8 +3,8 @@ The loss of style transfer: the content of one picture, in the style of another.
 
 Source:
     Johnson, Alahi and Fei-Fei, "Perceptual Losses for Real-Time Style Transfer and
-    Super-Resolution", arXiv:1603.08155, equations 2 to 4, with means in the place of sums, and
-    without the total variation; Ulyanov et al., "Texture Networks", arXiv:1603.03417.
+    Super-Resolution", arXiv:1603.08155, equations 2 to 4, with means instead of sums, and without
+    the total variation; Ulyanov et al., "Texture Networks", arXiv:1603.03417.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from normlab.training.features import features, products
 from normlab.training.tasks import Measure
 
 STYLE_WEIGHT = 2.0
-_CONTENT_LEVEL = 1  # of the features; style is compared at every level
+_CONTENT_LEVEL = 1  # the level of the features for content; style is compared at every level
 
 Features = List[Tensor]
 

@@ -1,4 +1,4 @@
-"""Exchange the normalizers of a trained network: its other weights stay, and so does the affine."""
+"""Exchange the normalizers of a trained network; its other weights and the affine stay."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from normlab.specs.norm_base import BatchStatisticsSpec, NormSpec
 from normlab.training.bare import bare_network
 from normlab.training.fitting import Fitting
 
-# An identity stands where a kind has no layer.
+# An identity is in the place if a kind has no layer.
 _PLACES = (Site, ActivationNorm, NormActivation, ProxyNorm, ScaleOnlyNorm, TokenNorm, nn.Identity)
 _TORCHS_EPS = 1e-5
 
@@ -33,10 +33,10 @@ def swap_normalizers(fitting: Fitting, source: Optional[NormSpec]) -> None:
     """
     Give each normalizer of a network the affine, and the running statistics if it has some.
 
-    Whatever else it has is new, and the rest of the old one's state is left over.
+    Everything else in it is new, and the rest of the old normalizer's state is left over.
 
     Args:
-        source: the normalizer in the file; None: unknown, then its names are taken to be torch's.
+        source: the normalizer in the file; None if it is unknown, then torch's names are assumed.
     """
     for place, module in norm_places(fitting.model):
         for name in ("weight", "bias"):
@@ -59,13 +59,13 @@ def plain_weights(
     spec: JobSpec, source: NormSpec, tensors: Mapping[str, Tensor], sizes: Tuple[int, int, int]
 ) -> Dict[str, Tensor]:
     """
-    Return the weights that a network with *source*, a normalization of weights, computes with.
+    Return the effective weights of a network with *source*, a normalization of weights.
 
     Args:
         sizes: channels, classes and side of the images that it was built for.
 
     Raises:
-        InvalidSpec: *tensors* are of another network.
+        InvalidSpec: *tensors* belong to another network.
     """
     net = bare_network(spec, source, sizes)
     try:

@@ -1,4 +1,4 @@
-"""The tasks as the sessions use them: loss, correct predictions, measures of the test set."""
+"""The tasks as the sessions use them: loss, correct predictions, metrics of the test set."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Measure(NamedTuple):
     A measure that is not a mean over batches.
 
     Args:
-        tally: what a batch contributes, from predictions and targets, such as sums.
-        value: the number, from the contributions of the whole test set.
-        whole: makes these from those of each batch: `added`, or `joined` where the number
-            depends on every prediction.
+        tally: computes the contribution of a batch, such as sums, from predictions and targets.
+        value: computes the number from the contributions of the whole test set.
+        whole: combines the contributions of the batches: `added`, or `joined` if the number depends
+            on every prediction.
     """
 
     tally: Callable[[Tensor, Tensor], Tensor]
@@ -47,7 +47,8 @@ class Measure(NamedTuple):
 
 def overlaps(logits: Tensor, y: Tensor) -> Tensor:
     """
-    Count, for each class, the positions that are both predicted and true, and those that are any.
+    Count, for each class, the positions that are both predicted and true, and those that are
+    either.
 
     Shape:
         (N, K, positions...) and (N, positions...) -> (K, 2), int64
@@ -93,14 +94,14 @@ PERPLEXITY = Measure(surprise, perplexity)
 
 
 class ClassTask:
-    """A class for each sample, or for each of its positions: cross entropy, and the largest."""
+    """A class for each sample or position: cross entropy; the largest logit is predicted."""
 
     def loss(self, output: Tensor, y: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean cross entropy."""
         return cross_entropy(output, y, label_smoothing)
 
     def correct(self, output: Tensor, y: Tensor) -> Tensor:
-        """Count the predictions that are true; of mixed classes, the likeliest is."""
+        """Count the correct predictions; for mixed classes, the likeliest one is correct."""
         true = y.argmax(1) if is_soft(y) else y
         return (output.argmax(1) == true).sum()
 
@@ -110,7 +111,7 @@ class Task:
     The task of a job, as the sessions use it.
 
     Args:
-        spec: of the job.
+        spec: the job.
     """
 
     def __init__(self, spec: JobSpec) -> None:
@@ -129,11 +130,11 @@ class Task:
         return self._loss(output, y, **self._smoothing)
 
     def predictions(self, y: Tensor) -> int:
-        """Count the predictions that *y* has targets of: one per sample, or one per position."""
+        """Count the predictions for the targets *y*: one per sample, or one per position."""
         return y.numel() if self._dense else len(y)
 
     def correct(self, output: Tensor, y: Tensor) -> Tensor:
-        """Count the correct predictions; 0 where the task does not say which these are."""
+        """Count the correct predictions; 0 if the task does not define them."""
         if not self.counts:
             return torch.zeros((), dtype=torch.int64, device=output.device)
         found: Tensor = self._author.correct(output, y)
@@ -141,7 +142,7 @@ class Task:
 
 
 def measures_of(spec: JobSpec) -> Dict[str, Measure]:
-    """Return the measures of *spec*'s task and those that it asks for, by metric."""
+    """Return the measures of *spec*'s task and those that it requests, by metric."""
     names: Dict[str, Dict[str, Any]] = {own: {} for own in task_of(spec).measures}
     names.update({part.name: part.options for part in spec.metrics})
     return {

@@ -9,14 +9,14 @@ from torch import Tensor
 
 _MOMENTUM = "momentum_buffer"  # torch's own name, so that checkpoints of both fit
 Groups = List[Dict[str, Any]]
-_torch: Any = torch  # its annotations leave the operator out
+_torch: Any = torch  # torch's annotations do not contain the operator
 
 
 class FusedSGD(torch.optim.SGD):
     """
     `torch.optim.SGD` for dense parameters on a CPU, without dampening, in one operator per group.
 
-    torch's own step sorts and checks its lists of tensors anew at every update, which takes longer
+    torch's own step sorts and checks its lists of tensors again at every update, which takes longer
     than the operator itself for a small network. The numbers are the same, bit for bit, and the
     state is that of torch's own, as are the hooks.
     """
@@ -88,12 +88,12 @@ def _form(params: Groups) -> Dict[str, bool]:
     """
     Choose how an update is computed: fused, or on lists of tensors (torch's "foreach").
 
-    A small network's update is mostly overhead, so on a CPU the fused form is used where there
-    is one: since torch 2.4, as is the counting of versions. CUDA's graphs were made for lists,
-    and SGD on distributed tensors has no fused form.
+    A small network's update is mostly overhead, so on a CPU the fused form is used if there is one:
+    since torch 2.4, which can also count versions. CUDA's graphs were made for lists, and SGD on
+    distributed tensors has no fused form.
     """
     all_of_them = [p for group in params for p in group["params"]]
     on_cpu = all(p.device.type == "cpu" for p in all_of_them)
     counts = hasattr(torch.autograd.graph, "increment_version")
-    divided = any(hasattr(p, "full_tensor") for p in all_of_them)  # among replicas
+    divided = any(hasattr(p, "full_tensor") for p in all_of_them)  # divided among replicas
     return {"fused": True} if on_cpu and counts and not divided else {"foreach": True}

@@ -18,8 +18,8 @@ class WeightAverage:
 
     a <- decay a + (1 - decay) w after every *every*-th update; before the share *start* of the
     training, a is a copy of w. Buffers of floats, such as running statistics, are averaged in the
-    same way, so that they belong to the averaged weights about as well as the running ones do to
-    theirs; they are not computed anew. Other buffers are copied.
+    same way, so they fit the averaged weights about as well as the running statistics fit the
+    trained ones; they are not recomputed. Other buffers are copied.
 
     Args:
         model: the trained network, on its device.
@@ -38,12 +38,12 @@ class WeightAverage:
         self.pair()
 
     def pair(self) -> None:
-        """Find the parameters that belong together; again, once they were exchanged in both."""
+        """Pair the parameters of both networks; repeat this after they were exchanged in both."""
         self._pairs = (list(self.model.parameters()), list(self._live.parameters()))
 
     @torch.no_grad()
     def follow(self, progress: float) -> None:
-        """Average once more after an update; *progress* is the share of the training before it."""
+        """Update the average after an update; *progress* is the finished share before it."""
         self._updates += 1
         if progress < self._spec.start:
             self._move(0.0)
@@ -84,5 +84,5 @@ def _mean(averages: List[Any], weights: List[Any], decay: float) -> None:
 
 
 def weight_average(model: nn.Module, spec: JobSpec) -> Optional[WeightAverage]:
-    """Return the average of *model*'s weights that *spec* asks for; None if it does not."""
+    """Return the average of *model*'s weights, if *spec* asks for one, or None."""
     return None if spec.ema is None else WeightAverage(model, spec.ema)

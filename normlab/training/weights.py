@@ -40,7 +40,7 @@ def write_weights(
     Raises:
         StorageFull: no space is left.
     """
-    # each tensor by itself: the format refuses two names for one piece of memory
+    # each tensor separately, because the format refuses two names for the same memory
     alone = {name: value.contiguous().clone() for name, value in tensors.items()}
     described = _described(spec, metrics or {}, sizes or {})
     content = _in_order(safetensors.torch.save(alone, described))
@@ -52,10 +52,10 @@ def write_weights(
 
 def _in_order(content: bytes) -> bytes:
     """
-    Return the safetensors file *content* with the description in the order of its names.
+    Return the safetensors file *content* with the description sorted by name.
 
-    The library writes it in an order that changes from one process to the next, and with it the
-    digest of the file.
+    The library writes it in an order that changes from one process to the next, which would change
+    the digest of the file.
     """
     start = 8 + int.from_bytes(content[:8], "little")
     head = json.loads(content[8:start])

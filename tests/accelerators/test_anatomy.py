@@ -1,4 +1,4 @@
-"""The layers of a job's network: shapes, costs, and which takes whose output."""
+"""The layers of a job's network: shapes, costs, and which layer takes the output of which."""
 
 from __future__ import annotations
 

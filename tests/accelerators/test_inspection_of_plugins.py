@@ -1,4 +1,4 @@
-"""A network of somebody's own is inspected with its code, for memory and for the IPU."""
+"""A user's own network is inspected with its code: its memory, and its operators for the IPU."""
 
 from __future__ import annotations
 

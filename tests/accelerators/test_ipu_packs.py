@@ -1,4 +1,4 @@
-"""Packs on the emulation of PopTorch: members learn what their jobs alone learn there."""
+"""Packs on the emulation of PopTorch: members learn the same as their jobs alone."""
 
 from __future__ import annotations
 

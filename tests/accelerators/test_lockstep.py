@@ -1,4 +1,4 @@
-"""Threads that take turns, and what they hear when the call that they make as one fails."""
+"""Threads that take turns, and the errors that they get when their common call fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs trained as one pack: each equals the same job alone, and ends for itself."""
+"""Jobs trained as one pack: each equals the same job alone, and ends separately."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All networks of ours train in packs, for every task, as their jobs alone do."""
+"""All our networks train in packs, for every task, with the same results as their jobs alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A normalizer at work on a few values, for the picture of its forward and backward."""
+"""A normalizer applied to a few values, for the picture of its forward and backward pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replicas that each hold a part of a model train it as replicas do that hold it whole."""
+"""Replicas that each hold a part of a model train it like replicas that hold the whole model."""
 
 from __future__ import annotations
 

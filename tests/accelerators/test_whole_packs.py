@@ -1,4 +1,4 @@
-"""Whole trainings in float64: a member of a pack reports and learns what its job alone does."""
+"""Whole trainings in float64: a member of a pack reports and learns the same as its job alone."""
 
 from __future__ import annotations
 

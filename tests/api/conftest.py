@@ -29,7 +29,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
         data_root=tmp_path / "datasets",
         token=OPERATORS_TOKEN,
         allow_code="*",
-        inspector_socket=tmp_path / "nobody",  # a process with torch is more than these tests need
+        inspector_socket=tmp_path / "nobody",  # these tests need no process with torch
     )
 
 

@@ -46,14 +46,14 @@ class Team:
 
     @property
     def places(self) -> dict[str, str]:
-        """What stands in the paths of routes."""
+        """The values for the parameters in the paths of routes."""
         return {"job": self.job, "study": self.study, "project": "red", "digest": self.digest,
                 "view": self.view, "name": "x", "verb": "pause", "session": "x",
                 "kind": "batch"}  # fmt: skip
 
     @property
     def secrets(self) -> list[str]:
-        """What nobody outside of red may read anywhere."""
+        """Texts that nobody outside of red may read anywhere."""
         things = [self.job, self.ended, self.study, self.digest, self.view, SHA256]
         return [*things, "crimson", '"rob"', ">rob<"]
 

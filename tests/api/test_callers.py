@@ -1,4 +1,4 @@
-"""Callers are looked up once for all of their requests that wait, and never from before an end."""
+"""One look-up of a caller serves all its waiting requests, and ended tokens are noticed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEPT_S = 600.0
 
 
 def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Note each look-up of a token in the database."""
+    """Record each look-up of a token in the database."""
     seen: list[str] = []
     find = callers.tokens.find
 

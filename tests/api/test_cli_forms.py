@@ -83,7 +83,7 @@ def test_tail_follows_a_job_to_its_end(say: Say, job: str) -> None:
 
 @pytest.fixture
 def context(url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return where the Tab key was pressed, by somebody who waits for an answer."""
+    """Return the context of a press of the Tab key by somebody who waits for an answer."""
     monkeypatch.setattr(completion, "PATIENCE_S", 60.0)
     root = type("Root", (), {"params": vars(Address(url, OPERATORS_TOKEN))})
     return type("Context", (), {"find_root": lambda self: root})()
@@ -200,7 +200,7 @@ def test_a_list_of_nothing_says_why(
 
 @pytest.fixture
 def refused(url: str, capsys: pytest.CaptureFixture[str]) -> Say:
-    """Run a command that is bad input and prints no answer, and return what it says."""
+    """Run a command with bad input, which prints no answer, and return its message."""
 
     def command(*arguments: str) -> str:
         assert run(["--url", url, "--token", OPERATORS_TOKEN, *arguments]) == 2
@@ -252,9 +252,9 @@ def test_an_empty_trash_and_archive_say_so_and_others_that_nothing_fits(
     assert told("--trash") == "the trash is empty\n"
     assert told("--archived") == "no job is archived\n"
     say("archive", job)
-    assert told("--archived", "-f", "seed = 99") == "no archived job fits\n"
+    assert told("--archived", "-f", "seed = 99") == "no archived job matches\n"
     say("rm", job)
-    assert told("--trash", "-f", "seed = 99") == "no job in the trash fits\n"
+    assert told("--trash", "-f", "seed = 99") == "no job in the trash matches\n"
 
 
 def test_best_says_whether_no_job_fits_or_none_of_those_has_a_value(
@@ -269,7 +269,7 @@ def test_best_says_whether_no_job_fits_or_none_of_those_has_a_value(
     assert told("seed = 99").startswith("no job fits")
     assert told("val/acuracy > 0").startswith("no job has reported a metric 'val/acuracy'")
     assert told("batch_size = 2", "--json") == (
-        "no job among those that fit has succeeded with a value of val/accuracy\n"
+        "no job among those that match has succeeded with a value of val/accuracy\n"
     )
 
 

@@ -146,7 +146,7 @@ def test_a_browser_gets_a_page_with_the_reason_if_its_address_is_too_long(
         assert status == 431
         assert "content-type: text/html" in text
         assert "The request is too long" in text
-        assert "32,768 bytes, the address included, are accepted; name fewer runs" in text
+        assert "32,768 bytes, including the address, are accepted; name fewer runs" in text
         assert 'href="/jobs"' in text
 
 

@@ -1,4 +1,4 @@
-"""Expensive reads end in time, take few turns, and do not block other clients."""
+"""Expensive reads end in time, few run at once, and they do not block other clients."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_long_work_continues_and_its_result_answers_the_next_request() -> None:
 
         first = await reads.answer_or_go_on("ada", "key", work)
         assert (first.status_code, int(first.headers["retry-after"]) > 0) == (202, True)
-        assert b"ask for the same again" in bytes(first.body)
+        assert b"send the same request again" in bytes(first.body)
         end.set()
         reads.within_s = 30
         assert (await reads.answer_or_go_on("ada", "key", work)).body == b"done"

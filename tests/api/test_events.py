@@ -172,7 +172,7 @@ def test_no_event_is_lost_when_the_listener_loses_its_connection(
         for _ in range(3):
             made.append(submit(client))
             lose_listener(database)
-            made.append(submit(client))  # nobody hears of this one
+            made.append(submit(client))  # no stream hears of this one
             told += [record(next(events)) for _ in range(2)]
     assert [event.job for event in told] == made
     assert [event.kind for event in told] == ["queued"] * 6
@@ -240,8 +240,8 @@ def test_an_event_is_read_and_encoded_once_for_all_who_follow_a_job(
             journal.record(connection, parse_id(job), "noted", {"by": "somebody"})
         noted = [next(e for e in events if record(e).kind == "noted") for events in readers]
     assert len({(event.id, event.data) for event in noted}) == 1
-    # the first look of all, one after the event, and one more if the news of the job's own
-    # submission came late
+    # the first look, one after the event, and one more if the notification of the submission came
+    # late
     assert len(looks) <= 4
 
 

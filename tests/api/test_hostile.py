@@ -34,7 +34,7 @@ def test_malformed_specs_are_answered_with_their_faults(
 ) -> None:
     found: Counter[int] = Counter()
     for number, (path, body) in enumerate(malformed(_SEED, _SPECS)):
-        began = time.process_time()  # of the server too, which is a thread here
+        began = time.process_time()  # also for the server, which is a thread here
         answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
         took = time.process_time() - began
         assert took < _LONGEST_S, (number, path, body[:500], took)

@@ -142,7 +142,7 @@ def test_the_page_inside_a_job_teaches_what_to_ask_for(
 ) -> None:
     log_in(client)
     bare = client.get(f"/jobs/{submit(database, name='<b>bare</b>').id}/inside").text
-    assert "asked for no diagnostics" in bare
+    assert "requested no diagnostics" in bare
     assert "normlab submit job.yaml --set" in bare
     assert "<b>bare</b>" not in bare
     some = client.get(f"/jobs/{submit(database, diagnostics=['power']).id}/inside").text
@@ -157,9 +157,9 @@ def test_a_run_that_is_gone_from_beside_another_is_named_and_the_other_is_shown(
     job = submit(database, name="which stays").id
     page = client.get(f"/jobs/{job}/inside?beside=<b>nobody")
     assert (page.status_code, "Inside which stays" in page.text) == (200, True)
-    assert "The run &lt;b&gt;nobody, which this link shows beside, is not here" in page.text
+    assert "The run &lt;b&gt;nobody, which this link compares with, was deleted" in page.text
     two = client.get(f"/jobs/{job}/inside?beside={submit(database).id}")
-    assert (two.status_code, "is not here" in two.text) == (200, False)
+    assert (two.status_code, "was deleted" in two.text) == (200, False)
     assert client.get(f"/jobs/nobody/inside?beside={job}").status_code == 404
 
 
@@ -173,5 +173,5 @@ def test_a_run_of_another_project_does_not_stand_beside_ones_own(
     assert client.get(page, headers=team.headers["bea"]).status_code == 200
     for other in (team.job, team.ended):
         answer = client.get(page, params={"beside": other}, headers=team.headers["bea"])
-        assert f"The run {other}, which this link shows beside, is not here" in answer.text
+        assert f"The run {other}, which this link compares with, was deleted" in answer.text
         assert answer.text.count(other) == 1  # neither its name nor its curves

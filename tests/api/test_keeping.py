@@ -1,4 +1,4 @@
-"""What a project keeps, over HTTP and on its page; what it does not, and who may remove that."""
+"""The keep-rules of a project over HTTP and on its page, and who may remove expired files."""
 
 from __future__ import annotations
 

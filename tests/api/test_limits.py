@@ -94,7 +94,7 @@ def test_a_token_with_too_many_requests_is_told_when_to_come_back(
     assert [answer.status_code for answer in answers] == [202, 429]
     assert answers[-1].json()["code"] == "too_many_requests"
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
-    assert "may make 1 requests a minute" in answers[-1].json()["detail"]
+    assert "may make 1 requests per minute" in answers[-1].json()["detail"]
     assert client.get("/v1/jobs", headers=ada).status_code == 429
     assert client.get("/v1/jobs", headers=bob).status_code == 200
     again = token_header(database, "ada", "read")

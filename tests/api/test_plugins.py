@@ -1,4 +1,4 @@
-"""Code over HTTP: uploaded by whom the operator allows, run by none of the service's processes."""
+"""Code over HTTP: only people with permission upload it, and no process of the service runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Projects: what is not in one's own does not exist, on every route that the API has."""
+"""Projects: on every route of the API, things in projects of others do not seem to exist."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def team(database: Database, client: httpx.Client) -> Team:
 def ask(
     nobody: httpx.Client, route: tuple[str, str], places: dict[str, str], headers: Any
 ) -> tuple[int, str]:
-    """Send a request; of a stream, read what comes first."""
+    """Send a request; from a stream, read the first part."""
     method, path = route
     given: dict[str, Any] = BODIES.get(route, {})
     with nobody.stream(method, path.format(**places), **given, headers=headers) as answer:
@@ -72,7 +72,7 @@ def test_members_may_do_what_their_role_allows(nobody: httpx.Client, team: Team)
 
 
 def allowed(route: tuple[str, str], who: str, role: str) -> bool:
-    """Return whether the role is enough; nothing of rob's needs more than the one of its owner."""
+    """Return whether the role is enough; nothing of rob's needs a higher role than its owner's."""
     if "{project}" in route[1] and who == "admins":
         return role == "admin"
     if who == "same name":  # rob's own

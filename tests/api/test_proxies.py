@@ -32,7 +32,7 @@ LINK = re.compile(r'(?:href|src|action)="(/[^"]*)"')
 
 @pytest.fixture
 def behind(settings: Settings) -> Iterator[str]:
-    """The service itself, which is shown below ROOT, and trusts the proxies of this host."""
+    """The service, which is published below ROOT and trusts the proxies of this host."""
     changes = {"root_path": ROOT, "trusted_proxies": "127.0.0.0/8", "read_timeout_s": 30}
     with serve(create_app(settings.model_copy(update=changes), SilentDoorbell())) as url:
         yield url
@@ -128,7 +128,7 @@ def test_the_api_serves_https_itself_and_the_stacks_own_clients_know_its_certifi
         with Client(api.url, TOKEN, certificate=TLS[0]) as client:
             assert len(client.devices()) > 0
         own = Connection(api.url, TOKEN, certificate=str(TLS[0]))
-        assert _answers(own)  # to who started the stack
+        assert _answers(own)  # for the user who started the stack
         assert not _answers(Connection(api.url, TOKEN))
         refused = pytest.raises(ServiceUnavailable, match="certificate verify failed")
         with Client(api.url, TOKEN, tries=1) as stranger, refused:

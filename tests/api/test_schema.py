@@ -58,7 +58,7 @@ _GRID = {"name": "s", "base": a_job(), "axes": {"batch_size": [8, 4]}, "seeds": 
 
 
 class Known:
-    """What exists: most cases are about that, and what they make is known to the later ones."""
+    """Existing things: most cases use them, and later cases also know what earlier ones created."""
 
     def __init__(self, client: httpx.Client, database: Database) -> None:
         self.ids: dict[str, list[str]] = {}
@@ -85,13 +85,13 @@ class Known:
         self.ids.setdefault(kind, []).append(made.json()[_NAMED_BY.get(kind, "id")])
 
     def aim(self, case: Case) -> None:
-        """Let *case* be about something that exists, nearly always."""
+        """Let *case* use something that exists, nearly always."""
         for name, ids in self.ids.items():
             if name in case.path_parameters and self._chance.random() < 0.9:
                 case.path_parameters[name] = self._chance.choice(ids)
 
     def learn(self, path: str, answer: schemathesis.Response) -> None:
-        """Remember what a POST to *path* has made."""
+        """Remember what a POST to *path* has created."""
         kind = _MADE_BY.get(path)
         if kind and answer.status_code < 300:
             found = answer.json().get(_NAMED_BY.get(kind, "id"))
@@ -130,7 +130,7 @@ def test_the_interface_answers_arbitrary_requests_as_described(
             @given(case=operation.as_strategy(generation_mode=mode))
             def answers(case: Case) -> None:
                 known.aim(case)
-                case.query.pop("follow", None)  # waits, as asked
+                case.query.pop("follow", None)  # waits, as requested
                 answer = case.call_and_validate(headers=_HEADERS, checks=_CHECKS)
                 known.learn(case.operation.path, answer)
 

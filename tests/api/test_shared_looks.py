@@ -1,4 +1,4 @@
-"""What many streams ask at the same time is asked once, and no answer is older than the news."""
+"""A query that many streams need at once runs once, and no answer is older than the event."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_tables_and_their_files_tell_nan_from_infinity_and_from_nothing(
     for turned in ("", "-"):
         sort = {**asked, "sort": f"{turned}val/accuracy"}
         rows = ask(client, "POST", "/v1/jobs:table", json=sort).json()["rows"]
-        assert rows[0]["values"][1] == 0.5  # what is not finite comes last, as what is missing
+        assert rows[0]["values"][1] == 0.5  # NaN and infinity come last, like missing values
 
 
 def test_an_unknown_column_or_order_is_a_problem_of_its_field(client: httpx.Client) -> None:

@@ -46,7 +46,7 @@ def test_a_deep_network_is_answered_in_time_and_its_result_is_fetched_later(
     first = client.post("/v1/jobs:validate", json=a_job())
     assert (first.status_code, first.json()["status"]) == (202, "under_way")
     assert int(first.headers["retry-after"]) > 0
-    assert "ask for the same again" in first.json()["detail"]
+    assert "send the same request again" in first.json()["detail"]
     finish.set()
     while (again := client.post("/v1/jobs:validate", json=a_job())).status_code == 202:
         pass  # it has not come yet

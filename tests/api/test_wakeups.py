@@ -1,4 +1,4 @@
-"""Streams are woken by each of the news, whatever else happens at that moment."""
+"""Every event wakes the streams, whatever else happens at that moment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_news_at_the_moment_when_the_time_is_up_are_not_lost() -> None:
         waiting = asyncio.create_task(wait_for_news(woken, 0.01))
         await asyncio.sleep(0)  # it waits now
         asyncio.get_running_loop().call_later(0.011, woken.set)
-        time.sleep(0.05)  # a busy loop: both are due when it comes back
+        time.sleep(0.05)  # a busy loop: both are due when it continues
         return await waiting
 
     assert result_of(wait()) is True

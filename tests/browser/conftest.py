@@ -41,7 +41,7 @@ def url(database_url: str, tmp_path: Path) -> Iterator[str]:
         database_url=database_url,
         data_dir=tmp_path,
         token=TOKEN,
-        inspector_socket=tmp_path / "nobody",  # a process with torch is more than pages need
+        inspector_socket=tmp_path / "nobody",  # pages need no process with torch
     )
     with serve(create_app(settings, SilentDoorbell())) as url:
         yield url

@@ -1,4 +1,4 @@
-"""Code of one's own goes into a job and a study through their forms, where the stack takes it."""
+"""The forms of a job and a study upload a user's own code, if the stack accepts it."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ def test_curves_and_points_have_one_scale_for_one_column(
     points, curves = page.locator("#scatter-note"), page.locator("#curve-note")
     expect(points).to_contain_text("A point is lighter where val/accuracy:mean is larger: from")
     scale = points.inner_text().removeprefix("A point is ").partition(" Logarithmic")[0]
-    expect(curves).to_contain_text(f"A line is {scale}")  # of bands, whose means reach less far
+    expect(curves).to_contain_text(f"A line is {scale}")  # means of bands have a smaller range
     page.get_by_label("Seeds as bands").uncheck()
     expect(curves).to_have_text(f"A line is {scale}")
     page.get_by_label("Coloured by").select_option("as the curves")
@@ -189,7 +189,7 @@ def test_points_are_of_any_columns_and_coloured_by_any_other_one(page: Page, run
     expect(note).to_have_text("No run here has a column gone/metric.")
     names = page.locator("#scatter .u-legend .u-label")
     expect(names).to_have_text(["0.8208", "0.9083"])
-    page.get_by_label("Across").select_option("created_at")
+    page.get_by_label("Horizontal axis").select_option("created_at")
     page.get_by_label("Up", exact=True).select_option("optimizer.momentum")
     page.get_by_label("Coloured by").select_option("normalizer.kind")
     expect(plot).to_have_attribute("aria-label", "optimizer.momentum against created_at, 4 runs")
@@ -207,7 +207,7 @@ def test_many_numbers_are_told_apart_by_a_scale_that_the_page_describes(
     query = "&".join(f"job={job}" for job in jobs)
     page.goto(f"/compare?{query}&sx=name&sy=seed&sc=optimizer.lr")
     expect(page.locator("#scatter-note")).to_contain_text("9 runs have no value")
-    page.get_by_label("Across").select_option("optimizer.lr")
+    page.get_by_label("Horizontal axis").select_option("optimizer.lr")
     note = (
         "A point is lighter where optimizer.lr is larger: from 0.001 to 0.256. "
         "Logarithmic: optimizer.lr, because the values span more than a factor of ten."
@@ -224,7 +224,7 @@ def test_runs_that_are_gone_are_named_and_the_others_are_compared(
     page.goto(f"/compare?{runs}&job=<b>&reference={first}")
     expect(page.locator("#title")).to_have_text("Compare 3 runs")
     expect(page.locator("#runs-gone")).to_have_text(
-        "2 runs of this link are not here: deleted, or in a project that you cannot see. "
+        "2 runs of this link were deleted or are in a project that you cannot see. "
         f"Their ids: {first}, <b>."
     )
     expect(page.locator("#chart canvas")).to_be_visible()
@@ -261,7 +261,7 @@ def test_runs_are_lines_through_all_that_differs_and_points_of_any_two_columns(
     expect(page.locator("#parallel .axis-name").last).to_have_text("val/accuracy")
     titles = page.locator("#parallel polyline title").all_text_contents()
     assert sum("group" in title for title in titles) == 2
-    page.get_by_label("Across").select_option("duration")
+    page.get_by_label("Horizontal axis").select_option("duration")
     page.get_by_label("Up", exact=True).select_option("val/loss:best")
     expect(page.locator("#scatter .uplot")).to_have_attribute(
         "aria-label", "val/loss:best against duration, 4 runs"
@@ -295,7 +295,7 @@ def test_what_tells_the_rows_apart_is_drawn_before_options_of_one_kind(
     page.goto("/compare?" + "&".join(f"job={job}" for job in jobs))
     names = page.locator("#parallel .axis-name")
     drawn = ["normalizer.kind", "batch_size", "seed", "val/accuracy"]
-    expect(names).to_have_text(drawn)  # online's own options would say no more than its name
+    expect(names).to_have_text(drawn)  # online's own options would add nothing to its name
     expect(page.locator("#parallel-note")).to_contain_text("fields that differ; the table")
     offered = page.locator("#scatter-x optgroup").first.locator("option")
     assert offered.all_text_contents()[:2] == ["normalizer.kind", "batch_size"]

@@ -75,7 +75,7 @@ def test_one_moment_and_one_layer_move_through_all_pictures(page: Page, database
     heat.press("ArrowDown")
     heat.press("ArrowRight")
     expect(said).to_have_text("1.norm, epoch 2: 0.04")
-    expect(page.locator("#power .areas h3")).to_have_text("1.norm, behind the norm")
+    expect(page.locator("#power .areas h3")).to_have_text("1.norm, after the norm")
     expect(page.locator("#net .readout")).to_contain_text("1.norm: normalizer(8), 8 × 4 × 4")
     expect(page.locator("#net .readout")).to_contain_text("shown: 0.04")
     page.locator("svg").first.press("ArrowRight")
@@ -124,14 +124,14 @@ def test_two_runs_stand_side_by_side_with_one_scale_and_their_numbers(
     other = measured_job(database, by=3.0, name="the <i>other</i>")
     one = measured_job(database, name="the one")
     page.goto(f"/jobs/{one}/inside")
-    page.get_by_label("Beside another run").select_option(other)
+    page.get_by_label("Compare with another run").select_option(other)
     expect(page).to_have_url(f"/jobs/{one}/inside?beside={other}")
     expect(page.locator("#power .readout")).to_have_text(
         ["stem.norm, epoch 3: 0.03", "stem.norm, epoch 3: 0.09"]
     )
     areas = page.locator("#power .areas [role=img]")  # the other's 30 % of 1 + 2 + 3 + 4
     for area in (areas.first, areas.last):
-        expect(area).to_have_attribute("aria-label", "stem.norm, behind the norm, from 0 to 0.9")
+        expect(area).to_have_attribute("aria-label", "stem.norm, after the norm, from 0 to 0.9")
     page.locator("#power summary").click()
     expect(page.locator("#power caption").last).to_contain_text("the <i>other</i>")
     row = page.locator("#power tbody tr").filter(has_text="1.norm").last
@@ -179,9 +179,7 @@ def test_a_kind_is_drawn_at_work_and_says_which_option_is_wrong(page: Page) -> N
     page.get_by_label("groups", exact=True).fill("2")
     expect(page.locator("#sample-problem")).to_be_empty()
     page.locator("#forward canvas").press("ArrowRight")
-    expect(page.locator("#sample-readout")).to_have_text(
-        "channel 0: what goes in, x -3, what comes out, y -3"
-    )
+    expect(page.locator("#sample-readout")).to_have_text("channel 0: input x -3, output y -3")
     page.get_by_text("Means and deviations").click()
     expect(page.locator("#moments tbody tr")).to_have_count(2)
 

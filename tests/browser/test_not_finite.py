@@ -1,4 +1,4 @@
-"""Metrics that are NaN or infinite in Chromium: named everywhere, and nowhere missing."""
+"""Metrics that are NaN or infinite in Chromium: shown by name everywhere, and never missing."""
 
 from __future__ import annotations
 
@@ -130,5 +130,5 @@ def test_a_search_without_a_finite_value_says_so_in_two_sentences(
     study = create(database, space=SPACE, trials=2, parallel=2)
     run(database, lambda _: math.nan)
     page.goto(f"/studies/{study.id}")
-    told = "No trial has succeeded with a finite value yet. The metric of these trials is not"
+    told = "No trial has succeeded with a finite value yet. These trials are in no chart, because"
     expect(page.locator("#best-trial")).to_contain_text(told)

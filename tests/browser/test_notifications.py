@@ -1,4 +1,4 @@
-"""Notifications of the browser: only for who asks, and told once, on whatever page is open."""
+"""Notifications of the browser: only for users who ask for them, and once, on any open page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.store.database import Database
 from tests.browser import seeding
 
 pytestmark = pytest.mark.browser
-# Headless Chromium shows no notifications: the page's calls are told to the test instead
+# Headless Chromium shows no notifications, so the test records the page's calls
 _STAND_IN = """
     window.Notification = class {
         constructor(title, options) { window.told(title, options.body); }
@@ -29,7 +29,7 @@ def stand_in(page: Page, permission: str) -> list[tuple[str, str]]:
 
 def wait_for_nothing_watched(page: Page, found: list[tuple[str, str]]) -> None:
     page.wait_for_function("() => localStorage.getItem('normlab-watched') === '[]'")
-    while not found:  # what the page told is on its way
+    while not found:  # the page's message is on its way
         page.wait_for_timeout(20)
 
 
@@ -45,7 +45,7 @@ def test_a_person_who_wants_it_is_told_once_that_a_job_has_ended_on_whatever_pag
     expect(page.get_by_role("button", name="Will tell me when it ends")).to_be_visible()
     page.goto(f"/jobs/{other}")
     expect(button).to_have_attribute("aria-pressed", "false")
-    page.goto("/devices")  # before the end, at which the page of a job loads itself again
+    page.goto("/devices")  # before the end, when the page of a job reloads
     for _ in range(2):
         seeding.finish(database, seeding.claim(database), tmp_path)
     wait_for_nothing_watched(page, found)

@@ -227,8 +227,7 @@ def test_a_job_that_is_gone_from_a_comparison_is_named_and_the_others_are_drawn(
     page.goto(f"/jobs/{made['succeeded']}?compare=nobody&compare={made['running']}")
     expect(page.locator("#compared li")).to_have_count(1)
     expect(page.locator("#compared-gone")).to_have_text(
-        "Not compared, because it is not here (deleted, or in a project that you cannot see): "
-        "nobody."
+        "Not compared, because it was deleted or is in a project that you cannot see: nobody."
     )
     expect(page.locator('[data-metric="train/loss"] .u-legend')).to_contain_text("under way")
 
@@ -357,7 +356,7 @@ def test_a_hundred_curves_of_a_hundred_thousand_points_are_drawn_at_once(
     page.goto(f"/jobs/{first}")
     chart = page.locator('[data-metric="train/loss"] canvas')
     expect(chart).to_be_visible()
-    # One curve under a hundred names is as much to read and draw as a hundred jobs
+    # Reading and drawing one curve under a hundred names costs as much as a hundred jobs
     drawn, points = page.evaluate(
         """async ([job, n]) => {
             const { Chart } = await import("/static/charts.js");
@@ -375,7 +374,7 @@ def test_a_hundred_curves_of_a_hundred_thousand_points_are_drawn_at_once(
         }""",
         [first, 100],
     )
-    assert points <= 1280  # never more than the screen has pixels
+    assert points <= 1280  # never more points than the screen has pixels
     assert drawn < 2000
 
 

@@ -1,4 +1,4 @@
-"""The table of runs in Chromium: as somebody who thinks about many runs goes through it."""
+"""The table of runs in Chromium, used by somebody who compares many runs."""
 
 from __future__ import annotations
 
@@ -185,7 +185,8 @@ def test_a_view_is_saved_shared_by_its_link_and_says_if_its_metric_is_gone(
     page.goto(address)
     expect(page.locator("#count")).to_have_text("3 runs")
     expect(page.locator("#view-gone")).to_contain_text(
-        "The view “seed zero” needs what is not there: no run has ever reported val/gone"
+        "The view “seed zero” asks for something that does not exist: "
+        "no run has ever reported val/gone"
     )
     expect(page.get_by_label("Filter", exact=True)).to_have_value("seed = 0")
     page.get_by_role("button", name="Delete view").click()

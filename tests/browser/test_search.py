@@ -36,7 +36,7 @@ def test_a_search_shows_its_history_its_best_trial_and_which_parameters_matter(
     rates = page.locator("#table tbody td:first-child").all_inner_texts()
     assert len(set(rates)) == 12
     assert max(map(len, rates)) <= 9  # such as 6.123e-4: the digits that tell them apart
-    expect(page.locator("#results figure:visible")).to_have_count(0)  # a map of one trial a row
+    expect(page.locator("#results figure:visible")).to_have_count(0)  # a map with one trial per row
     page.set_viewport_size({"width": 390, "height": 844})
     page.wait_for_function("() => document.documentElement.scrollWidth <= 390")
     page.evaluate(AXE.read_text())

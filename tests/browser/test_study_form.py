@@ -33,7 +33,7 @@ def test_a_study_goes_through_yaml_and_back_and_keeps_what_the_form_does_not_sho
         "name: mine\nbase: {normalizer: group, dataset: {name: digits}, epochs: 2}\n"
         "axes: {batch_size: [8, 4]}\nseeds: [7]\nexclude: [{batch_size: 4}]\n"
     )
-    page.get_by_role("button", name="Fill in the form from it").click()
+    page.get_by_role("button", name="Fill in the form from this").click()
     expect(page.get_by_label("name", exact=True)).to_have_value("mine")
     expect(page.get_by_label("Kind")).to_have_value("group")
     expect(page.locator("#study-seeds")).to_have_value("7,")

@@ -1,4 +1,4 @@
-"""The views of a study: panels, a reference, what is around a mean, and files as they are shown."""
+"""The views of a study: panels, a reference, the spread around a mean, and matching files."""
 
 from __future__ import annotations
 

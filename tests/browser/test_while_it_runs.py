@@ -1,4 +1,4 @@
-"""What the page of a job says before it runs, while it runs and after, also of what is empty."""
+"""The page of a job before, during and after its run, including its empty parts."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_running_job_shows_what_it_takes_of_its_machine_with_units(
     expect(machine).to_be_hidden()
     seeding.report(database, claim, 200, tmp_path)
     cards = machine.locator(".chart-card")
-    expect(cards).to_have_count(2)  # and none of a GPU, which this job has not
+    expect(cards).to_have_count(2)  # and no numbers of a GPU, because this job has none
     expect(cards.nth(0)).to_contain_text("device/cpu_percent")
     expect(cards.nth(0)).to_contain_text(re.compile(r"1\d\d % at update 200"))
     expect(cards.nth(1)).to_contain_text("562 MiB at update 200")
@@ -85,4 +85,4 @@ def test_a_job_that_ended_without_a_metric_does_not_promise_curves(
     changes.cancel(database, job)
     page.goto(f"/jobs/{job}")
     expect(page.get_by_text("This job reported no metric before it ended.")).to_be_visible()
-    expect(page.locator("#artifacts")).to_contain_text("It kept no file.")
+    expect(page.locator("#artifacts")).to_contain_text("It has no files.")

@@ -1,4 +1,4 @@
-"""The page about one's own parts is typed in a fresh folder, against a stack with its files."""
+"""The commands of the page about your own parts run in a fresh folder, with a real stack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NaN and infinity beside JSON: taken out, named, and put back."""
+"""NaN and infinity with JSON: removed, named, and put back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kinds whose golden numbers are their formulas, computed apart in numpy."""
+"""Kinds whose golden numbers are their formulas, computed separately in numpy."""
 
 from __future__ import annotations
 

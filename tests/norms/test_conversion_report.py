@@ -66,7 +66,7 @@ def test_every_layer_is_reported_with_the_values_that_were_kept() -> None:
 
 def test_values_without_a_place_in_the_new_kind_are_noted() -> None:
     assert _report(nn.BatchNorm2d(8), "group").converted[0].notes == (
-        "GroupNorm has no running statistics to go on",
+        "GroupNorm has no running statistics",
     )
     assert "see each other" in _report(nn.LayerNorm(8), "batch").converted[0].notes[0]
     assert "for each channel" in _report(nn.LayerNorm([8, 2]), "layer").converted[0].notes[0]

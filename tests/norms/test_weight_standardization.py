@@ -1,4 +1,4 @@
-"""Standardized filters: what they keep, what they cannot do, and what stands beside them."""
+"""Standardized filters: what they keep, what they cannot do, and which layers they go with."""
 
 from __future__ import annotations
 

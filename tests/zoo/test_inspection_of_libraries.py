@@ -1,4 +1,4 @@
-"""What the inspecting process says of networks of other libraries, which the API cannot build."""
+"""What the inspection process reports about other libraries' networks, unknown to the API."""
 
 from __future__ import annotations
 

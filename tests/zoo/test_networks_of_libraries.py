@@ -89,9 +89,9 @@ def test_options_reach_the_library() -> None:
         ("transformers/bert", {}, "transformers cannot make bert with these options: Unrecognized"),
         ("timm/vgg11", {}, "VGG has no norm layer of torch to convert.*normalizer 'none'"),
         ("timm/test_vit", {"depht": 2}, "model.options: timm cannot make test_vit with.*'depht'"),
-        ("timm/test_vit", {"img_size": 8}, "model.options.img_size: is what the dataset has"),
+        ("timm/test_vit", {"img_size": 8}, "model.options.img_size: follows from the dataset"),
         ("timm/test_vit", {"checkpoint_path": "/x"}, "model.options.checkpoint_path: names files"),
-        ("timm/test_vit", {"in_chans": 3}, "model.options.in_chans: is what the dataset has"),
+        ("timm/test_vit", {"in_chans": 3}, "model.options.in_chans: follows from the dataset"),
         ("torchvision/resnet18", {"channels": 1}, "takes images of 3 channels, not 1"),
     ],
 )

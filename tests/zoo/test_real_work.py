@@ -1,4 +1,4 @@
-"""The page about real networks is typed in a fresh folder, against a stack of its own."""
+"""The commands of the page about real networks run in a fresh folder, with a separate stack."""
 
 from __future__ import annotations
 

@@ -14,11 +14,11 @@ from normlab.nets.zoo.starting import Start, tell
 
 _FILES = "names files of the worker; use weights, or pretrained"
 _OURS = {
-    **dict.fromkeys(("in_chans", "img_size"), "is what the dataset has"),
+    **dict.fromkeys(("in_chans", "img_size"), "follows from the dataset"),
     **dict.fromkeys(
         ("pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"), _FILES
     ),
-    "norm_layer": "the job's normalizer takes the place of every norm layer",
+    "norm_layer": "the job's normalizer replaces every norm layer",
 }
 
 

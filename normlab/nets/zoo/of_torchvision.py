@@ -16,8 +16,8 @@ from normlab.nets.zoo.starting import Start, tell
 
 _CHANNELS = 3
 _OURS = {
-    "progress": "shows nothing here",
-    "norm_layer": "the job's normalizer takes the place of every norm layer",
+    "progress": "has no effect here",
+    "norm_layer": "the job's normalizer replaces every norm layer",
 }
 
 

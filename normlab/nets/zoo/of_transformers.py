@@ -14,8 +14,8 @@ from normlab.nets.zoo.starting import Start
 
 _SIZES = ("num_labels", "num_channels", "vocab_size", "max_position_embeddings")
 _OURS = {
-    **dict.fromkeys(_SIZES, "is what the dataset has"),
-    **dict.fromkeys(("id2label", "label2id"), "is what the dataset has"),
+    **dict.fromkeys(_SIZES, "follows from the dataset"),
+    **dict.fromkeys(("id2label", "label2id"), "follows from the dataset"),
     **dict.fromkeys(
         ("use_pretrained_backbone", "backbone", "auto_map", "name_or_path"),
         "fetches code or weights",

@@ -69,8 +69,8 @@ def check_content(found: str, asked: Optional[str], source: str) -> None:
     """
     if asked is None:
         rule = (
-            f"the weights of {source} in the cache here have the SHA-256 {found}; give it, so that "
-            "the job says what it starts from, wherever it runs"
+            f"the weights of {source} in the cache here have the SHA-256 {found}; give it, so "
+            f"that the job starts from the same weights on every host"
         )
         refuse(_CONTENT, rule)
     if asked != found:

@@ -1,4 +1,4 @@
-"""A pack whose parameters stay each member's own: for optimizers that see parameters as wholes."""
+"""A pack in which each member keeps its own parameters, as some optimizers require."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class _Joint(NamedTuple):
 
 class JoiningModule(nn.Module):
     """
-    Join the parameters of the members for each forward, so that each learns what is its own.
+    Join the parameters of the members for each forward, so that each member learns its own.
 
     Args:
         wide: the network of all members, whose joined parameters become the members' own.
         blocks: the parameters of *wide*.
-        members: how many there are.
+        members: the number of members.
     """
 
     def __init__(self, wide: nn.Module, blocks: Sequence[MemberTensors], members: int) -> None:
@@ -59,17 +59,17 @@ class JoiningModule(nn.Module):
         return y
 
     def _forget(self) -> None:
-        # what belongs to a graph can neither be copied nor be a parameter
+        # a tensor of a graph can neither be copied nor be a parameter
         for layer, name, *_ in self._joint:
             layer._parameters[name] = None
 
 
 class ApartNetwork(PackedNetwork):
     """
-    The networks of S members as one wide network, with a parameter of each where it was joined.
+    The networks of S members as one wide network, with separate parameters in place of joined ones.
 
     Args:
-        nets: of the members.
+        nets: the networks of the members.
 
     Raises:
         InvalidSpec: a layer has no packed form.

@@ -1,7 +1,7 @@
 """
 Convolutions of a pack on a CPU, where products of matrices are faster than torch's grouped ones.
 
-S members have C channels each, and K after a convolution; N samples have (H, W) positions there.
+S members have C channels each, and K after a convolution; N samples have (H, W) positions after it.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from torch import Tensor, nn
 
 from normlab.training.packs.per_member import by_member
 
-_MOST_TAPS = 9  # each is a copy of the input
+_MOST_TAPS = 9  # each costs a copy of the input
 
 
 class PackedConv2d(nn.Conv2d):
     """
     A convolution of each member.
 
-    Those of single positions with a stride, and those of the inputs of a network, whose own
-    gradient nobody needs, are products of matrices in training: to copy their patches costs less
-    than oneDNN's calls for groups. For all others, oneDNN was as fast or faster.
+    Convolutions of one tap with a stride, and those of the network's input, whose gradient is not
+    needed, are products of matrices in training: copying their patches costs less than oneDNN's
+    calls for groups. For all others, oneDNN was as fast or faster.
 
     Attributes:
         members: S.
-        by_products: whether it is trained so; the session of a CPU decides.
+        by_products: whether training uses products; the session of a CPU decides this.
     """
 
     members: int
@@ -46,21 +46,21 @@ class PackedConv2d(nn.Conv2d):
         return high * wide <= _MOST_TAPS and torch.is_grad_enabled() and not x.requires_grad
 
     def _positions(self, x: Tensor) -> Tensor:
-        """Return what filters of one tap see: (N, S * C, ...) -> (S, C, N, H, W)."""
+        """Return the inputs of filters of one tap: (N, S * C, ...) -> (S, C, N, H, W)."""
         down, right = self.stride
         thin = by_member(x[:, :, ::down, ::right], self.members, 1)
         return thin.permute(1, 2, 0, 3, 4)
 
     def _patches(self, x: Tensor) -> Tensor:
-        """Return what the filters see: (N, S * C, ...) -> (S, C, taps, taps, N, H, W)."""
-        above, left = map(int, self.padding)  # numbers, and no word such as "same"
+        """Return the inputs of the filters: (N, S * C, ...) -> (S, C, taps, taps, N, H, W)."""
+        above, left = map(int, self.padding)  # numbers, not a word such as "same"
         high, wide = self.kernel_size
         padded = by_member(F.pad(x, (left, left, above, above)), self.members, 1)
         windows = padded.unfold(3, high, self.stride[0]).unfold(4, wide, self.stride[1])
         return windows.permute(1, 2, 5, 6, 0, 3, 4)
 
     def _product(self, seen: Tensor) -> Tensor:
-        """Multiply what is seen, (S, C, ..., N, H, W), by the filters of each member."""
+        """Multiply the filters' inputs, (S, C, ..., N, H, W), by the filters of each member."""
         s, (n, h, w) = self.members, seen.shape[-3:]
         filters = by_member(self.weight, s).flatten(2)  # (S, K, C * taps)
         products = torch.bmm(filters, seen.reshape(s, -1, n * h * w))

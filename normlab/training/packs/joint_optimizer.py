@@ -19,7 +19,7 @@ _NUMBER = "step"  # torch's own name for the number of updates, which is the sam
 
 
 def learn_alike(nets: Sequence[nn.Module], specs: Sequence[JobSpec]) -> bool:
-    """Return whether an update does the same to each weight of every member, and to it alone."""
+    """Return whether an update treats each weight of all members in the same way, by itself."""
     first = specs[0]
     if type(first.optimizer) not in RULES or clipped_together(nets[0]):
         return False
@@ -28,20 +28,20 @@ def learn_alike(nets: Sequence[nn.Module], specs: Sequence[JobSpec]) -> bool:
     numbers = [(s.optimizer, s.schedule, s.samples_per_update) for s in specs]
     if any(of_member != numbers[0] for of_member in numbers):
         return False
-    of_first = _hints(nets[0], first)  # a normalizer's own numbers may be hints
+    of_first = _hints(nets[0], first)  # hints may depend on a normalizer's numbers
     return all(_hints(net, spec) == of_first for net, spec in zip(nets, specs))
 
 
 class JointOptimizer:
     """
-    The job's optimizer on a host over the joined parameters, for members that `learn_alike`.
+    The job's optimizer on a host over the joined parameters, for members for which `learn_alike`.
 
     An update of all members is one call, without a copy of weights or gradients.
 
     Args:
-        network: whose parameters are updated.
-        nets: of the members.
-        specs: of the members.
+        network: the network whose parameters are updated.
+        nets: the networks of the members.
+        specs: the jobs of the members.
     """
 
     def __init__(
@@ -73,16 +73,16 @@ class JointOptimizer:
         """Begin the next update; the optimizer counts by itself."""
 
     def step(self) -> None:
-        """Change the weights by the gradients that are there."""
+        """Change the weights by the existing gradients."""
         self._optimizer.step()
 
     def forget_gradients(self) -> None:
-        """Drop the gradients of the update before."""
+        """Drop the gradients of the previous update."""
         for parameter in self._parameters:
             parameter.grad = None
 
     def state_of(self, member: int) -> Dict[str, Any]:
-        """Return the state of one member's optimizer, as torch's own would have it."""
+        """Return the state of one member's optimizer in torch's form."""
         own = make_optimizer(self._nets[member], self._specs[member])
         for name, parameter in self._nets[member].named_parameters():
             tensor, number = self._blocks[name].place(member)
@@ -99,7 +99,7 @@ class JointOptimizer:
 
     @torch.no_grad()
     def load_state_of(self, member: int, state: Dict[str, Any]) -> None:
-        """Take the state of one member's optimizer, as torch's own has it."""
+        """Load the state of one member's optimizer, in torch's form."""
         own = make_optimizer(self._nets[member], self._specs[member])
         own.load_state_dict(state)
         for name, parameter in self._nets[member].named_parameters():
@@ -118,7 +118,7 @@ class JointOptimizer:
 
 
 def _part(key: str, value: Tensor, block: MemberTensors, number: int) -> Tensor:
-    """Return a member's part of a state: its rows, or what is one for all."""
+    """Return a member's part of a state: its rows, or a value that all members share."""
     return value if key == _NUMBER else block.rows(value)[number]
 
 

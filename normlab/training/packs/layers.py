@@ -1,4 +1,4 @@
-"""Layers whose packed form is a computation of its own: they take the channels of each member."""
+"""Layers that need a special packed form: they process the channels of each member."""
 
 from __future__ import annotations
 
@@ -52,24 +52,24 @@ class PackedPositionLinear(PackedLinear, PositionLinear):
 
 
 class PackedShortcut(PaddedShortcut):
-    """Every *stride*-th position, and zeros behind and before the channels of each member."""
+    """Every *stride*-th position, and zeros after and before the channels of each member."""
 
     members: int
 
     def forward(self, x: Tensor) -> Tensor:
-        """Thin out and widen *x*."""
+        """Take the positions, and add the zeros."""
         half = self.more // 2
         thin = by_member(x[:, :, :: self.stride, :: self.stride], self.members, 1)
         return F.pad(thin, (0, 0, 0, 0, half, self.more - half)).flatten(1, 2)
 
 
 class PackedUp(Up):
-    """A way up of a U-Net that joins the maps of each member."""
+    """An upsampling step of a U-Net that joins the maps of each member."""
 
     members: int
 
     def join(self, skip: Tensor, up: Tensor) -> Tensor:
-        """Put the channels of *up* behind those of *skip*, member by member."""
+        """Put the channels of *up* after those of *skip*, member by member."""
         return _joined(skip, up, self.members)
 
 
@@ -79,7 +79,7 @@ class PackedDetector(Detector):
     members: int
 
     def join(self, fine: Tensor, up: Tensor) -> Tensor:
-        """Put the channels of *up* behind those of *fine*, member by member."""
+        """Put the channels of *up* after those of *fine*, member by member."""
         return _joined(fine, up, self.members)
 
 

@@ -59,5 +59,5 @@ class Losses:
         losses = each.view(members, -1).mean(1)
         if not self._smooths:
             return losses
-        s = self._smoothing = self._smoothing.to(losses)  # once: a recording takes no more copies
+        s = self._smoothing = self._smoothing.to(losses)  # once; a recording allows no copies
         return (1 - s) * losses - s * log_p.view(members, -1).mean(1)

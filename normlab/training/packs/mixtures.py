@@ -39,7 +39,7 @@ class PackedMetaNorm(MemberStatistics, MetaNorm):
     has_node = False  # the compiled one has the same gates for all channels
 
     def _pool_channels(self, mean: Tensor, var: Tensor, gates: Any) -> Tuple[Moments, Any]:
-        if gates is None:  # groups, which are as wide as a member's
+        if gates is None:  # groups within the width of a member
             return super()._pool_channels(mean, var, gates)
         g = by_member(straight_through(gates), self.members)  # (S, K)
         sizes = (1 + g.detach()).prod(1)

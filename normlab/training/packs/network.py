@@ -1,4 +1,4 @@
-"""The network of a pack, and where in it each member's tensors are."""
+"""The network of a pack, and the places of each member's tensors in it."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from normlab.training.packs.per_member import PerMember, apart, together
 
 
 class MemberTensors(NamedTuple):
-    """A tensor that each member has: in one tensor of the pack, or in several for some each."""
+    """A tensor of each member, in one tensor of the pack, or in several for some members each."""
 
-    name: str  # in a member's network
+    name: str  # the name in a member's network
     tensors: Sequence[Tensor]
-    shape: torch.Size  # of a member's
+    shape: torch.Size  # the shape of one member's tensor
 
     def of_members(self) -> List[Tensor]:
         """Return views of the members' tensors, without a graph."""
         return [row for tensor in self.tensors for row in self.rows(tensor.detach())]
 
     def rows(self, tensor: Tensor) -> Tensor:
-        """View one of the tensors, or something of its shape, member by member: (M, ...)."""
+        """View one of the tensors, or a tensor of its shape, member by member: (M, ...)."""
         return tensor.view(-1, *self.shape)
 
     def spans(self) -> List[Tuple[Tensor, slice]]:
-        """Return the tensors, and the members that each has."""
+        """Return the tensors, and the members in each."""
         ends = [0, *accumulate(len(self.rows(tensor)) for tensor in self.tensors)]
         return [(tensor, slice(*span)) for tensor, span in zip(self.tensors, zip(ends, ends[1:]))]
 
     def place(self, member: int) -> Tuple[Tensor, int]:
-        """Return the tensor that has a member's, and the member's row in it."""
+        """Return the tensor that contains a member's tensor, and the member's row in it."""
         return next((x, member - span.start) for x, span in self.spans() if member < span.stop)
 
 
@@ -42,8 +42,8 @@ class PackedNetwork:
     The networks of S members as one wide network.
 
     Args:
-        nets: of the members, built from specs that may differ in seeds and numbers.
-        module: the wide network, such as a copy of another one's; None: made of *nets*.
+        nets: the networks of the members, built from specs that may differ in seeds and numbers.
+        module: the wide network, such as a copy of another one; None makes it from *nets*.
 
     Attributes:
         module: the wide network; it maps (N, S * C, ...) to (N, S * K, ...).
@@ -57,7 +57,7 @@ class PackedNetwork:
         self.module = pack(nets) if module is None else module
         self._shapes = _shapes(nets[0])
         self._tensors = dict(_tensors(self.module))
-        # in the order of a member's own, which the states of optimizers number
+        # in the order of a member's own parameters, whose numbers the states of optimizers use
         self.parameters = [self._block(name) for name, _ in nets[0].named_parameters()]
         self.states = [self._block(name) for name in nets[0].state_dict()]
 
@@ -66,18 +66,18 @@ class PackedNetwork:
         return apart(self.module(together(x)), self.members)
 
     def state_of(self, member: int) -> Dict[str, Tensor]:
-        """Return a copy of the state of one member's network, as its own `state_dict`."""
+        """Return a copy of the state of one member's network, in the form of its `state_dict`."""
         return {block.name: block.of_members()[member].clone() for block in self.states}
 
     @torch.no_grad()
     def load_state_of(self, member: int, state: Dict[str, Tensor]) -> None:
-        """Take the state of one member's network, from its own `state_dict`."""
+        """Load the state of one member's network from its own `state_dict`."""
         for block in self.states:
             block.of_members()[member].copy_(state[block.name])
 
     @torch.no_grad()
     def write_to(self, member: int, net: nn.Module) -> None:
-        """Give one member's network its tensors, also those in no state."""
+        """Give one member's network its tensors, including those that are in no state."""
         for name, tensor in (*net.named_parameters(), *net.named_buffers()):
             tensor.copy_(self._block(name).of_members()[member])
 
@@ -92,7 +92,7 @@ def _shapes(net: nn.Module) -> Dict[str, torch.Size]:
 
 
 def _tensors(module: nn.Module, path: str = "") -> Iterator[Tuple[str, List[Tensor]]]:
-    """Name the tensors of the pack as a member does, with those of each layer where they differ."""
+    """Name the tensors of the pack as in a member, with one for each layer where layers differ."""
     if isinstance(module, PerMember):
         own = [dict(_tensors(layer, path)) for layer in module.layers]
         for name in own[0]:

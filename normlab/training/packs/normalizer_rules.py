@@ -1,4 +1,4 @@
-"""How a normalizer of a member becomes that of a pack; kinds that are not here run one by one."""
+"""How a member's normalizer becomes that of a pack; other kinds run one member after the other."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ WEIGHTS: Dict[Type[nn.Module], Rule] = {
     BoundedWeightNorm: _of_weights(normalizers.PackedBoundedWeightNorm),
     BoundedTotalWeightNorm: _of_weights(normalizers.PackedBoundedTotalWeightNorm),
 }
-# Numbers that members may have of their own in one layer; `specs.packs` knows these kinds too.
+# Numbers that may differ between members in one layer; `specs.packs` knows these kinds too.
 NUMBERS_OF_MEMBERS: Dict[Type[nn.Module], Sequence[str]] = dict.fromkeys(
     (BatchNorm, BatchRenorm, L1BatchNorm, LinfBatchNorm, TopkBatchNorm, MetaNorm), ("momentum",)
 )

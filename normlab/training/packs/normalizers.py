@@ -1,4 +1,4 @@
-"""Normalizers over S * C channels whose state or numbers belong to a member, and not to a layer."""
+"""Normalizers over S * C channels with state or numbers for each member."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MemberStatistics(BatchStatisticsNorm):
     """
     Running statistics of S members side by side, with a count of batches for each.
 
-    Statistics of a member that are not finite move nothing of that member, and the others' move.
+    Non-finite statistics of a member do not change that member's state; the others' state changes.
     """
 
     members: int
@@ -37,7 +37,7 @@ class MemberStatistics(BatchStatisticsNorm):
         return _of_channels(finite, self.num_features)
 
     def weight_of_new(self) -> Any:
-        """Return the weight of this batch: one number, or that of each channel by its member's."""
+        """Return the weight of this batch: one number, or one for each channel from its member."""
         step = super().weight_of_new()
         return to_channels(step, self.num_features) if isinstance(step, Tensor) else step
 
@@ -62,7 +62,7 @@ class PackedBatchNorm(MemberStatistics, BatchNorm):
     def _put_back(self, before: Tensor) -> None:
         finite = _finite_by_member(self.running_mean, self.running_var, self.members)
         channels = to_channels(finite, self.num_features)
-        # by data, because graphs of other forwards hold these two and have no use for them
+        # through .data, because graphs of other forwards hold these two without using them
         for running, old in zip((self.running_mean, self.running_var), before):
             running.data.copy_(torch.where(channels, running, old))
         lost = ~finite
@@ -78,7 +78,7 @@ class PackedBatchRenorm(MemberStatistics, BatchRenorm):
             return super()._step()
         if self.clipping == "progress":
             return float(self.progress.max()) * self.progress_steps
-        # a member has fewer only after an overflow, with which its training ends
+        # a member has fewer only after an overflow, which ends its training
         return float(self.num_batches_tracked.max())
 
 
@@ -100,7 +100,7 @@ class PackedOnlineNorm(OnlineNorm):
     members: int
 
     def move(self, mu: Tensor, var: Tensor) -> None:
-        """Take the statistics of the members whose ones are finite."""
+        """Take the statistics of the members with finite ones."""
         finite = finite_members(mu, var, self.members)
         channels = _of_channels(finite, self.num_features)
         keep(self.mu, mu, channels)
@@ -108,7 +108,7 @@ class PackedOnlineNorm(OnlineNorm):
         count_unless(finite, self.nonfinite_statistics)
 
     def move_control(self, control: Tuple[Tensor, Tensor], u: Tensor, v: Tensor) -> None:
-        """Take *u* and *v* of the members whose ones are finite."""
+        """Take *u* and *v* of the members with finite ones."""
         channels = _of_channels(finite_members(u, v, self.members), self.num_features)
         for state, new in zip(control, (u, v)):
             keep(state, new, channels)
@@ -141,7 +141,7 @@ class PackedBoundedWeightNorm(BoundedWeightNorm):
 
 
 class PackedBoundedTotalWeightNorm(BoundedTotalWeightNorm):
-    """Learned lengths of S layers, the total of each as it was."""
+    """Learned lengths of S layers, each with a constant total."""
 
     members: int
 

@@ -31,34 +31,34 @@ from normlab.training.packs.normalizer_rules import NORMALIZERS, NUMBERS_OF_MEMB
 from normlab.training.packs.per_member import PerMember, join
 
 Rule = Callable[[Any, int], bool]
-"""Widen the copy of a member's layer for so many members; false if it has no packed form."""
+"""Widens the copy of a layer for that many members; returns false without a packed form."""
 
 
 class _Made(NamedTuple):
     """The packed forms of the members' parameters, so that shared parameters stay shared."""
 
     joined: Dict[int, nn.Parameter]
-    """The tensors by the identity of the first member's."""
+    """The tensors, by the identity of the first member's tensor."""
     copied: List[Dict[int, Any]]
     """For each member, the memory of `copy.deepcopy`."""
 
     def of(self, members: slice) -> _Made:
-        """Return what is made for some of the members."""
+        """Return the tensors for some of the members."""
         return self._replace(copied=self.copied[members])
 
 
 def pack(nets: Sequence[nn.Module]) -> nn.Module:
     """
-    Make the network whose channels are those of all *nets*, each by itself.
+    Make the network with the channels of all *nets*, each computed by itself.
 
     Raises:
-        InvalidSpec: a layer of theirs has no packed form, and cannot run by itself either.
+        InvalidSpec: a layer has no packed form, and cannot run member by member either.
     """
     return _widened("", copy.deepcopy(nets[0]), nets, _Made({}, [{} for _ in nets]))
 
 
 def _widened(path: str, wide: nn.Module, members: Sequence[nn.Module], made: _Made) -> nn.Module:
-    """Widen *wide*, a copy of the first member's; neighbours with other options get a layer too."""
+    """Widen *wide*, a copy of the first layer; neighbours with other options get a layer too."""
     spans = _alike(members)
     if len(spans) == 1:
         return _one_layer(path, wide, members, made)
@@ -129,14 +129,14 @@ def _give_numbers(wide: nn.Module, members: Sequence[nn.Module], names: Sequence
 
 
 def _alike(members: Sequence[nn.Module]) -> List[slice]:
-    """Return the neighbours that differ only in their tensors and in numbers of members."""
+    """Return the neighbours that differ only in tensors and in numbers that may differ."""
     options = [_options(member) for member in members]
     starts = [i for i in range(len(members)) if i == 0 or options[i] != options[i - 1]]
     return [slice(*span) for span in zip(starts, [*starts[1:], len(members)])]
 
 
 def _options(module: nn.Module) -> List[Dict[str, Any]]:
-    of_weights = getattr(module, "parametrizations", None)  # belong to their filter
+    of_weights = getattr(module, "parametrizations", None)  # these belong to their filter
     parts = [module, *(of_weights.modules() if isinstance(of_weights, nn.Module) else ())]
     found = [
         {k: v for k, v in vars(part).items() if k[0] != "_" and not isinstance(v, Tensor)}
@@ -148,7 +148,7 @@ def _options(module: nn.Module) -> List[Dict[str, Any]]:
 
 
 def _as_it_is(wide: Any, members: int) -> bool:
-    return True  # it computes by channel, or lets its parts compute
+    return True  # it computes each channel by itself, or only calls its parts
 
 
 def _alone(wide: Any, members: int) -> bool:
@@ -196,7 +196,7 @@ def _becomes(packed: Type[nn.Module]) -> Rule:
 
 
 _CHANNELS_LAST = (TokenLinear,)
-_AROUND_A_NORM = (ProxyNorm, Thresholded)  # they ask it more than to normalize
+_AROUND_A_NORM = (ProxyNorm, Thresholded)  # these use more of it than the normalization
 _TRANSPARENT = (
     nn.Sequential,
     nn.ModuleList,

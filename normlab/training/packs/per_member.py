@@ -1,5 +1,5 @@
 """
-The layout of a pack, and the form of a layer that is right for every kind: each member's own.
+The layout of a pack, and the form of a layer that works for every kind: one layer per member.
 
 S is the number of members. Activations of a pack are (N, S * C, positions...): the channels of the
 first member, then those of the second. Tensors of a layer are joined along their first dimension,
@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 class PerMember(nn.Module):
     """
-    Let several layers share the members: for layers without a packed form, or of unlike options.
+    Divide the members among several layers: for layers without a packed form, or with other
+    options.
 
     Args:
         layers: each maps (N, M * C, positions...) to (N, M * C', positions...) for its M members.
         members: the number M of members of each layer, in the order of the pack.
-        dim: of the channels, such as the last one.
+        dim: the dimension of the channels, such as the last one.
 
     Shape:
         (N, S * C, positions...) -> (N, S * C', positions...)
@@ -39,7 +40,7 @@ class PerMember(nn.Module):
         self.dim = dim
 
     def forward(self, x: Tensor) -> Tensor:
-        """Take *x* apart and put the results together."""
+        """Split *x*, apply the layers, and join the results."""
         channels = x.shape[self.dim] // sum(self.members)
         sizes = [channels * members for members in self.members]
         parts = torch.split(x, sizes, self.dim)
@@ -52,7 +53,7 @@ def together(x: Tensor) -> Tensor:
 
 
 def apart(y: Tensor, members: int) -> Tensor:
-    """Take channels apart by member: (N, S * C, ...) -> (S, N, C, ...)."""
+    """Split channels by member: (N, S * C, ...) -> (S, N, C, ...)."""
     return by_member(y, members, 1).transpose(0, 1)
 
 
@@ -72,5 +73,5 @@ def to_channels(per_member: Tensor, channels: int) -> Tensor:
 
 
 def repeated(x: Tensor, times: int) -> Tensor:
-    """Repeat each entry of the last dimension, which IPUs have no operator of its own for."""
+    """Repeat each entry of the last dimension; IPUs have no single operator for this."""
     return x.unsqueeze(-1).expand(*x.shape, times).flatten(-2)

@@ -30,11 +30,11 @@ class _LastLinear(PackedLinear):
 
 
 class PackedTokenLinear(_LastLinear, TokenLinear):
-    """A layer of each token of S members."""
+    """A linear layer on each token of S members."""
 
 
 class PackedGateLinear(_LastLinear, GateLinear):
-    """A layer in front of the gates of S members."""
+    """A linear layer before the gates of S members."""
 
 
 class PackedAttention(Attention):
@@ -43,7 +43,7 @@ class PackedAttention(Attention):
     members: int
 
     def forward(self, x: Tensor) -> Tensor:
-        """Let the tokens of each member see each other."""
+        """Apply attention within each member's tokens."""
         n, tokens, wide = x.shape
         each = (n, tokens, self.members, 3, self.heads, wide // self.members // self.heads)
         # (N, S, heads, T, d)
@@ -73,7 +73,7 @@ class PackedLstm(Lstm):
     members: int
 
     def forward(self, x: Tensor) -> Tensor:
-        """Read what each member reads, from its first character to its last."""
+        """Read the sequence of each member, from its first character to its last."""
         inputs = self.input(x.transpose(1, 2)).unbind(1)  # T of (N, S * 4 * width)
         c = x.new_zeros(len(x), self.members, self.width)
         h = c.flatten(1)

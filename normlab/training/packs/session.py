@@ -26,7 +26,7 @@ class PackResult(NamedTuple):
     Args:
         losses: mean loss of each member, (S,).
         correct: the number of correct predictions of each, (S,).
-        predictions: of one member.
+        predictions: the number of predictions of one member.
     """
 
     losses: Tensor
@@ -39,12 +39,14 @@ class PackSession:
     The members of a pack on a device, with their optimizers.
 
     Args:
-        nets: of the members, built from *specs* and on the device; they keep their weights.
-        specs: of the members; see `specs.packs` for where they may differ.
+        nets: the networks of the members, built from *specs* and on the device; they keep their
+            weights.
+        specs: the jobs of the members; see `specs.packs` for the fields that may differ.
 
     Attributes:
-        network: that is trained.
-        averaged: with averaged weights, which evaluations use; None: they use *network*.
+        network: the network that is trained.
+        averaged: the network with averaged weights, which evaluations use; None if they use
+            *network*.
 
     Raises:
         InvalidSpec: a layer or the optimizer has no packed form.
@@ -97,7 +99,7 @@ class PackSession:
         return PackResult(losses, correct, self._losses.predictions(y[0]))
 
     def _update(self, x: Tensor, y: Tensor) -> Tuple[Tensor, Tensor]:
-        """Change the weights; a recording of this is an update."""
+        """Change the weights; this is the part of an update that can be recorded."""
         self._updates.forget_gradients()
         size, parts = self.specs[0].batch_size, self.specs[0].gradient_accumulation
         losses, correct = self._backward(x[:, :size], y[:, :size])
@@ -118,7 +120,7 @@ class PackSession:
         return [score(output, y) for score, output in zip(self._scorers, outputs)]
 
     def state_of(self, member: int) -> Dict[str, Any]:
-        """Return a copy of one member's state, as the session of that job alone would have it."""
+        """Return a copy of one member's state, in the form of a session of that job alone."""
         state = {
             "model": self.network.state_of(member),
             "optimizer": self._updates.state_of(member),
@@ -129,16 +131,16 @@ class PackSession:
         return state
 
     def load_state_of(self, member: int, state: Dict[str, Any]) -> None:
-        """Take one member's state, of a session alone or of a pack, after as many updates."""
+        """Load one member's state, from a job alone or a pack, after the same number of updates."""
         self.network.load_state_of(member, state["model"])
         self._updates.load_state_of(member, state["optimizer"])
         if self._average is not None and self.averaged is not None:
             self.averaged.load_state_of(member, state["average"]["model"])
-            whole = dict(self._average.model.state_dict())  # the tensors that are there
+            whole = dict(self._average.model.state_dict())  # the existing tensors
             self._average.load_state_dict({"model": whole, "updates": state["average"]["updates"]})
 
     def write_to(self, member: int, net: nn.Module) -> None:
-        """Give one member's own network its present weights."""
+        """Give one member's own network its current weights."""
         self.network.write_to(member, net)
 
     def close(self) -> None:

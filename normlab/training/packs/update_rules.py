@@ -1,6 +1,7 @@
-"""The optimizers for all members at once: a row for each member, a column for each weight.
+"""The optimizers for all members at once: one row per member, one column per weight.
 
-S members have P weights each: gradients, weights and states are (S, P), numbers of a member (S, 1).
+S members have P weights each: gradients, weights and states are (S, P), and numbers of members are
+(S, 1).
 The equations are those of torch's optimizers.
 """
 
@@ -21,7 +22,7 @@ class UpdateInputs(NamedTuple):
 
     Args:
         gradient: (S, P), which may be changed.
-        weights: (S, P), before the update; None where nothing decays.
+        weights: (S, P), before the update; None if nothing decays.
         decay: (S, P) or (S, 1).
         rate: (S, P) or (S, 1).
     """
@@ -37,13 +38,13 @@ class UpdateRule:
     An optimizer of S members.
 
     Args:
-        optimizers: of the members, of one kind.
-        rates: learning rate and momentum of each, scaled to its samples per update.
+        optimizers: the optimizers of the members, of one kind.
+        rates: learning rate and momentum of each member, scaled to its samples per update.
         like: a tensor whose shape is (S, P).
     """
 
-    states: Tuple[str, ...] = ()  # as torch names them
-    counts = True  # torch keeps the number of updates with them
+    states: Tuple[str, ...] = ()  # torch's names
+    counts = True  # torch stores the number of updates with them
 
     def __init__(
         self, optimizers: Sequence[OptimizerSpec], rates: Sequence[Rate], like: Tensor
@@ -53,10 +54,10 @@ class UpdateRule:
         self.state: Dict[str, Tensor] = {name: torch.zeros_like(like) for name in self.states}
 
     def count(self, number: int) -> None:
-        """Store what depends on the *number* of the update, from 1, for `change`."""
+        """Store the values that depend on the *number* of the update, from 1, for `change`."""
 
     def change(self, now: UpdateInputs) -> Tensor:
-        """Return what is subtracted from the weights, (S, P), with operators on tensors alone."""
+        """Return the change to subtract from the weights, (S, P), with operators on tensors."""
         raise NotImplementedError
 
     def numbers(self, name: str) -> Tensor:
@@ -106,7 +107,7 @@ class _AdamW(UpdateRule):
         self.bias1, self.bias2 = torch.ones_like(self.eps), torch.ones_like(self.eps)
 
     def count(self, number: int) -> None:
-        """Correct the averages for their beginning at 0."""
+        """Correct the averages for their start at 0."""
         self.bias1.copy_(self.rest("beta1", number))
         self.bias2.copy_(self.rest("beta2", number))
 

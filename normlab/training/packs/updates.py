@@ -16,8 +16,8 @@ from normlab.training.optimizers import make_optimizer, parameter_groups, scaled
 from normlab.training.packs.network import PackedNetwork
 from normlab.training.packs.update_rules import RULES, UpdateInputs
 
-_TOGETHER_NORM = 1.0  # as in a training alone
-_TINY = 1e-6  # in torch's own clipping
+_TOGETHER_NORM = 1.0  # as in the training of a job alone
+_TINY = 1e-6  # as in torch's own clipping
 
 
 class Updates:
@@ -25,9 +25,9 @@ class Updates:
     The optimizers of S members, each with its own rate, decay and limits of the gradient.
 
     Args:
-        network: whose parameters are updated.
-        nets: of the members, which tell how each parameter learns.
-        specs: of the members, with optimizers of one kind.
+        network: the network whose parameters are updated.
+        nets: the networks of the members, which determine how each parameter learns.
+        specs: the jobs of the members, with optimizers of one kind.
 
     Raises:
         InvalidSpec: the optimizer has no form for packs.
@@ -60,19 +60,19 @@ class Updates:
         self._rates = like.new_zeros(len(specs), 1)
 
     def prepare(self, rates: Sequence[float]) -> None:
-        """Set the members' rates for the next update, where a recording reads them."""
+        """Set the members' rates for the next update, in the tensors that a recording reads."""
         self._rates.copy_(self._rates.new_tensor(rates).unsqueeze(1))
 
     def count(self) -> None:
-        """Begin the next update: numbers that depend on it go where `step` reads them."""
+        """Begin the next update: store the numbers that depend on it where `step` reads them."""
         self.number += 1
         self._rule.count(self.number)
 
     def step(self) -> None:
         """
-        Change the weights by the gradients that are there.
+        Change the weights by the existing gradients.
 
-        It takes no number from the host, so that a recording of it can be replayed.
+        It uses no number from the host, so that a recording of it can be replayed.
         """
         with torch.no_grad():
             absent, gradient = self._absent(), self._gradient()
@@ -84,13 +84,13 @@ class Updates:
             self._take_off(change(now))
 
     def forget_gradients(self) -> None:
-        """Drop the gradients of the update before."""
+        """Drop the gradients of the previous update."""
         for block in self._blocks:
             for tensor in block.tensors:
                 tensor.grad = None
 
     def state_of(self, member: int) -> Dict[str, Any]:
-        """Return the state of one member's optimizer, as torch's own would have it."""
+        """Return the state of one member's optimizer in torch's form."""
         optimizer = make_optimizer(self._nets[member], self._specs[member])
         rows = {name: state[member] for name, state in self._rule.state.items()}
         for name, parameter in self._nets[member].named_parameters():
@@ -102,12 +102,12 @@ class Updates:
         return optimizer.state_dict()
 
     def load_state_of(self, member: int, state: Dict[str, Any]) -> None:
-        """Take the state of one member's optimizer, as torch's own has it."""
+        """Load the state of one member's optimizer, in torch's form."""
         optimizer = make_optimizer(self._nets[member], self._specs[member])
         optimizer.load_state_dict(state)
         for name, parameter in self._nets[member].named_parameters():
             for key, matrix in self._rule.state.items():
-                own = optimizer.state[parameter].get(key)  # none without momentum
+                own = optimizer.state[parameter].get(key)  # there is none without momentum
                 if own is not None:
                     matrix[member, self._columns[name]] = own.flatten()
             if self._rule.counts:  # the same for all
@@ -120,14 +120,15 @@ class Updates:
         return torch.cat([own[0] if len(own) == 1 else torch.cat(own) for own in rows], dim=1)
 
     def _absent(self) -> Optional[Tensor]:
-        """Return where no gradient came, (S, P); None: it came everywhere."""
+        """Return where there is no gradient, (S, P); None if there is one everywhere."""
         if all(t.grad is not None for block in self._blocks for t in block.tensors):
             return None
         without = [[_is_absent(t) for t in block.tensors] for block in self._blocks]
         return self._matrix(without)
 
     def _change_rest(self, absent: Tensor, now: UpdateInputs) -> Tensor:
-        # as torch does: what has no gradient keeps its value and its state, such as a fixed ratio
+        # as in torch: a weight without a gradient, such as a fixed ratio, keeps its value and its
+        # state
         before = {name: state.clone() for name, state in self._rule.state.items()}
         change: Tensor = self._rule.change(now).masked_fill_(absent, 0.0)
         for name, state in self._rule.state.items():
@@ -160,7 +161,7 @@ class Updates:
             self._clip_units(gradient[:, self._columns[name]], weights, [dim + 1 for dim in dims])
 
     def _clip_units(self, gradient: Tensor, weights: Tensor, dims: Sequence[int]) -> None:
-        clipped = self._clips_units  # the gradients of others may be infinite
+        clipped = self._clips_units  # the gradients of other members may be infinite
         own = gradient[clipped].view(-1, *weights.shape[1:])
         limits = self._limits["clip_ratio"][clipped].view(-1, *[1] * (weights.dim() - 1))
         clip_units(weights[clipped], own, dims, limits)
@@ -198,7 +199,7 @@ def _factor(gradient: Tensor, most: Any) -> Tensor:
     # filled in on the device: a copy from the host cannot be recorded
     limits = most if isinstance(most, Tensor) else torch.full_like(norms, most)
     factor = (limits / (norms + _TINY)).clamp(max=1.0)
-    # without a limit, not even a norm that overflows changes anything
+    # without a limit, even a norm that overflows must change nothing
     return torch.where(limits.isinf(), torch.ones_like(factor), factor)
 
 

@@ -1,4 +1,4 @@
-"""`normlab reproduce` adds seeds until each effect is decided, and says how the effects stand."""
+"""`normlab reproduce` adds seeds until each effect is decided, and reports their states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`normlab best` knows of which metrics the lowest value is the best."""
+"""`normlab best` knows for which metrics the lowest value is the best."""
 
 from __future__ import annotations
 

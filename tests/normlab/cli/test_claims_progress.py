@@ -1,4 +1,4 @@
-"""After each stage of a claim the time that is left is that of all stages that are left."""
+"""After each stage of a claim, the time left is the sum over all remaining stages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The course of a metric in a line of bars, and its absence where there is none."""
+"""The curve of a metric as a line of bars, and no bars if there is no curve."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_last_values_of_curves_of_one_point_come_without_a_column_of_courses
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     console().print(_of_courses(JOB, {"val/loss": curve(0.5)}, 2))
-    assert "course" not in capsys.readouterr().out
+    assert "curve" not in capsys.readouterr().out
     console().print(_of_courses(JOB, {"val/loss": curve(0.5), "train/loss": curve(2, 1)}, 2))
     assert "█▁" in capsys.readouterr().out
 

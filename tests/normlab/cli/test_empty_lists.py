@@ -1,4 +1,4 @@
-"""What a list says when nothing is in it, and how the first one is made."""
+"""What an empty list says, and how to make its first item."""
 
 from __future__ import annotations
 

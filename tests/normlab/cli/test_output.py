@@ -1,4 +1,4 @@
-"""How jobs and values are written in tables, and what is said of several."""
+"""How jobs and values are written in tables, and the messages about several jobs."""
 
 from __future__ import annotations
 

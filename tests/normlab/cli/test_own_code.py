@@ -1,4 +1,4 @@
-"""Code of one's own through a real stack: uploaded, run, compared, and run again to the bit."""
+"""A user's own code on a real stack: uploaded, run, compared, and run again with the same bits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many jobs are followed to their ends by one request a look."""
+"""Many jobs are followed to their ends with one request per look."""
 
 from __future__ import annotations
 

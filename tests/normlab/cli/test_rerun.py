@@ -1,4 +1,4 @@
-"""What is said of a job's rerun."""
+"""The messages about a job's rerun."""
 
 from __future__ import annotations
 

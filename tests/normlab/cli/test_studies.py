@@ -272,7 +272,7 @@ def test_a_frame_has_typed_columns_and_every_final_metric(
         (row,) = frame[frame["job"] == one.job].to_dict("records")
         last = client.get(str(one.job)).last
         assert (row["seed"], row["batch_size"]) == (one.seed, one.coordinates["batch_size"])
-        # what a pack took is not what each of its jobs takes, so a table has no times of it
+        # the time of a pack is not the time of each of its jobs, so tables leave it out
         whole = client.get(str(one.job)).packed is None
         shown = {n: v.value for n, v in last.items() if whole or not is_timing(n)}
         assert {name: row[name] for name in shown} == shown

@@ -1,4 +1,4 @@
-"""The command line walked in a terminal of 80 columns, as a person at a keyboard does."""
+"""The command line in a terminal of 80 columns, used like a person at a keyboard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client for coroutines answers as the other one does, and never holds up the event loop."""
+"""The client for coroutines answers like the other one, and never blocks the event loop."""
 
 from __future__ import annotations
 

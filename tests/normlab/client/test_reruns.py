@@ -1,4 +1,4 @@
-"""What may explain that a job's rerun has other bits."""
+"""Reasons why a job's rerun may have different bits."""
 
 from __future__ import annotations
 

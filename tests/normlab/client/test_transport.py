@@ -173,7 +173,7 @@ def every_error() -> List[type]:
     while todo:
         kind = todo.pop()
         found.append(kind)
-        # one defined elsewhere comes back as the error that it is a kind of
+        # an error class defined elsewhere comes back as its base class
         todo += [each for each in kind.__subclasses__() if each.__module__ == errors.__name__]
     return found
 
@@ -187,7 +187,7 @@ def test_every_error_of_the_tree_comes_back_as_itself(kind: Callable[..., Normla
 
 def test_a_class_that_inherits_its_code_does_not_come_back_instead() -> None:
     class Narrower(errors.InvalidSpec):
-        """Has arguments of its own."""
+        """Has its own arguments."""
 
     found = by_code(NormlabError)
     assert found[Narrower.code] is errors.InvalidSpec
@@ -247,7 +247,7 @@ def test_a_token_that_cannot_be_sent_is_refused_without_being_repeated() -> None
             "it does not encrypt; begin the address with http://",
         ),
         (httpx.ConnectError("[SSL: X] unknown authority (_ssl.c:1)"), "unknown authority"),
-        (httpx.ReadError(""), "the connection broke off"),
+        (httpx.ReadError(""), "the connection was lost"),
         (httpx.ReadTimeout(""), "it took too long"),
     ],
 )

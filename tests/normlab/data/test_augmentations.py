@@ -1,4 +1,4 @@
-"""Augmentations of our own: what they compute, and that a sample's numbers are its own."""
+"""Our own augmentations: what they compute, and that each sample has its own random numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A dataset of somebody's own is read as it was declared, or refused with the sample's index."""
+"""A user's own dataset is read as it was declared, or refused with the sample's index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An MLflow server gets one run per job: settings, points, files; and never two of one job."""
+"""An MLflow server gets one run per job: settings, points, files; and never two for one job."""
 
 from __future__ import annotations
 

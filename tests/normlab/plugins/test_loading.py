@@ -1,4 +1,4 @@
-"""What an author declares is a kind like every other."""
+"""A kind that an author declares works like every other kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks, metrics, hooks and diagnostics of somebody's own work in a training as ours do."""
+"""A user's own tasks, metrics, hooks and diagnostics work in a training like the built-in ones."""
 
 from __future__ import annotations
 

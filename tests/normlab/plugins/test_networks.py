@@ -1,4 +1,4 @@
-"""A network of somebody's own is a network like every other, as far as it is known."""
+"""A user's own network works like every other network, as far as its properties are known."""
 
 from __future__ import annotations
 

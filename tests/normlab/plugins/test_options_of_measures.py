@@ -1,4 +1,4 @@
-"""Tasks, metrics and hooks of somebody's own take options, as normalizers and networks do."""
+"""A user's own tasks, metrics and hooks take options, like normalizers and networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Optimizers, schedules and augmentations of somebody's own work in a job as ours do."""
+"""A user's own optimizers, schedules and augmentations work in a job like the built-in ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job shows its accuracy, or what its task has in the place of one."""
+"""A job shows its accuracy, or the metric that its task has instead."""
 
 from __future__ import annotations
 

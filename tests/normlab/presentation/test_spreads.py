@@ -1,4 +1,4 @@
-"""What is around a mean, and an axis that two seeds do not flatten."""
+"""The spread around a mean, and an axis that two seeds do not flatten."""
 
 from __future__ import annotations
 

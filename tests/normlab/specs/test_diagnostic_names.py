@@ -1,4 +1,4 @@
-"""A metric's name tells which diagnostic measured what, and in which layer."""
+"""A metric's name contains its diagnostic, its measure and its layer."""
 
 from __future__ import annotations
 

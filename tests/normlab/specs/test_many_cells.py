@@ -55,7 +55,7 @@ def test_every_cell_is_as_if_it_was_validated_alone(grid: Dict[str, Any]) -> Non
 
 
 def test_no_rule_of_a_job_concerns_several_fields() -> None:
-    """Those are in `job_rules`: otherwise a cell could not be put together of valid fields."""
+    """Such rules are in `job_rules`: otherwise a cell could not be combined from valid fields."""
     of_all = JobSpec.__pydantic_decorators__.model_validators
     assert set(of_all) == {"_with_the_code_it_uses"}  # which the maker of cells repeats
     assert not JobSpec.__pydantic_decorators__.root_validators

@@ -1,4 +1,4 @@
-"""Which jobs can be one pack, and which field stands in the way of the others."""
+"""Which jobs can form one pack, and which field prevents it for the others."""
 
 from __future__ import annotations
 

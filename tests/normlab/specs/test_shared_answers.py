@@ -1,4 +1,4 @@
-"""Rules are asked once for what they read, and say of each cell what they say of it alone."""
+"""Each rule is evaluated once for equal fields, with the same result as for each cell alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from normlab.specs.sizes import steps
 from normlab.specs.studies import StudySpec
 from tests.normlab.plugins.own_networks import my_nets
 
-# Most of these cells break rules: of one field, of several, of files and of devices.
+# Most of these cells break rules about one field, several fields, files or devices.
 WRONG: Dict[str, List[Any]] = {
     "normalizer": ["batch", {"kind": "group", "groups": 3}, "online", {"kind": "topk_batch"}],
     "dataset": [{"name": n} for n in ("digits", "cifar10", "image_folder", "grammar", "nowhere")],
@@ -51,7 +51,7 @@ def test_a_question_is_asked_once_for_the_values_that_it_reads() -> None:
     cells = expand(StudySpec(name="s", base={"normalizer": "batch"}, axes=axes, seeds=5))
     shared = SharedAnswers(size)
     assert [shared(cell.spec) for cell in cells] == [size(cell.spec) for cell in cells]
-    assert len(asked) <= len(cells) + 8  # a few, as more is read later than at first
+    assert len(asked) <= len(cells) + 8  # a few, because later cells read more than the first ones
 
 
 def test_the_rules_of_a_large_grid_are_asked_a_few_times() -> None:

@@ -1,4 +1,4 @@
-"""Which metrics tell of a machine."""
+"""Which metrics depend on the machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of networks of other libraries where none of them is installed."""
+"""What is known about networks of other libraries if none of these is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downloads from a local server: broken, resumed, wrong, and whole or not there at all."""
+"""Downloads from a local server: broken, resumed, wrong, and complete or absent."""
 
 from __future__ import annotations
 

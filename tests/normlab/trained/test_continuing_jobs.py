@@ -48,7 +48,7 @@ def test_a_cosine_is_refused_with_the_reason_unless_it_is_asked_for(
 ) -> None:
     code, _, err = cli("continue", batch.id, "--epochs", "2")
     assert (code, err.count("\n")) == (2, 1)
-    assert "schedule: 'cosine' follows the length of the training" in err
+    assert "schedule: 'cosine' depends on the length of the training" in err
     assert "--anyway" in err
     job = client.wait(client.go_on(batch.id, epochs=2, anyway=True).id, timeout_s=240)
     assert job.state == "succeeded", job.error
@@ -57,7 +57,7 @@ def test_a_cosine_is_refused_with_the_reason_unless_it_is_asked_for(
 
 
 def test_what_cannot_be_continued_is_refused(client: Client, short: JobDetail) -> None:
-    with pytest.raises(InvalidSpec, match="epochs: 12 updates in all were asked for, and 12 are"):
+    with pytest.raises(InvalidSpec, match="epochs: 12 updates in total were requested, and 12 are"):
         client.go_on(short.id, epochs=1)
     with pytest.raises(InvalidSpec, match="epochs: give the total number of epochs"):
         client.go_on(short.id)

@@ -77,7 +77,7 @@ def test_a_study_starts_each_cell_from_the_twin_with_its_seed(
 
 
 def fingerprint(client: Client, start: object) -> str:
-    """Queue a job for a device that nobody has, and return its fingerprint."""
+    """Queue a job for a device that no worker has, and return its fingerprint."""
     job = {**SMALL, "normalizer": "batch", "device": "cuda", "init_from": start}
     return client.get(client.submit(job).id).fingerprint
 

@@ -69,7 +69,7 @@ def train(
     weights: Path | None = None,
 ) -> tuple[Recorder, dict[str, Any] | JobStopped]:
     """
-    Run an attempt with its files in *folder*, where its data are too unless they are elsewhere.
+    Run an attempt with its files in *folder*; its data are there too, unless given.
 
     Return its reports, and its summary or the reason of its stop.
     """

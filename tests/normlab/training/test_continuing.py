@@ -1,4 +1,4 @@
-"""A training that goes on from another's checkpoint ends as one longer training does."""
+"""A training that continues another's checkpoint ends like one longer training."""
 
 from __future__ import annotations
 
@@ -91,11 +91,11 @@ def test_the_earlier_jobs_checkpoint_is_not_deleted_and_must_be_whole(tmp_path: 
 @pytest.mark.parametrize(
     ("fields", "field", "rule"),
     [
-        ({"schedule": "cosine"}, "schedule", "'cosine' follows the length of the training"),
+        ({"schedule": "cosine"}, "schedule", "'cosine' depends on the length of the training"),
         ({"schedule": STEP, "epochs": 2}, "schedule", "update 16 would have had 1 of"),
         ({"normalizer": "sparse_switchable"}, "normalizer", "the finished share"),
         ({"ema": {"decay": 0.9, "start": 0.5}}, "ema.start", "from the share 0.5"),
-        ({"schedule": "polynomial"}, "schedule", "'polynomial' follows the length"),
+        ({"schedule": "polynomial"}, "schedule", "'polynomial' depends on the length"),
         ({"max_steps": 7}, "max_steps", "7 updates end within an epoch of 12"),
     ],
 )
@@ -143,7 +143,7 @@ def test_a_drop_that_is_found_between_many_updates() -> None:
 def test_no_more_updates_are_too_few() -> None:
     (problem,) = too_short(small_job(epochs=2), 24, 12)
     assert problem.field == "epochs"
-    assert "24 updates in all were asked for, and 24 are made" in problem.rule
+    assert "24 updates in total were requested, and 24 are done" in problem.rule
     assert too_short(small_job(epochs=3), 24, 12) == []
 
 

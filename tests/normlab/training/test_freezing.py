@@ -1,4 +1,4 @@
-"""Frozen parameters keep their values, and everything else goes on as usual."""
+"""Frozen parameters keep their values, and everything else trains as usual."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def started(file: Path, start: Any = None, **fields: Any) -> tuple[Any, dict[str, Any]]:
-    """Return a network that starts from *file*, and what was said."""
+    """Return a network that starts from *file*, and the log lines."""
     fields = {**NET, **fields}
     spec = small_job(**fields, init_from={"file": "net.safetensors", **(start or {})})
     data = load(spec.dataset, file.parent)

@@ -1,4 +1,4 @@
-"""Networks of others, whose norm layers were exchanged, take the weights that they had before."""
+"""Networks of other libraries take their earlier weights after their norm layers were replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The update in one operator for each group, held to torch's own optimizer bit by bit."""
+"""The update in one operator for each group, compared with torch's own optimizer bit by bit."""
 
 import copy
 from typing import Any, List, Tuple
