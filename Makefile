@@ -161,11 +161,11 @@ test-compose: install
 test-py38:
 	tests/py38/run $(ARGS)
 
-## Run the tests of timm's, torchvision's and transformers' networks, in .venv-zoo (200 MB beside .venv).
+## Run the tests of timm's, torchvision's and transformers' networks, in .venv-zoo (200 MB in addition to .venv).
 test-zoo: install
 	tests/zoo/run $(ARGS)
 
-## Run the notebooks of the documentation in Jupyter, in .venv-jupyter (60 MB beside .venv).
+## Run the notebooks of the documentation in Jupyter, in .venv-jupyter (60 MB in addition to .venv).
 test-jupyter: install
 	tests/jupyter/run $(ARGS)
 

@@ -3,9 +3,10 @@ Look up every pinned package in the database of known vulnerabilities, with pip-
 
     python .ci/audit.py PIP_AUDIT constraints.txt
 
-A service that knows no package answers as one that knows no vulnerability, so a package with known
-ones is asked about first. The exit status is 1 if a pinned package has any, and 0 if none has, or
-if there is no such service here, which is said.
+A service that knows no packages gives the same answer as one that knows no vulnerabilities. So the
+script first asks about a package with known vulnerabilities. The exit status is 1 if a pinned
+package has vulnerabilities. It is 0 if none has, or if no such service can be reached, which the
+output says.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ BENCHMARKS = ("submit_to_done", "reporting", "throughput", "emulation", "replica
 
 def main() -> int:
     parser = parser_of(__doc__)
-    parser.add_argument("--rounds", help="of each benchmark; by default, its own number")
+    parser.add_argument("--rounds", help="measurements of each benchmark; default: its own number")
     rounds = parser.parse_args().rounds
     options = [] if rounds is None else ["--rounds", rounds]
     codes = {name: _measured(name, options) for name in BENCHMARKS}

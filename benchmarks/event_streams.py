@@ -1,4 +1,4 @@
-"""Many readers of server-sent events on one API: how long an event takes to reach them all."""
+"""Many readers of server-sent events on one API: how long an event takes to reach all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cost of the largest study for its owner: times of requests, and of submissions meanwhile."""
+"""The cost of the largest study for its owner: times of requests, and of concurrent submissions."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _created(client: httpx.Client) -> tuple[dict[str, Any], str]:
 
 
 def _timed(what: str, client: httpx.Client, work: Callable[[], httpx.Response]) -> dict[str, Any]:
-    """Time *work*, and the longest submission of the same owner meanwhile."""
+    """Time *work*, and the longest submission of the same owner in this time."""
     with _submitting(client) as times:
         began = time.perf_counter()
         answer = work()
@@ -120,7 +120,7 @@ def _settled(client: httpx.Client, path: str, state: str) -> dict[str, Any]:
                 return answer
             time.sleep(0.2)
 
-    # This is not one answer, so only refusals and the submissions meanwhile count.
+    # This is not one answer, so only refusals and the concurrent submissions count.
     row = _timed(f"until all are {state}", client, wait)
     return {**row, "answer_s": 0.0, "settled_s": row["answer_s"]}
 

@@ -18,13 +18,13 @@ class Spent(NamedTuple):
 
 
 class Stopwatch:
-    """Counts from its start, which can be set again to leave out what came before."""
+    """Measures from its start, which can be set again to leave out earlier work."""
 
     def __init__(self) -> None:
         self.start()
 
     def start(self) -> None:
-        """Count from here."""
+        """Start measuring here."""
         self._begun = now()
 
     def __call__(self) -> None:

@@ -24,7 +24,7 @@ def main() -> int:
     parser = parser_of(__doc__)
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), help=", ".join(KINDS))
     parser.add_argument("--seeds", type=at_least_one, default=100, help="%(default)s by default")
-    parser.add_argument("--members", type=at_least_one, default=20, help="of a pack: %(default)s")
+    parser.add_argument("--members", type=at_least_one, default=20, help="members: %(default)s")
     parser.add_argument("--epochs", type=at_least_one, default=2, help="%(default)s by default")
     chosen = parser.parse_args()
     rows = [_row(kind, chosen.seeds, chosen.members, chosen.epochs) for kind in chosen.kinds]

@@ -17,7 +17,7 @@ from normlab.specs.jobs import JobSpec
 NAME = "pack_rounding"
 KINDS = ("batch", "group", "layer")
 BATCHES = (2, 8, 32)
-APART = 1e-6  # of a loss in float64
+APART = 1e-6  # difference of a loss in float64
 FIRST = 5  # updates, in which rounding errors have hardly grown
 SAME = 1e-12  # of their losses in float64
 SOONER = 0.5  # a pack rounds everywhere, so it may be apart after half the updates

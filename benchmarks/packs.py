@@ -50,10 +50,10 @@ def main() -> int:
     """Measure every kind, and return 1 if a pack gains less than its target."""
     parser = parser_of(__doc__, rounds=7)
     parser.add_argument("--kinds", nargs="*", default=list(BY_KIND.own), help="all by default")
-    parser.add_argument("--data", default="shapes32", help="such as digits; %(default)s by default")
+    parser.add_argument("--data", default="shapes32", help="such as digits; default: %(default)s")
     parser.add_argument("--batches", nargs="*", type=at_least_one, help="all by default")
     parser.add_argument("--optimizer", choices=("sgd", "adamw"), default="sgd")
-    text = "a Python that has HFTA, see docs/packs.md; %(default)s by default"
+    text = "a Python that has HFTA, see docs/packs.md; default: %(default)s"
     parser.add_argument("--hfta", type=Path, default=peer_hfta.PYTHON, help=text)
     chosen = parser.parse_args()
     torch.set_num_threads(1)

@@ -71,7 +71,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--curves", type=at_least_one, default=1_000_000, help=f"jobs with {POINTS} points each"
     )
-    parser.add_argument("--claims", type=at_least_one, default=1000, help="of each race")
+    parser.add_argument("--claims", type=at_least_one, default=1000, help="claims per race")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""Updates of small batches compared with a plain PyTorch loop: the overhead beside arithmetic.
+"""Updates of small batches compared with a plain PyTorch loop: the overhead besides arithmetic.
 
 A job's session and the loop have the same network, batch, thread and optimizer, and take turns in
 one process. Ratios are medians of processor time.

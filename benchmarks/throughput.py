@@ -87,8 +87,8 @@ def train_job(spec: JobSpec, turn: Counting, data_root: Optional[Path] = None) -
     Train as a job process does, with a process that reads its reports.
 
     Args:
-        turn: started with the training, after all that is read and built before, and called
-            before each update.
+        turn: started with the training, after everything is read and built; called before each
+            update.
     """
     reader = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert reader.stdin is not None

@@ -22,22 +22,22 @@ class TurnResult(NamedTuple):
 
 
 class Counting(Protocol):
-    """What a training calls when it starts, and before each update."""
+    """The calls that a training makes when it starts and before each update."""
 
     def start(self) -> None:
         """Count from here."""
 
     def __call__(self) -> None:
-        """Note that an update begins."""
+        """Record that an update begins."""
 
 
 class ProcessTurn:
     """
-    The turn of one process, which its work calls between two pieces.
+    The turn of one process; its work calls this object between two pieces.
 
     Args:
-        parent: says when the turn begins, and is told when it is over.
-        pieces: of one turn.
+        parent: the connection on which turns begin and end.
+        pieces: the number of pieces in one turn.
     """
 
     def __init__(self, parent: Connection, pieces: int) -> None:

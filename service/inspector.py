@@ -64,10 +64,12 @@ class Inspector:
     Asks the inspection process questions, and caches the answers.
 
     Args:
-        settings: with `inspector_socket`, the process that listens there is asked; without, one
-            of our own starts at the first question, and exits when there are no more questions.
+        settings: with `inspector_socket`, the process that listens there is asked; without it, this
+            object starts a process at the first question, which exits when there are no more
+            questions.
         source_of: returns the source of the plugin with a digest, for jobs that use it.
-        environment: of our own one, which runs the code of plugins; None: that of this process.
+        environment: for the process that is started here and runs the code of plugins; None: the
+            environment of this process.
     """
 
     def __init__(
@@ -112,11 +114,11 @@ class Inspector:
 
     def sample(self, asked: Mapping[str, Any], code: Sequence[str]) -> Mapping[str, Any]:
         """
-        Return values in front of a normalizer and behind it, or the `reason` why there are none.
+        Return the input and output values of a normalizer, or the `reason` why there are none.
 
         Args:
-            asked: the normalizer, and what goes in.
-            code: the digest of the plugin that it is from, if it is from one.
+            asked: the normalizer and its input.
+            code: the digest of the plugin that defines it, if a plugin does.
         """
         return self._picture({"sample": asked, "code": list(code)})
 

@@ -43,7 +43,7 @@ def configure(level: str = "info", secrets: Sequence[str] = ()) -> None:
 
 def configure_for_people(level: str = "info") -> None:
     """Send the log to standard error as lines of text, for those who run a stack in a terminal."""
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each plugin that it loads
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # Alembic logs each plugin that it loads
     plain = structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
     )

@@ -1,10 +1,10 @@
 """
 `python -m service.migrate`: bring the database of `NORMLAB_DATABASE_URL` up to date.
 
-With `--restored`, after its restoration from a backup and before the API and workers start: jobs
-that ran when it was dumped return to the queue, and files that it names and that are neither in
-the folder nor in the bucket of NORMLAB_STORAGE are listed. If `NORMLAB_WORKER_ROLE` names a role,
-it gets the rights of workers for the tables as they are now, in the same transaction.
+Use `--restored` after restoring it from a backup, before the API and workers start. Then jobs that
+ran when it was dumped return to the queue, and files are listed that it names and that are neither
+in the folder nor in the bucket of NORMLAB_STORAGE. If `NORMLAB_WORKER_ROLE` names a role, it gets
+the rights of workers for the tables as they are now, in the same transaction.
 """
 
 from __future__ import annotations

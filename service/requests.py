@@ -1,4 +1,4 @@
-"""The request that this thread or task answers, so that what it causes can name it."""
+"""The request that this thread or task answers, so that log lines and jobs can name it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def answering(request: str, trace: str | None = None) -> Iterator[None]:
     Let log lines in this context have *request*, and `current_request` return it.
 
     Args:
-        trace: the `traceparent` of what it causes; None: it is not traced.
+        trace: the `traceparent` for everything that it starts; None: it is not traced.
     """
     token, traced = _current.set(request), _trace.set(trace)
     try:

@@ -24,7 +24,7 @@ from normlab import __version__
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _TIMEOUT = "OTEL_EXPORTER_OTLP_TIMEOUT"
-# A process that stops waits for its last spans, and a collector may be away.
+# A process that stops waits for its last spans, and the collector may not answer.
 _LEAVE_WITHIN_S = 3.0
 _PARENT = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 _log = structlog.get_logger(__name__)
@@ -39,7 +39,7 @@ class Context:
 
     @property
     def header(self) -> str:
-        """The header `traceparent`, by which others write below this span."""
+        """The header `traceparent`, with which others record spans below this one."""
         return f"00-{self.trace}-{self.span}-01"
 
     @classmethod
@@ -54,7 +54,7 @@ class Context:
 @dataclass(frozen=True)
 class Span:
     """
-    Something that has taken its time.
+    Work that has taken some time.
 
     Args:
         parent: the span within which it was; None: it is not within another one.
@@ -74,7 +74,7 @@ class Span:
 
 
 def trace_of(job: UUID, submitted: str | None) -> tuple[str, str | None]:
-    """Return the trace of *job* and the span that submitted it, which *submitted* may name."""
+    """Return the trace of *job* and the span of its submission, which *submitted* may name."""
     given = Context.read(submitted)
     return (job.hex, None) if given is None else (given.trace, given.span)
 
@@ -130,7 +130,7 @@ class Traces:
         made.end(end_time=_ns(max(span.since_s, span.until_s)))
 
     def close(self) -> None:
-        """Export what is left; not much longer than a collector that is away allows."""
+        """Export the remaining spans, with a time limit in case the collector does not answer."""
         self._provider.shutdown()
 
 
@@ -164,6 +164,6 @@ def exported(part: str, environment: Mapping[str, str]) -> Traces | None:
         return None
     with suppress(ImportError):
         return Traces(part, environment)
-    # it may be set for other programs of this host, and no training should wait for its traces
+    # the variable may be meant for other programs, and a missing package must not stop a training
     _log.warning("no_traces", reason="OpenTelemetry is missing: pip install 'normlab[tracing]'")
     return None

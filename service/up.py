@@ -31,7 +31,7 @@ class _Stopping:
             signal.signal(number, self.hear)
 
     def hear(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and self.running is not None:  # before this there is nothing to kill
+        if self.asked and self.running is not None:  # before this, there is nothing to kill
             print("stopping at once", file=sys.stderr, flush=True)
             self.running.kill()
             return

@@ -1,4 +1,4 @@
-"""Which addresses can be those of webhooks."""
+"""Check the addresses of webhooks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def why_unusable(url: str) -> str | None:
 
     try:
         found = httpx.URL(url)
-        found.raw_host.decode("ascii").encode("idna")  # as it is done when a message is sent
+        found.raw_host.decode("ascii").encode("idna")  # the same steps as when a message is sent
     except (httpx.InvalidURL, ValueError) as e:
         return str(e)
     if any(letter.isspace() for letter in url):

@@ -115,7 +115,7 @@ class Bucket:
         self._server.create_bucket(Bucket=self.name)
 
     def write(self, place: str, content: bytes) -> None:
-        """Replace an object behind everybody's back."""
+        """Replace an object without anybody's notice."""
         self._server.put_object(Bucket=self.name, Key=f"lab/{place}", Body=content)
 
     def places(self) -> list[str]:

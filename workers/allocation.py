@@ -1,4 +1,4 @@
-"""A worker inside an allocation of a batch system, drained before the allocation ends."""
+"""A worker in an allocation of a batch system; it is drained before the allocation ends."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ class AllocatedWorker:
     """
     What submitit runs in an allocation: a worker, and its drain when submitit is warned.
 
-    A batch system sends the warning to every process of the allocation. Only this one may heed it:
-    the worker and its jobs inherit that it is blocked, so that it cannot kill them before they have
-    drained. It holds no settings: those come from the environment, so no secret is in a file.
+    A batch system sends the warning to every process of the allocation. Only this process handles
+    it: the worker and its jobs inherit a signal mask that blocks it, so the warning cannot kill
+    them before they have drained. The object holds no settings: they come from the environment, so
+    no secret is written to a file.
 
     Args:
-        arguments: of `python -m workers`.
+        arguments: the arguments of `python -m workers`.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
@@ -46,7 +47,7 @@ class AllocatedWorker:
             raise ServiceUnavailable(f"the worker ended with status {status}; see its log")
 
     def checkpoint(self) -> DelayedSubmission:
-        """Drain the worker, and return what the next allocation runs: the same."""
+        """Drain the worker, and return this object again for the next allocation."""
         if self._process is not None:
             self._process.terminate()
             _await_end(self._process)
@@ -68,5 +69,5 @@ def _warning_blocked() -> Iterator[None]:
 
 
 def _await_end(process: subprocess.Popen[bytes]) -> None:
-    """Wait without a lock, as the warning may interrupt one wait with another."""
+    """Wait without a lock, because the handler of the warning may wait inside another wait."""
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)

@@ -49,8 +49,8 @@ def make_app(settings: Settings) -> Celery:
         task_create_missing_queues=False,
         task_queues={device: {} for device in KINDS},
         broker_connection_retry_on_startup=True,
-        # Errors of a Redis in trouble (its disk or its memory is full, it is loading, it became a
-        # replica) are treated like silence: try again, while the slots poll the database.
+        # Errors of a Redis with problems (its disk or memory is full, it is loading, it became a
+        # replica) are treated like a missing answer: try again, while the slots poll the database.
         broker_channel_error_retry=True,
         broker_connection_max_retries=None,
         broker_connection_timeout=2,

@@ -26,7 +26,7 @@ def train(
 
     Args:
         send: receives each event except the last.
-        group: the replicas of which this process is one; only the first sends anything.
+        group: the replicas to which this process belongs; only the first sends anything.
 
     Raises:
         JobError: the reason for an early end; `InvalidSpec` and unexpected errors also pass.

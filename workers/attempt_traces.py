@@ -1,8 +1,8 @@
 """
 The spans of one attempt at a job, from its wait in the queue to its last written metric.
 
-The job process has no exporter, as it runs other people's code: its worker reads the times of
-epochs and evaluations from the metrics that it reports.
+The job process has no exporter, because it runs other people's code. So its worker takes the times
+of epochs and evaluations from the metrics that it reports.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ _EVALUATED = ("val/", "test/")
 
 
 class AttemptTrace(Protocol):
-    """What a supervisor tells about an attempt."""
+    """Receives what a supervisor reports about an attempt."""
 
     def hear(self, events: Sequence[AnyEvent]) -> None:
         """Take new events of the job process."""
 
     def ended(self, ending: Ending) -> None:
-        """Note how the attempt ended; its results are not written yet."""
+        """Record how the attempt ended; its results are not written yet."""
 
     def close(self, problem: str | None = None) -> None:
-        """Record the attempt; everything about it is written, except for *problem*."""
+        """Record the attempt; all its results are written, or *problem* says what failed."""
 
 
 class Untraced:
-    """The trace of an attempt where no collector is named."""
+    """The trace of an attempt if no collector is configured."""
 
     def hear(self, events: Sequence[AnyEvent]) -> None:
         """Ignore *events*."""
@@ -65,7 +65,7 @@ class Traced:
         self._record_past()
 
     def hear(self, events: Sequence[AnyEvent]) -> None:
-        """Record the start, epochs and evaluations that *events* tell of."""
+        """Record the start, epochs and evaluations in *events*."""
         for event in events:
             if isinstance(event, Started):
                 self._within("start", self._since_s, time.time(), {"normlab.step": event.step})
@@ -73,7 +73,7 @@ class Traced:
                 self._hear_metrics(event)
 
     def ended(self, ending: Ending) -> None:
-        """Note how the attempt ended."""
+        """Record how the attempt ended."""
         self._ending = ending
         self._over_s = time.time()
 

@@ -13,12 +13,13 @@ class CheckpointFiles:
     """
     Deletes the files of older checkpoints, each only when newer ones are recorded.
 
-    The next attempt knows no others. A job process that deleted its own would be ahead of the
-    record, and if its worker died then, no file on record would be left to resume from.
+    The next attempt knows only recorded checkpoints. If the job process deleted its own files, it
+    might delete all recorded ones before the newer ones are recorded. If its worker died then, the
+    job could not resume.
 
     Args:
-        folder: of the job, with a folder for each attempt.
-        lease: whose checkpoints they are; those that it may resume from are on record.
+        folder: the folder of the job, with a folder for each attempt.
+        lease: the attempt that writes them; the checkpoints from which it may resume are recorded.
     """
 
     def __init__(self, folder: Path, lease: Lease) -> None:
@@ -30,7 +31,7 @@ class CheckpointFiles:
         }
 
     def drop_unrecorded(self) -> None:
-        """Delete what earlier attempts wrote and could not record, before an attempt begins."""
+        """Before an attempt, delete the checkpoints that earlier ones could not record."""
         named = set(self._on_record.values())
         own = self._folder / f"attempt-{self._attempt}" / "checkpoints"
         for path in self._folder.glob("attempt-*/checkpoints/step-*"):
@@ -39,9 +40,9 @@ class CheckpointFiles:
 
     def without_surpassed(self, events: Sequence[AnyEvent]) -> list[AnyEvent]:
         """
-        Return *events*, which wait to be recorded, with the newest of their checkpoints alone.
+        Return *events*, which wait to be recorded, with only the newest of their checkpoints.
 
-        They may wait for as long as the database is away, and must not fill the disk meanwhile.
+        They wait as long as the database does not answer, and must not fill the disk in that time.
         """
         written = [e for e in events if isinstance(e, CheckpointWritten)]
         surpassed = written[: -self._keep]
@@ -51,7 +52,7 @@ class CheckpointFiles:
         return [event for event in events if id(event) not in gone]
 
     def record(self, events: Sequence[AnyEvent]) -> None:
-        """Note that *events* are recorded now, and delete the checkpoints that they replace."""
+        """Handle *events*, which are now recorded: delete the checkpoints that they replace."""
         for event in events:
             if isinstance(event, CheckpointWritten):
                 self._add(Path(event.path))

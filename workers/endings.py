@@ -27,7 +27,7 @@ class Released:
 
 @dataclass(frozen=True)
 class FellApart(Released):
-    """The pack of the job failed, maybe not by the job's fault: it continues in smaller ones."""
+    """The job's pack failed, maybe because of another job: this one continues in smaller packs."""
 
     most: int
     """Members of the next pack; 1: the job alone."""
@@ -48,8 +48,8 @@ def ending_of(
 
     Args:
         last_word: the last event, if it was `finished` or `failed`.
-        exit_status: of the process; negative for a signal, None if it is unknown.
-        asked: the reason for which the supervisor asked it to stop, if it did.
+        exit_status: the exit status of the process; negative for a signal, None if unknown.
+        asked: the reason why the supervisor asked it to stop, if it did.
         memory_kills: the number of processes that the kernel killed for memory while it ran.
         log_tail: the end of the log.
     """
@@ -90,7 +90,7 @@ def host_lost(reason: str) -> Failed:
 
 
 def memory_kills() -> int:
-    """Count the processes that the kernel has killed for memory, as far as it is visible here."""
+    """Count the processes that the kernel has killed for memory, as far as visible here."""
     for source in (_CGROUP_EVENTS, _KERNEL_COUNTERS):
         try:
             lines = source.read_text().splitlines()

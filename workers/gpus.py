@@ -18,12 +18,12 @@ class GpuPool:
     Assign GPUs to jobs, and take them back.
 
     Args:
-        names: as in CUDA_VISIBLE_DEVICES.
+        names: the names of GPUs, as in CUDA_VISIBLE_DEVICES.
     """
 
     def __init__(self, names: list[str]) -> None:
         self._free = list(names)
-        # by the attempt too: a job may be claimed anew before its last attempt gives back
+        # by attempt too: a job may be claimed again before its last attempt gives its GPUs back
         self._held: dict[tuple[UUID, int], list[str]] = {}
         self._offered: dict[UUID | None, list[str]] = {}
         self._lock = threading.Lock()
@@ -59,7 +59,7 @@ class GpuPool:
         """Take back the GPUs of the attempt, after its processes and its mates have ended."""
         with self._lock:
             own = self._held.pop(_attempt(lease))
-            if own not in self._held.values():  # the members of a pack have the same ones
+            if own not in self._held.values():  # the members of a pack share their GPUs
                 self._free += own
 
 

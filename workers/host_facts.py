@@ -54,7 +54,7 @@ def probe(
     Ask the interpreter of the device's jobs for a description of the device.
 
     Args:
-        warm: has such an interpreter that has imported torch; None, or it is away: start another.
+        warm: has such an interpreter with torch imported; if None or not available, start another.
     """
     try:
         answer = _from_warm(device, warm) or _from_fresh(device, python, environment)

@@ -47,7 +47,7 @@ def main(stdin: Optional[BinaryIO] = None) -> int:
         traceback.print_exc()
         pipe.send(describe(e, ""))
         return 0
-    except BaseException as e:  # whatever a plugin does, its own process says it
+    except BaseException as e:  # whatever error a plugin causes, its own process reports it
         traceback.print_exc()
         pipe.send(describe(InvalidSpec(f"{type(e).__name__}: {e}"), ""))
         return 0
@@ -59,11 +59,11 @@ def main(stdin: Optional[BinaryIO] = None) -> int:
 
 def load_code(order: bytes) -> None:
     """
-    Load the plugins that *order* names, before its spec is read, which uses their names.
+    Load the plugins that *order* names; its spec, which uses their names, is read afterwards.
 
     Raises:
         CannotLoad: one needs a package, or a newer Python, that is not here.
-        InvalidSpec: one is not what it was when the job was accepted, or fails otherwise.
+        InvalidSpec: one has changed since the job was accepted, or fails in another way.
     """
     named = json.loads(order or b"{}").get("code") or ()
     if not named:

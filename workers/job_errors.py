@@ -17,7 +17,7 @@ _ALLOCATOR_SAYS = (
 
 
 class CannotLoad(InvalidSpec):
-    """This Python lacks what the plugin with *digest* needs; that of another worker may have it."""
+    """This Python lacks something that the plugin with *digest* needs; other workers may differ."""
 
     def __init__(self, digest: str, message: str) -> None:
         super().__init__(message)
@@ -56,7 +56,7 @@ def describe(error: BaseException, folder: str) -> Failed:
 
 
 def log_end(error: BaseException) -> None:
-    """Write *error*, which ended an attempt, to its log: a stop that was asked for is a line."""
+    """Write *error*, which ended an attempt, to its log; a requested stop takes one line."""
     if isinstance(error, JobStopped):
         print(f"stopped: {error}", file=sys.stderr)
     else:

@@ -31,7 +31,7 @@ class CodeReference(BaseModel):
 
 
 class HostOrder(BaseModel):
-    """This host among those of a job: seat 0 leads."""
+    """This host among the hosts of a job; seat 0 leads."""
 
     seat: int
     address: str = Field(description="address at which the other hosts reach this host")

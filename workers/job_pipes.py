@@ -44,14 +44,13 @@ class EventPipe:
 
 class StopRequest:
     """
-    Whether this job was asked to stop, and why: by SIGTERM, and by a line with the reason.
-
-    It is in memory that forks of this process share: if one is asked, all know.
+    Whether this job was asked to stop, and why: SIGTERM requests it, and a line has the reason. The
+    state is in memory that forks of this process share: if one is asked, all know.
     """
 
     def __init__(self) -> None:
         self._note = mmap.mmap(-1, 2)  # whether a stop was requested; the reason's number, from 1
-        self._members: Dict[int, str] = {}  # of a pack, which are asked one by one
+        self._members: Dict[int, str] = {}  # members of a pack, which are asked one by one
         self.signalled = False  # whether this process itself got the signal
         self._leave: Optional[Callable[[JobStopped], None]] = None
 
@@ -96,7 +95,7 @@ class StopRequest:
         return STOP_REASONS[reason](_MESSAGES[reason])
 
     def of(self, member: int) -> Callable[[], Optional[JobStopped]]:
-        """Return what asks for the request to one *member* of a pack, or to all."""
+        """Return a function that returns the request to one *member* of a pack, or to all."""
 
         def ask() -> Optional[JobStopped]:
             own = self._members.get(member)

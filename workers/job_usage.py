@@ -22,7 +22,7 @@ class ProcessUsage:
     Measures this process with all processes that it starts.
 
     Args:
-        every_s: a younger sample is given again, so that members of a pack share it.
+        every_s: a sample younger than this is returned again, so that members of a pack share it.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class ProcessUsage:
 
     def now(self) -> Dict[str, float]:
         """
-        Return what is taken: metrics with their values.
+        Return the resources in use: metrics with their values.
 
-        `device/cpu_percent` is of one core, on average since the sample before, and
-        `device/memory_bytes` resident memory, where pages that processes share count in each.
-        `device/gpu_memory_bytes` is what torch holds on this process's GPU, and
-        `device/gpu_percent` how busy it is; both are missing without a GPU, and the latter
-        without NVIDIA's library (`nvidia-ml-py`).
+        `device/cpu_percent` is in percent of one core, the average since the previous sample.
+        `device/memory_bytes` is resident memory; pages that processes share count in each of them.
+        `device/gpu_memory_bytes` is the memory that torch holds on this process's GPU, and
+        `device/gpu_percent` is how busy the GPU is. Both are missing without a GPU, and the latter
+        also without NVIDIA's library (`nvidia-ml-py`).
         """
         at = self.clock()
         if at >= self._due:
@@ -62,7 +62,7 @@ class ProcessUsage:
         try:
             root = psutil.Process(self._root)
             return [root, *root.children(recursive=True)]
-        except psutil.Error:  # a replica has outlived it
+        except psutil.Error:  # a replica has outlived this process
             return [psutil.Process()]
 
 
@@ -98,7 +98,7 @@ def _points(step: int, values: Dict[str, float]) -> Metrics:
 
 
 def _processor_s(tree: List[psutil.Process]) -> float:
-    # with ended children that were waited for: their time must not go back out of the sum
+    # with ended children that were waited for: their time must stay in the sum
     return sum(_of(p, lambda p: math.fsum(p.cpu_times()[:4])) for p in tree)
 
 
@@ -120,5 +120,5 @@ def gpu_usage(cuda: Any) -> Dict[str, float]:
         return found
     try:
         return {**found, "device/gpu_percent": float(cuda.utilization())}
-    except (refused, RuntimeError):  # a part of a GPU, or a driver that does not tell it
+    except (refused, RuntimeError):  # a part of a GPU, or a driver that does not report it
         return found

@@ -1,4 +1,4 @@
-"""Store the events of job processes in the database: in batches, fenced, and none twice."""
+"""Store the events of job processes in the database: in batches, fenced, and each only once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Ledger:
 
     Args:
         checkpoints: the files that are deleted once newer ones are on record.
-        hear: told of new events.
+        hear: called with new events.
     """
 
     def __init__(

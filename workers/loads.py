@@ -24,9 +24,9 @@ class Loads:
     Knows which plugins and libraries the jobs of this worker can load; for all of its threads.
 
     Args:
-        worker: its id.
-        folder: of the plugins' files.
-        python: the interpreter of jobs, which runs here with *environment*.
+        worker: the id of the worker.
+        folder: the folder of the plugins' files.
+        python: the interpreter of jobs.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class Loads:
         self._python = python
         self._environment = environment
         self._packages: dict[str, str] | None = None
-        self._judged: dict[str, bool] = {}  # by digest or library, whether it can be loaded
+        self._judged: dict[str, bool] = {}  # whether it can be loaded, by digest or library
         self._tried: dict[str, str] = {}  # by digest, why it cannot be loaded, or ""
-        self._asked: set[str] = set()  # each of the operator's is tried once
+        self._asked: set[str] = set()  # each plugin of the operator is tried once
         self._written: tuple[dict[str, str] | None, dict[str, str]] = (None, {})
         self._lock = threading.Lock()
         self._trial: subprocess.Popen[bytes] | None = None
@@ -61,7 +61,7 @@ class Loads:
             self._packages = dict(packages)
 
     def learn(self, digest: str, reason: str) -> None:
-        """Take from a job process that it cannot load the plugin with *digest*; "" if it can."""
+        """Record why a job process cannot load the plugin with *digest*; "" if it can."""
         with self._lock:
             self._tried[digest] = reason
             self._judged[digest] = not reason
@@ -104,7 +104,7 @@ class Loads:
         if plugin is not None and plugin.needs and self._packages is None:
             return False  # until the packages are known
         offer = Abilities("", "", self._packages, self._tried)
-        # What is nowhere to be found is for the job's own failure to say.
+        # Code that is nowhere to be found makes the job itself fail, with the reason.
         self._judged[digest] = plugin is None or not offer.lacks(plugin)
         return self._judged[digest]
 

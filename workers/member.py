@@ -1,4 +1,4 @@
-"""Take one of the seats of a job that another worker leads, until the attempt is over."""
+"""Fill one of the seats of a job that another worker leads, until the attempt is over."""
 
 from __future__ import annotations
 
@@ -20,27 +20,28 @@ from workers.job_pipes import STOP_REASONS
 from workers.process import JobProcess
 
 _LOOK_S = 0.25  # the longest delay until the end of the process or a drain is noticed
-_AGAIN_S = 1.0  # between two tries while the database is away
+_AGAIN_S = 1.0  # between two tries while the database does not answer
 _TAIL_BYTES = 4096
-# The leader asked for such an end, and knows the reason.
+# The leader requested this end, and knows the reason.
 _STOPS = {JobStopped.code, *(error.code for error in STOP_REASONS.values())}
 _log = structlog.get_logger()
 
 
 class AttemptOver(Exception):
-    """The leader's attempt is over, so nobody needs this host any more."""
+    """The leader's attempt is over, so this host is no longer needed."""
 
 
 class SeatKeeper:
     """
     Keeps a seat, and the job process on it.
 
-    Only the leader writes results. What this host says is how its process failed.
+    Only the leader writes results. This host only reports how its process failed.
 
     Args:
         start: starts the job process, given the endpoint of the meeting.
         leaving: set when this worker drains.
-        cannot_load: told the digest of a plugin that the job process could not load, and why.
+        cannot_load: called with the digest of a plugin that the job process could not load, and
+            why.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class SeatKeeper:
         return self._leaving.is_set() and self._leaves_at is None
 
     def _attend(self) -> Attendance | None:
-        """Renew the seat; None: the database is away, which is no reason to end a healthy job."""
+        """Renew the seat; None: the database does not answer, and a healthy job continues."""
         now = time.monotonic()
         if self._has_news:
             self._leaves_at = now + self._settings.grace_s + self._settings.heartbeat_s
@@ -142,7 +143,7 @@ class SeatKeeper:
             self.fail(self._left_to_others(ending))
 
     def _left_to_others(self, failed: Failed) -> Failed:
-        """Let another attempt take another host, once this worker knows what it cannot load."""
+        """Record what this worker cannot load, so that another attempt uses another host."""
         if self._cannot_load is None or not failed.cannot_load:
             return failed
         self._cannot_load(failed.cannot_load, failed.message)

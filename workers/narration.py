@@ -9,7 +9,7 @@ from typing import Callable, Dict, Optional
 from normlab.events import CheckpointWritten, Event, Finished, Metrics, Progress, Started
 
 _TOLD = ("train/", "val/")
-_MOST = 6  # values in a line
+_MOST = 6  # the most values in a line
 
 
 class Narrator:
@@ -30,7 +30,7 @@ class Narrator:
         self._epoch: Optional[int] = None
 
     def send(self, event: Event) -> None:
-        """Tell of *event*, and pass it on."""
+        """Describe *event*, and pass it on."""
         if isinstance(event, Metrics):
             news = {name: series.values[-1] for name, series in event.series.items()}
             self._last.update((n, v) for n, v in news.items() if n.startswith(_TOLD))

@@ -32,11 +32,11 @@ class Orders:
     Prepares orders of a worker.
 
     Args:
-        files: of jobs.
-        threads: the share of the cores per slot.
+        files: the store of the files of jobs.
+        threads: the share of the cores for each slot.
         gpus: the GPUs that claims get; None for other kinds of device.
-        scratch: for what jobs write until it is stored, unless they write in the store itself;
-            None: that of the settings.
+        scratch: the folder for files that jobs write until they are stored, unless jobs write to
+            the store itself; None: the folder of the settings.
     """
 
     database: Database
@@ -48,19 +48,19 @@ class Orders:
 
     def prepare(self, lease: Lease, host: HostOrder | None, keep: Callable[[], object]) -> JobOrder:
         """
-        Return the order of *lease*; call *keep* while what it reads is fetched.
+        Return the order of *lease*; call *keep* while the files that it reads are fetched.
 
         Raises:
             InvalidSpec: something that it reads is gone.
             ServiceUnavailable: the database does not answer.
-            StorageAway: the store did not answer for too long.
+            StorageAway: the store did not answer in time.
         """
         if self.files.in_place:
             return self._order(lease, host, Flag())
         return meanwhile(partial(self._order, lease, host), keep, self.settings.heartbeat_s)
 
     def clear(self, lease: Lease, seat: int | None) -> None:
-        """Remove what the attempt wrote and is stored by now, or what nobody will ask for."""
+        """Remove files of the attempt that are stored by now or no longer needed."""
         if not self.files.in_place:
             shutil.rmtree(self._folder(lease, seat), ignore_errors=True)
 
@@ -87,7 +87,7 @@ class Orders:
             data_root=str(self.settings.datasets.absolute()),
             # the leader sends its state to the other hosts
             resume=reads.checkpoints(lease.spec, lease.resume) if leads else [],
-            # else copies are on record, and what was copied is of no use
+            # otherwise the originals are recorded, and these copies are not needed
             keep_checkpoints=None if self.files.in_place else max(2, lease.spec.checkpoint.keep),
             threads=self.threads,
             memory_bytes=self.settings.job_memory_bytes,
@@ -108,9 +108,8 @@ class Orders:
 
 def meanwhile(work: Callable[[Flag], T], keep: Callable[[], object], every_s: float) -> T:
     """
-    Return what *work* returns; until then, call *keep* at intervals.
-
-    If *keep* raises, the flag that *work* was given is set, and the error is raised once it ends.
+    Run *work* and return its result; until then, call *keep* at intervals. If *keep* raises, the
+    flag that *work* was given is set, and the error is raised once *work* ends.
     """
     stop = Flag()
     with ThreadPoolExecutor(1, thread_name_prefix="meanwhile") as pool:

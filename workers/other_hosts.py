@@ -16,9 +16,9 @@ from service.jobs.leases import Lease
 from service.store.database import Database
 from workers.endings import HOST_LOST, PROCESS_LOST, Ending
 
-_LAST_WORDS_S = 3.0  # for the supervisors of other hosts to say why their processes ended
+_LAST_WORDS_S = 3.0  # seconds for other hosts to report why their processes ended
 _LOOK_S = 0.1
-_NOTICE_S = 5.0  # for the leader's process to notice the loss of a host, and to say so
+_NOTICE_S = 5.0  # seconds in which the leader's process notices the loss of a host, and reports it
 _log = structlog.get_logger()
 
 
@@ -27,7 +27,7 @@ class OtherHosts:
     Announces where the hosts meet, and notices that one of them leaves, fails or falls silent.
 
     Args:
-        lease: of the leader; without `hosts`, there are no others and nothing to notice.
+        lease: the lease of the leader; without `hosts`, there are no others and nothing to notice.
         lease_s: after this time without a heartbeat, a host counts as lost.
     """
 
@@ -58,12 +58,12 @@ class OtherHosts:
             self._try(self._announce)
 
     def look(self) -> None:
-        """Look at the other hosts, if there are any."""
+        """Check the other hosts, if there are any."""
         if self._lease.hosts:
             self._try(self._look)
 
     def miss(self) -> None:
-        """Note that the database was away, so that no host could renew its seat."""
+        """Record that the database did not answer, so that no host could renew its seat."""
         self._trusted_from = self._clock()
 
     def ends_it(self) -> bool:
@@ -72,7 +72,7 @@ class OtherHosts:
         return self._ended_it
 
     def cause_of(self, ending: Ending) -> Ending:
-        """Return why the attempt ended: often its leader only lost the connection to the cause."""
+        """Return why the attempt ended; often another host failed, and the leader just lost it."""
         if not self._lease.hosts or not isinstance(ending, Failed):
             return ending
         if ending.code not in (HOST_LOST, PROCESS_LOST):

@@ -17,7 +17,7 @@ from workers.job_usage import Meter, ProcessUsage
 
 
 class MemberPipe:
-    """The event pipe as one member uses it: each of its events is sent with its number."""
+    """The event pipe of one member: each of its events is sent with the member's number."""
 
     def __init__(self, pipe: EventPipe, member: int) -> None:
         self._pipe = pipe
@@ -36,7 +36,7 @@ def carry_out_pack(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
     pipes = [MemberPipe(pipe, i) for i in range(len(orders))]
     try:
         _train(orders, pipes, stop)
-    except BaseException as e:  # of all: each one hears it
+    except BaseException as e:  # an event of all members: each one receives it
         log_end(e)
         for own, member in zip(orders, pipes):
             if not member.ended:
@@ -45,7 +45,7 @@ def carry_out_pack(order: JobOrder, pipe: EventPipe, stop: StopRequest) -> None:
 
 def _train(orders: List[JobOrder], pipes: List[MemberPipe], stop: StopRequest) -> None:
     with ExitStack() as stack:
-        usage = ProcessUsage()  # of the one process, which is told of each member
+        usage = ProcessUsage()  # about the one process, and reported for each member
         meters = [Meter(pipe.send, usage) for pipe in pipes]
         reporters = [stack.enter_context(BufferedReporter(meter.send)) for meter in meters]
 

@@ -1,4 +1,4 @@
-"""The process of a pack, as the supervision of each of its members sees it."""
+"""The process of a pack, seen from the supervision of each member."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from workers.process import JobProcess, Launcher
 from workers.reading import Harvest
 
 _LOOK_S = 0.25
-_FAREWELL_S = 0.5  # for the process to exit by itself after the last event of all
+_FAREWELL_S = 0.5  # seconds for the process to exit by itself after the last event of all
 
 
 class PackProcess:
     """
-    One process for the orders of several members, each of which has a supervision of its own.
+    One process for the orders of several members, each of which has its own supervision.
 
     The process starts when every member has given its order or is gone. It ends with its last
-    member: one that ends, or is fenced off, leaves it to the others.
+    member: a member that ends, or is fenced off, leaves the process to the others.
 
     Args:
         launcher: starts job processes.
-        members: how many there are.
+        members: the number of members.
     """
 
     def __init__(self, launcher: Launcher, members: int) -> None:
@@ -49,7 +49,7 @@ class PackProcess:
             return self._views[member]
 
     def forgo(self, member: int) -> None:
-        """Note that *member* gives no order, if it has not."""
+        """Record that *member* will give no order, unless it already has."""
         with self.changed:
             if member in self._missing:
                 self._arrive(member)
@@ -122,7 +122,7 @@ class PackProcess:
 
 
 class MemberReader:
-    """The output of one member, in the form that `OutputReader` has for a job alone."""
+    """The output of one member, with the methods of `OutputReader`."""
 
     def __init__(self, changed: threading.Condition) -> None:
         self._changed = changed
@@ -175,13 +175,13 @@ class MemberProcess:
         return self._pack.poll()
 
     def wait(self, timeout_s: float) -> int | None:
-        """Return the exit status; a process that others need is not waited for."""
+        """Return the exit status; do not wait for a process that other members need."""
         if not self.reader.ended:
             self.reader.join(timeout_s)
         return self.poll()
 
     def ask_to_stop(self, reason: str) -> None:
-        """Ask this member to stop; a drain is for all, so that they stop after the same update."""
+        """Ask this member to stop; a drain stops all members, after the same update."""
         self._pack.ask(reason if reason == "drained" else f"{reason} {self._place}")
 
     def kill(self) -> None:
@@ -190,14 +190,14 @@ class MemberProcess:
             self._pack.kill()
 
     def close(self) -> None:
-        """Leave the process to the others; a member that still trains is asked to stop."""
+        """Leave the process to the others; ask this member to stop if it still trains."""
         if not self.reader.ended and self.poll() is None:
             self._pack.ask(f"drained {self._place}")
         self._pack.leave(self._member)
 
 
 class MemberLauncher:
-    """Starts a member of a pack, which is one process for all of them."""
+    """Starts a member of a pack; all members share one process."""
 
     def __init__(self, pack: PackProcess, member: int) -> None:
         self._pack = pack

@@ -1,10 +1,10 @@
 """
-Supervise a pack: the supervision of each job is that of a job alone.
+Supervise a pack: each job is supervised like a job that runs alone.
 
-What may be the pack's failure is no attempt of its members. One whose process was lost comes back
-with the same members, once; one that does not fit into memory is split into halves; and after
-anything else each member goes on alone, and fails alone if the fault is its own. So limits only
-fall, and no member can take the others along twice.
+A failure that the pack may have caused does not count as an attempt of its members. A pack whose
+process was lost returns once with the same members. A pack that does not fit into memory is split
+into halves. After any other failure each member continues alone, and fails alone if it is the
+cause. So limits only fall, and no member can make the others fail twice.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class MemberSupervisor(Supervisor):
     The supervision of one member, which is tried again if only the pack failed.
 
     Args:
-        members: of the pack.
+        members: the members of the pack.
     """
 
     members: int = 2
@@ -54,7 +54,7 @@ def _failed(how: str, most: int, why: Failed) -> FellApart:
 
 
 def work_on(supervisor: Supervisor, lease: Lease) -> None:
-    """Run *lease* to its end, with its mates as one pack if it has any."""
+    """Run *lease* to its end, as one pack with its mates if it has any."""
     if not lease.mates:
         supervisor.work_on(lease)
         return

@@ -87,7 +87,7 @@ class JobProcess:
     def _write(self, data: bytes) -> None:
         if self._stdin is None:
             return
-        with contextlib.suppress(BrokenPipeError):  # it has ended, and its status will show why
+        with contextlib.suppress(BrokenPipeError):  # the process has ended; its status says why
             while data:
                 data = data[os.write(self._stdin, data) :]
 
@@ -164,10 +164,9 @@ def own_environment(order: JobOrder) -> dict[str, str]:
 
 def import_path(python: str, environment: Mapping[str, str]) -> dict[str, str]:
     """
-    Let another interpreter find this project's packages.
-
-    An installed copy is found automatically, and site-packages of one Python must not be used by
-    another. So this sets a path only if the packages are in a checkout.
+    Return a path by which another interpreter finds this project's packages. An installed copy is
+    found automatically, and one Python must not use the site-packages of another. So there is a
+    path only if the packages are in a checkout.
     """
     if _HOUSE.name in ("site-packages", "dist-packages"):
         return {}

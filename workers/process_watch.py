@@ -24,7 +24,7 @@ AGAIN_S = 1.0
 """The seconds between two tries while the database does not answer."""
 _LOOK_S = 0.25  # the longest delay until a drain or a time limit is noticed
 _WRITE_S = 0.5  # between two writes to the database, until the job has ended
-_FAREWELL_S = 0.5  # for a process to exit by itself after its last event
+_FAREWELL_S = 0.5  # seconds in which a process exits by itself after its last event
 _log = structlog.get_logger()
 
 
@@ -88,7 +88,7 @@ class ProcessWatch:
 
     def await_files(self) -> Failed | None:
         """
-        Return when the files of the process, which has ended, are stored; or why they are not.
+        Wait until the files of the process, which has ended, are stored; return why one is not.
 
         Raises:
             FencedOff: if the lease is over.
@@ -107,7 +107,7 @@ class ProcessWatch:
 
     @property
     def _patience_s(self) -> float:
-        """How long the storage may take; of a job with results, which somebody wants, longer."""
+        """How long the storage may take; longer for a job with results."""
         wanted = isinstance(self._last_word, Finished) and self._asked is None
         if wanted and not self._leaving.is_set():
             return self._settings.storage_patience_s
@@ -161,7 +161,7 @@ class ProcessWatch:
         try:
             renewal = leases.renew(self._database, self._lease, settings.lease_s)
         except ServiceUnavailable:
-            # A database outage is no reason to end a healthy job.
+            # A healthy job continues during a database outage.
             self._others.miss()
             self._renew_at = time.monotonic() + min(AGAIN_S, settings.heartbeat_s)
             return

@@ -32,9 +32,9 @@ class Provisions:
     Provides the files that an attempt reads.
 
     Args:
-        folder: for copies.
-        patience_s: for a store that does not answer.
-        stop: set when nobody needs them any more.
+        folder: the folder for copies.
+        patience_s: how long to wait for a store that does not answer.
+        stop: set when the files are no longer needed.
     """
 
     store: Store
@@ -44,8 +44,8 @@ class Provisions:
     stop: Flag
 
     def checkpoints(self, spec: JobSpec, own: Sequence[Checkpoint]) -> list[CheckpointReference]:
-        """Return the attempt's own ones, or else the one of the job that this one continues."""
-        if own:  # later than those of the other job
+        """Return the job's own checkpoints, or else the checkpoint of the job that it continues."""
+        if own:  # later than the checkpoint of the other job
             return self._own(own)
         earlier = checkpoint_for(self.database, spec, self.fetch)
         return [CheckpointReference(**found._asdict()) for found in earlier]
@@ -60,12 +60,12 @@ class Provisions:
 
         Raises:
             NotFound: it is not there, or damaged.
-            StorageAway: the store did not answer for too long.
+            StorageAway: the store did not answer in time.
         """
         return self._patiently(partial(self.store.fetch, file, self.folder))
 
     def _own(self, own: Sequence[Checkpoint]) -> list[CheckpointReference]:
-        # The job itself skips a damaged file. What has to be copied ends with the first good one.
+        # The job itself skips a damaged file. Copying ends with the first good one.
         found = []
         for one in own:
             try:

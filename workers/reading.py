@@ -23,7 +23,7 @@ class Harvest:
     events: list[AnyEvent] = field(default_factory=list)
     log: bytes = b""
     members: list[int] = field(default_factory=list)
-    """Whose the events are: of a job alone, 0."""
+    """The number of the member that sent the events; 0 for a job alone."""
 
 
 class OutputReader:

@@ -25,7 +25,7 @@ from workers.job_errors import describe
 from workers.job_order import JobOrder
 from workers.job_pipes import StopRequest
 
-_LAST_S = 10  # a replica outlives its peer for this long, so that the peer's end is seen first
+_LAST_S = 10  # seconds that a replica outlives a peer, so that the peer's end is seen first
 
 
 class Word(BaseModel):
@@ -47,7 +47,7 @@ def train_replicas(order: JobOrder, send: Send, stop: StopRequest) -> Union[Fini
         replicas = _Replicas(order, send, stop, Path(name), met)
         try:
             ended = launch(len(replicas.ranks), replicas.be, replicas.folder, met)
-        except SignalException:  # it was passed on, and the replicas have reported the rest
+        except SignalException:  # the signal was passed on, and the replicas have reported the rest
             ended = {}
         except HostsParted as e:
             return host_lost(str(e))
@@ -84,11 +84,11 @@ def last_word(
     Decide how an attempt ended from the ends of its replicas on this host.
 
     Args:
-        replicas: on all hosts.
+        replicas: the number of replicas on all hosts.
         words: their reports, by number; a killed replica has none.
         ended: the exit status of the replica that failed first, according to the launcher.
         kills: the number of processes that the kernel killed for memory in the meantime.
-        ranks: the numbers of those on this host; None: all.
+        ranks: the numbers of the replicas on this host; None: all.
     """
     here = range(replicas) if ranks is None else ranks
     failures = _first_to_last([w for w in words.values() if isinstance(w.end, Failed)])
@@ -98,7 +98,7 @@ def last_word(
     if not failures and len(words) == len(here):
         return words[here[0]].end
     silent = [rank for rank in here if rank not in words]
-    if not silent and len(here) < replicas:  # all of them only lost another one
+    if not silent and len(here) < replicas:  # each of them only lost another replica
         return host_lost(failures[0][0].message)
     rank = next(iter([*(r for r in ended if r in silent), *silent, *ended]), here[0])
     ending = ending_of(None, ended.get(rank), None, kills)

@@ -1,4 +1,4 @@
-"""The folder for what a worker's jobs write until it is in a bucket, and read from there."""
+"""The folder for files that a worker's jobs write before upload to a bucket, or read from it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _log = structlog.get_logger(__name__)
 
 class Scratch:
     """
-    A folder below *parent* as long as this is open; those that killed workers left are removed.
+    A folder below *parent* while this is open; folders that killed workers left are removed.
 
     Args:
-        worker: its id.
+        worker: the id of the worker.
     """
 
     def __init__(self, parent: Path, worker: str) -> None:

@@ -13,14 +13,14 @@ from normlab.errors import ServiceUnavailable
 from service.jobs.leases import Lease
 from service.jobs.seats import OFFER_S, Offer, Seat
 
-_LOOK_S = OFFER_S / 5  # of a slot that waits with its offer
+_LOOK_S = OFFER_S / 5  # the interval of a slot that waits with its offer
 _log = structlog.get_logger()
 ClaimWork = Callable[[UUID | None], Lease | Seat | Offer | None]
 WorkOn = Callable[[Lease | Seat], None]
 
 
 class Bell:
-    """Rings are counted, so a ring between a query and a wait is not missed."""
+    """Wakes idle slots. Rings are counted, so a ring between a query and a wait is not missed."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

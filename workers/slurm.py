@@ -17,7 +17,7 @@ NO_DATABASE = (
     "nodes reach: set it, NORMLAB_BROKER_URL, and a NORMLAB_DATA_DIR that the nodes share"
 )
 NO_SUBMITIT = "workers in SLURM need submitit: pip install 'normlab[slurm]'"
-# From the end of a job's grace period until its worker has signed off.
+# Seconds from the end of a job's grace period until its worker has signed off.
 _FAREWELL_S = 10
 
 

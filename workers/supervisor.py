@@ -53,11 +53,12 @@ class Supervisor:
         threads: the share of the cores per slot.
         leaving: set when the worker drains.
         gpus: the GPUs that claims get; None for other kinds of device.
-        cannot_load: told the digest of a plugin that a job process could not load, and why.
+        cannot_load: called with the digest of a plugin that a job process could not load, and why.
         lags: knows the ledgers of the attempts.
-        store: of the jobs' files; None: the folder that the settings name.
-        scratch: for what jobs write until it is stored, unless they write in the store itself.
-        traces: takes the spans of the attempts; None: they are not traced.
+        store: the store of the jobs' files; None: the folder that the settings name.
+        scratch: the folder for files that jobs write until they are stored, unless they write to
+            the store itself.
+        traces: records the spans of the attempts; None: they are not traced.
     """
 
     database: Database
@@ -160,7 +161,7 @@ class Supervisor:
         return self._left_to_others(ending)
 
     def _left_to_others(self, ending: Ending) -> Ending:
-        """Give a job back whose code this worker cannot load, once this worker knows it."""
+        """Give back a job whose code this worker cannot load, once the worker has recorded this."""
         if self.cannot_load is None or not isinstance(ending, Failed) or not ending.cannot_load:
             return ending
         self.cannot_load(ending.cannot_load, ending.message)
@@ -187,7 +188,7 @@ class Supervisor:
         return self.store or FolderStore(self.settings.jobs)
 
     def _settle(self, lease: Lease, ledger: Ledger, ending: Ending) -> None:
-        """Write what is left and the end, trying on while the database is away."""
+        """Write the remaining events and the end; retry while the database does not answer."""
         log = _log.bind(job=str(lease.job), attempt=lease.attempt)
         while True:
             try:
@@ -198,11 +199,11 @@ class Supervisor:
             except ServiceUnavailable as e:
                 log.warning("end_not_written_yet", reason=str(e))
                 if self.leaving.wait(timeout=AGAIN_S):
-                    return  # the lease runs out, and the reaper gives the job to another worker
+                    return  # the lease expires, and the reaper gives the job to another worker
 
 
 def _named(lease: Lease) -> dict[str, str | int]:
-    """Return what every line of the log within the attempt has."""
+    """Return the fields that every line of the log within the attempt has."""
     names: dict[str, str | int] = {"job": str(lease.job), "attempt": lease.attempt}
     return names if lease.request is None else {**names, "request": lease.request}
 

@@ -2,8 +2,8 @@
 Try to load plugins: `python -m workers.trial < references.json`, in the interpreter of jobs.
 
 Standard input is a JSON list of `CodeReference`; the last line of the output is a JSON object that
-says for each digest why it cannot be loaded, or "". Each plugin is loaded in a fork of its own with
-limited time, so that none takes another down. Runs on Python 3.8.
+says for each digest why it cannot be loaded, or "". Each plugin is loaded in its own fork with
+limited time, so that a bad one does not affect others. Runs on Python 3.8.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _tried(forks: Forks, plugin: CodeReference) -> str:
 
 
 def _load(plugin: CodeReference, write: int) -> int:
-    os.dup2(2, 1)  # what it prints is no answer
+    os.dup2(2, 1)  # its output is not an answer
     try:
         load(Path(plugin.folder), plugin.name, plugin.digest)
     except BaseException as e:  # a plugin may also call sys.exit

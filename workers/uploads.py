@@ -28,13 +28,13 @@ _log = structlog.get_logger(__name__)
 
 class Uploads:
     """
-    The files of an attempt: the event of each is passed on once the file is stored.
+    The files of an attempt: the event of a file is passed on once the file is stored.
 
-    So what is on record can be read on every host. A store that does not answer is asked again,
-    with pauses that double, while the job goes on; the job's log says so.
+    So every recorded file can be read on every host. If the store does not answer, it is asked
+    again with doubling pauses while the job continues; the job's log says so.
 
     Args:
-        store: with files that jobs write in place, events are passed on at once.
+        store: if jobs write their files in place there, events are passed on at once.
     """
 
     def __init__(self, store: Store, database: Database, lease: Lease) -> None:
@@ -45,9 +45,9 @@ class Uploads:
         self._stored: list[AnyEvent] = []
         self._unrecorded: set[str] = set()  # places that a sweep spares
         self._notes = bytearray()
-        self._away = False  # the store, as the log has said
+        self._away = False  # the last problem of the store that the log has reported
         self.lost: str | None = None
-        """Why a result of the job cannot be stored at all; None: nothing is lost."""
+        """Why a result of the job can never be stored; None: nothing is lost."""
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -59,7 +59,7 @@ class Uploads:
             return bool(self._waiting or self._stored or self._notes)
 
     def pass_on(self, harvest: Harvest) -> Harvest:
-        """Keep the events of files back, and give those whose files are stored by now."""
+        """Hold back the events of files, and return the events whose files are stored by now."""
         if self._store.in_place:
             return harvest
         written: list[_Written] = []
@@ -85,7 +85,7 @@ class Uploads:
             self._changed.wait_for(lambda: self._stored or self._notes or self.lost, timeout_s)
 
     def close(self) -> None:
-        """Store no more, and remove what no later attempt can know of."""
+        """Store no more, and remove files that no later attempt can know of."""
         with self._changed:
             self._closing = True
             self._unrecorded.clear()
@@ -131,7 +131,7 @@ class Uploads:
                 self._away = False
             self._changed.notify_all()
         if isinstance(written, CheckpointWritten):
-            self._sweep()  # older ones may be on record no more
+            self._sweep()  # older ones may no longer be recorded
 
     def _give_up(self, written: _Written, error: Exception) -> None:
         with self._changed:
@@ -153,7 +153,7 @@ class Uploads:
         _log.warning("storage", job=str(self._lease.job), attempt=self._lease.attempt, note=text)
 
     def _sweep(self) -> None:
-        """Remove what this attempt or an earlier one stored, and no row names."""
+        """Remove files that this attempt or an earlier one stored and that no row names."""
         try:
             there = self._store.places(str(self._lease.job))
             recorded = artifacts.recorded_places(self._database, self._lease.job)

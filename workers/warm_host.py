@@ -102,7 +102,7 @@ class WarmHost:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        die_with_parent()  # its supervisor it follows by its lifeline
+        die_with_parent()  # the child follows its supervisor by its lifeline
         for mine in (self._control, answer, *self._replies.values()):
             mine.close()
         os.close(self._wake_read)

@@ -33,7 +33,7 @@ class WarmLauncher:
     Args:
         python: the interpreter of jobs.
         fallback: starts the jobs that cannot be forked.
-        patience_s: the longest time that somebody waits for the imports of a host.
+        patience_s: the longest wait for the imports of a host.
     """
 
     def __init__(
@@ -68,8 +68,8 @@ class WarmLauncher:
         """
         Wait until the host can fork, which takes no longer than the imports of a new interpreter.
 
-        Returns False, and nobody has to wait, if it ended before that, takes unusually long, or if
-        this worker is *leaving*.
+        Returns False without waiting if it ended early, takes unusually long, or this worker is
+        *leaving*.
         """
         while True:
             with self._lock:
@@ -156,9 +156,9 @@ class WarmLauncher:
         self._started_at = time.monotonic()
 
     def _may_come(self) -> bool:
-        """Return whether the host is there or on its way; start one if none runs that has been."""
+        """Return whether the host runs or is starting; restart one that was ready and ended."""
         if self._host is None or (self._ready and self._host.poll() is not None):
-            with contextlib.suppress(OSError):  # its jobs will say why nothing can be started
+            with contextlib.suppress(OSError):  # the jobs will report why nothing can be started
                 self._ensure_started()
         late = time.monotonic() > self._started_at + self._patience_s
         alive = self._host is not None and self._host.poll() is None

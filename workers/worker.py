@@ -54,7 +54,7 @@ class Worker:
         database_url: the database with the jobs.
         device: the kind of device.
         slots: the number of jobs at the same time.
-        bell: rung when there may be work.
+        bell: rings when there may be work.
         environment: the environment of this process; jobs get it without our own settings.
     """
 
@@ -130,7 +130,7 @@ class Worker:
             self._traces.close()
 
     def _claim(self, offer: UUID | None) -> Lease | Seat | Offer | None:
-        if self._warm is not None:  # a job that did not wait would make the same imports beside it
+        if self._warm is not None:  # a job that did not wait would repeat these imports
             self._warm.await_host(self._leaving)
         with self._claiming:
             if self._refusal is not None or self._leaving.is_set():
@@ -155,7 +155,7 @@ class Worker:
     def _packed(self, alone: Lease) -> Lease:
         settings = self._settings
         room = settings.job_memory_bytes or usable_memory_bytes() // settings.slots
-        if DEVICES[self.device].owns_units:  # a pack has one unit, and nothing else is in it
+        if DEVICES[self.device].owns_units:  # a pack uses one unit alone
             room = self._facts.memory_bytes or room
         return with_mates(self._database, alone, settings.lease_s, room)
 
@@ -230,7 +230,7 @@ class Worker:
         elif refusal is None and self._refusal is not None:
             _log.info("worker_accepted", worker=self.id)
             self._refusal = None
-            self._bell.ring()  # its slots have looked in vain before
+            self._bell.ring()  # its slots found no work before
         self._refusal = refusal
 
     def _all_facts(self) -> dict[str, Any]:

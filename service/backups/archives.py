@@ -1,4 +1,4 @@
-"""The form of a backup: a folder or a tar file, which appears whole or not at all."""
+"""The form of a backup: a folder or a tar file, which appears complete or not at all."""
 
 from __future__ import annotations
 

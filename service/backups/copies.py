@@ -14,11 +14,11 @@ from service.store.database import Database
 
 class Copies:
     """
-    Copies of objects below *folder*, whole and with the recorded checksum.
+    Complete copies of objects below *folder*, with the recorded checksum.
 
     Args:
         store: where the objects are.
-        folder: of the copies.
+        folder: the folder of the copies.
     """
 
     def __init__(self, store: Store, folder: Path) -> None:
@@ -26,7 +26,7 @@ class Copies:
         self._folder = folder
 
     def fetch_most(self, database: Database) -> None:
-        """Copy what is there, before a snapshot has to stay open for the few that follow."""
+        """Copy what is there before the snapshot that must stay open for the few later ones."""
         with database.autocommit() as connection:
             files = named_files(connection)
         for file in files:
@@ -53,12 +53,12 @@ class Copies:
 
 
 def refuse_another(configured: str, announced: str) -> None:
-    """Raise InvalidSpec if the API keeps files in another bucket than this process is told."""
+    """Raise InvalidSpec if the API keeps files in another bucket than the settings here name."""
     if configured != announced:
         raise InvalidSpec(
             f"the API keeps the files of jobs in {announced or 'a folder'}, and here "
-            f"NORMLAB_STORAGE names {configured or 'none'}; set it alike, so that the backup has "
-            "the files"
+            f"NORMLAB_STORAGE names {configured or 'none'}; set it to the same value, so that the "
+            f"backup has the files"
         )
 
 

@@ -64,7 +64,8 @@ class Links:
     Links to files below *jobs*, which keep their content.
 
     Args:
-        folder: of the links, on the same file system; otherwise the files are copied there.
+        folder: the folder of the links, on the same file system; otherwise the files are copied
+            there.
     """
 
     def __init__(self, jobs: Path, folder: Path) -> None:
@@ -80,7 +81,7 @@ class Links:
         link = self.path(file)
         if link.exists():
             return True
-        if Path(file.place).is_absolute():  # nobody's job folder
+        if Path(file.place).is_absolute():  # not the folder of a job
             return False
         link.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -41,7 +41,7 @@ class LostFile(BaseModel):
 
 
 class Manifest(BaseModel):
-    """All that is known about a backup without its content."""
+    """Everything about a backup except its content."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -36,7 +36,8 @@ def restore(
         InvalidSpec: *source* is no backup, is damaged, or is of a later version.
         Conflict: the data folder or the bucket of *settings* has data, a stack runs on it, or
             another restore fills it.
-        ServiceUnavailable: the embedded PostgreSQL cannot be started, or the bucket is away.
+        ServiceUnavailable: the embedded PostgreSQL cannot be started, or the bucket does not
+            answer.
     """
     _refuse_named_server(settings)
     store = open_store(settings)
@@ -72,8 +73,8 @@ def _refuse_data(data_dir: Path) -> None:
     jobs = data_dir / JOBS
     if (data_dir / "postgres").exists() or (jobs.exists() and any(jobs.iterdir())):
         raise Conflict(
-            f"{data_dir} has the data of a stack already, which a restore does not touch; "
-            "name an empty folder"
+            f"{data_dir} already has the data of a stack, which a restore does not touch; name an "
+            f"empty folder"
         )
 
 
@@ -117,6 +118,6 @@ def _place(half: Path, store: Store, manifest: Manifest, progress: BackupProgres
 
 
 def _appear(half: Path, data_dir: Path) -> None:
-    # the database comes last: without it there is no stack here
+    # the database comes last: without it, this folder is no stack
     for name in (JOBS, "postgres"):
         (half / name).rename(data_dir / name)

@@ -17,7 +17,7 @@ _LOCKED = text(
     "select attempt, lease_until from job where id = :job and state = 'running' for update"
 )
 _FORGET = (text("delete from worker"), text("delete from seat where job is null"))
-# Numbers of transactions of the old server: all of them were committed before the dump.
+# Transaction numbers of the old server; all of these transactions were committed before the dump.
 _WRITERS = text("update event set writer = 0 where writer <> 0")
 _DROP = text("delete from artifact where job = cast(:job as uuid) and name = :name"
              " and kind = 'checkpoint'")  # fmt: skip
@@ -54,6 +54,6 @@ def settle(database: Database, lost: Sequence[tuple[str, str]] = ()) -> int:
         with database.begin() as connection:
             row = connection.execute(_LOCKED, {"job": job}).first()
             if row is not None:
-                # the time since the dump was no work
+                # the time since the dump does not count
                 leases.give_back(connection, job, row.attempt, _WHY, no_later=row.lease_until)
     return len(running)

@@ -26,7 +26,7 @@ _REVISION = text("select version_num from alembic_version")
 _STATES = text("select state, count(*) as jobs from job group by state order by state")
 
 BackupProgress = Callable[[int, int], None]
-"""A function that is called with the number of bytes that are done, and with that of all bytes."""
+"""A function that is called with the number of bytes done and the number of all bytes."""
 
 
 def write_backup(
@@ -37,7 +37,7 @@ def write_backup(
     progress: BackupProgress = lambda *_: None,
 ) -> Manifest:
     """
-    Back the stack with *data_dir* up to *target*; its jobs, workers and users go on meanwhile.
+    Back the stack with *data_dir* up to *target*, while its jobs, workers and users continue.
 
     Raises:
         Conflict: *target* exists, or another backup of this stack is being written.
@@ -46,7 +46,7 @@ def write_backup(
         InvalidSpec: the API keeps the files of jobs in another bucket.
 
     Args:
-        files: of the jobs.
+        files: the store of the files of jobs.
     """
     with Database(database_url, 1) as database:
         refuse_another("" if files.in_place else files.url, storage_of(database))
@@ -92,7 +92,7 @@ def _holder(database_url: str, files: Store, folder: Path) -> Holder:
 
 @contextmanager
 def _room(data_dir: Path) -> Iterator[Path]:
-    """Give a folder for what is needed until the backup is written."""
+    """Yield a folder for temporary files of the backup."""
     with held(data_dir / "backup.lock", _BUSY.format(data_dir)):
         room = data_dir / "backing-up"
         shutil.rmtree(room, ignore_errors=True)  # left by one that was killed
@@ -111,7 +111,7 @@ def _facts(connection: Connection) -> tuple[str, dict[str, int]]:
 def _copy(
     archive: Writer, dump: Path, holder: Holder, moment: SharedSnapshot, progress: BackupProgress
 ) -> tuple[list[BackupFile], list[str]]:
-    """Copy everything; return the files, and those that are not what their rows say."""
+    """Copy everything; return the files, and those that differ from their rows."""
     sources: dict[str, tuple[Path, str | None]] = {DUMP: (dump, None)}
     sources |= {f"{JOBS}/{file.place}": (holder.path(file), file.sha256) for file in moment.files}
     whole = sum(path.stat().st_size for path, _ in sources.values())

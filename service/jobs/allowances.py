@@ -56,10 +56,10 @@ def limit_of(subject: str, what: str, name: str) -> str:
 
 def put(database: Database, asked: LimitRequest, by: Actor) -> None:
     """
-    Set the given limits, and take those away that are null.
+    Set the given limits, and remove those that are null.
 
     Raises:
-        InvalidSpec: nothing is given, or not for this kind of subject.
+        InvalidSpec: nothing is given, or a limit that this kind of subject does not have.
     """
     given = sorted(asked.model_fields_set - {"subject", "name"})
     _refuse_unfit(asked.subject, given)
@@ -104,7 +104,7 @@ def read(
 
 
 def rate_of(database: Database, owner: str) -> int | None:
-    """Return how many requests a minute a token of *owner* may make; None: any number."""
+    """Return how many requests per minute a token of *owner* may make; None: any number."""
     with database.autocommit() as connection:
         return _held(connection, "owner", owner, None)["requests_per_minute"][0]
 
@@ -116,7 +116,7 @@ def _held(
     if subject == "owner":
         held["queued"] = (most_queued, "service")
     values = {"subject": subject, "name": name, "each": EACH}
-    for row in connection.execute(_SET, values):  # its own come last, and count
+    for row in connection.execute(_SET, values):  # its own limits come last and override the others
         held[row.what] = (row.most, row.name)
     return held
 

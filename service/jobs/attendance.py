@@ -32,7 +32,7 @@ _OTHERS = text("""
 
 @dataclass(frozen=True)
 class Attendance:
-    """A member's seat is still its own; *endpoint*: where the hosts meet, once that is open."""
+    """The member still has its seat; *endpoint*: where the hosts meet, once it is open."""
 
     endpoint: str | None
 
@@ -74,7 +74,7 @@ def attend(
 
 
 def end(database: Database, seat: Seat, failed: Failed) -> None:
-    """Record the last word of the job process on this host, for the leader."""
+    """Record the last report of the job process on this host, for the leader."""
     with database.begin() as connection:
         connection.execute(_END, {"seat": seat.id, "word": failed.model_dump_json()})
 

@@ -47,7 +47,7 @@ def cancel_within(connection: Connection, job: UUID, cause: str = "requested") -
     """Cancel a job within a larger transaction; see cancel. The event contains *cause*."""
     row = _locked(connection, job)
     if row.state in ENDED:
-        raise Conflict(f"job {job} is {row.state} already, so there is nothing to cancel")
+        raise Conflict(f"job {job} is already {row.state}, so there is nothing to cancel")
     if row.state == "queued":
         states.move(connection, job, ["queued"], "cancelled", payload={"cause": cause})
     elif not row.cancel_requested:

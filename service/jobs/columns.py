@@ -36,7 +36,7 @@ _s = schema.study.c
 STUDY_NAME = select(_s.name).where(_s.id == _j.study).correlate(schema.job).scalar_subquery()
 # the cells of a study have its name, unless its base sets another
 NAME: ColumnElement[str] = func.coalesce(_j.name, STUDY_NAME)
-# those of its study too
+# the tags of its study too
 TAGS: ColumnElement[str] = literal_column(
     "(select string_agg(distinct t, ', ' order by t) from unnest(job.tags || coalesce("
     "(select s.tags from study s where s.id = job.study), '{}')) t)",

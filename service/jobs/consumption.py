@@ -1,11 +1,11 @@
 """
 The resources that owners and projects use: running jobs, devices, device time, storage.
 
-Device time and storage are added up when attempts end, so that a limit on them costs no walk over
-all jobs, and what a purged job has used stays used. Each sum is in many rows, as counts are
-(`service.jobs.tallies`), so that workers of one owner do not wait for each other. Those of running
-attempts are added when somebody asks. The jobs of a pack share the time of its devices. A month is
-one of the calendar, in UTC.
+Device time and storage are added up when attempts end. So checking a limit on them does not read
+all jobs, and what a purged job has used still counts. Each sum is in many rows, as counts are
+(`service.jobs.tallies`), so that workers of one owner do not wait for each other. The use of
+running attempts is added at each query. The jobs of a pack share the time of its devices. A month
+is a calendar month in UTC.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ SPEND = f"""
     on conflict (owner, project, month, shard)
         do update set device_s = device_time.device_s + excluded.device_s
 """
-"""A part of another statement, which counts that the attempts of *source* have ended."""
+"""A part of another statement: it counts the ended attempts of *source*."""
 
 _ADD = "on conflict (owner, project, shard) do update set bytes = storage.bytes + excluded.bytes"
 _RECOUNT = text(f"""
@@ -83,5 +83,5 @@ DELETE = text(f"""
 
 
 def recount(connection: Connection, job: UUID) -> None:
-    """Compute anew how much *job*, which is locked, stores."""
+    """Recompute how much *job*, which is locked, stores."""
     connection.execute(_RECOUNT, {"job": job})

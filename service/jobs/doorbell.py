@@ -48,7 +48,7 @@ _DUE = text(f"""
 
 
 class Doorbell(Protocol):
-    """The part of a broker that the service needs."""
+    """Sends wake-up messages to workers: the part of a broker that the service needs."""
 
     def ring(self, device: str) -> None:
         """Wake a worker for *device*; never raise, and never block for long."""

@@ -13,9 +13,9 @@ MOST_DEPTH = 16
 # In units of one column comparison, which takes 0.1 microseconds per job
 _COLUMN = 1
 _IN_SPEC = 4
-_OF_STUDY = 4  # a job without a name of its own is called after its study, which is looked up
+_OF_STUDY = 4  # a job without its own name has the name of its study, which is looked up
 _METRIC = 12
-_PATTERN = 4  # besides
+_PATTERN = 4  # in addition
 
 
 def refuse_costly(of: Filter, columns: Container[str]) -> None:

@@ -73,14 +73,14 @@ class Not:
 
 @dataclass(frozen=True)
 class All:
-    """All parts hold."""
+    """All parts are true."""
 
     parts: tuple[Filter, ...]
 
 
 @dataclass(frozen=True)
 class Either:
-    """At least one part holds."""
+    """At least one part is true."""
 
     parts: tuple[Filter, ...]
 

@@ -1,4 +1,4 @@
-"""The present state of a stack: numbers of jobs, their waiting times, leases, silent workers."""
+"""The current state of a stack: numbers of jobs, their waiting times, leases, silent workers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from service.jobs.records import HELD
 from service.store.database import Database
 
 _MAY_START = f"state = 'queued' and not cancel_requested and not {HELD}"
-# Each part looks at the first rows of an index: many jobs wait in a large store.
+# Each part reads only the first rows of an index, because many jobs may wait in a large store.
 _BY_DEVICE = text(f"""
     with of as (
         select device from job_count union select device from job_move
@@ -39,13 +39,13 @@ _SIZE = text("select pg_database_size(current_database())")
 
 
 def by_device(database: Database) -> list[Any]:
-    """Return for each device how long its oldest job waits, and the shortest remaining lease."""
+    """Return per device how long its oldest job has waited, and the shortest remaining lease."""
     with database.autocommit() as connection:
         return list(connection.execute(_BY_DEVICE))
 
 
 def by_worker(database: Database) -> list[Any]:
-    """Return for each worker of the last hour its silence, and its unwritten results."""
+    """Return for each recent worker how long it has been silent, and its unwritten results."""
     with database.autocommit() as connection:
         return list(connection.execute(_BY_WORKER))
 
@@ -80,6 +80,6 @@ def by_state(database: Database) -> dict[tuple[str, str], int]:
 
 
 def add_up(database: Database) -> int:
-    """Add what triggers have noted since the last time to the counts; return how many notes."""
+    """Add the changes that triggers recorded since the last call to the counts; return how many."""
     with database.autocommit() as connection:
         return int(connection.execute(_ADD_UP).scalar_one())

@@ -1,8 +1,8 @@
 """
-Write the words of jobs that were added before there were words, without holding up any write.
+Write the index words of jobs that are older than this index, without delaying any write.
 
-Triggers write the words of new and of renamed jobs, and what they have written stays. Until this
-has come to the last job, filters read the table of jobs.
+Triggers write the words of new and of renamed jobs, and this loop does not overwrite them. Until it
+has processed all jobs, filters read the table of jobs.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from service.store import places
 from service.store.database import Database
 from service.store.places import LastExamined
 
-_LOOP = "words"  # the migration that makes the index adds its place
+_LOOP = "words"  # the migration that creates the index adds the row for this loop
 _JOBS_AT_ONCE = 200
-_WORKING_S = 1.0  # in each round
+_WORKING_S = 1.0  # jobs in each round
 _LACKING = text("select exists (select from loop_place where loop = 'words')")
 _LOCK = text("select loop from loop_place where loop = 'words' for update skip locked")
 _NEXT = text("""
@@ -29,7 +29,7 @@ _NEXT = text("""
     )
     order by created_at, id limit :limit
 """)
-# Who renames a job locks it before its words: so does this, or they could wait for each other.
+# A rename locks the job before its words. This does the same, or the two could deadlock.
 _HOLD = text("select id from job where id = any(:jobs) order by id for key share")
 _WRITE = text("""
     insert into job_index (job, words)

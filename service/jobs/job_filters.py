@@ -36,10 +36,10 @@ class JobFilters:
     archived: bool | None = False
     """Whether archived jobs are listed instead; None: both, as when *where* names `archived`."""
     sight: Sight = field(default_factory=current)
-    """Of the caller; it is a part of the filters, because queries are remembered by them."""
+    """The projects in sight; part of the filters, because queries are cached by them."""
 
     def asked(self) -> list[Filter]:
-        """Return what rare jobs can be found by; the other filters are conditions alone."""
+        """Return the filters by which rare jobs can be found; the others are only conditions."""
         found: list[Filter] = [parse(self.where)] if self.where else []
         for name in ("owner", "project"):
             if getattr(self, name) is not None:

@@ -27,7 +27,7 @@ def change(database: Database, job: str, asked: Labels, by: Actor | None = None)
         by: the actor for the audit trail; None: no person requested it.
 
     Raises:
-        InvalidSpec: nothing is asked for, or it would have too many tags.
+        InvalidSpec: no change is given, or it would have too many tags.
         Conflict: it is in the trash.
     """
     with database.begin() as connection:

@@ -1,4 +1,4 @@
-"""Find the best jobs, and those whose metric meets a filter, by the index of last values."""
+"""Find the best jobs, and jobs whose metric matches a filter, by the index of last values."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def narrowed_by_value(
     connection: Connection, asked: Sequence[Filter], *, newest_first: bool
 ) -> list[ColumnElement[bool]]:
     """
-    Return a condition that leaves the jobs which may match all of *asked*, as `rare.narrowed` does.
+    Return a condition that keeps the jobs which may match all of *asked*, as `rare.narrowed` does.
 
-    There is none if no metric is asked for, or if too many jobs have such a value.
+    Returns None if *asked* names no metric, or if too many jobs have such a value.
     """
     metric = _metric(asked)
     if metric is None:
@@ -39,7 +39,7 @@ def narrowed_by_value(
     if len(found) <= FEW:
         return [_j.id == any_(ids(found))]
     if newest_first and expected(connection, meeting) <= MANY:
-        return [func.coalesce(_j.id.in_(meeting), False)]  # a table of them, looked at by age
+        return [func.coalesce(_j.id.in_(meeting), False)]  # as a table, which is read by age
     return []
 
 
@@ -56,7 +56,7 @@ def among_leading(page: Select[Any], leading: Select[Any]) -> Select[Any]:
 
 
 def filled(connection: Connection, page: Select[Any], wanted: int) -> Sequence[Row[Any]] | None:
-    """Return the first *wanted* rows of *page* of `among_leading`; None: not all are found so."""
+    """Return the first *wanted* rows of *page* of `among_leading`; None: some are not there."""
     for size in _SIZES:
         rows = connection.execute(page, {_SIZE: size}).all()
         if len(rows) == wanted:

@@ -46,7 +46,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Wait:
-    """What was before an attempt, by the clock of the database, in seconds since the epoch."""
+    """The times before an attempt, by the clock of the database, in seconds since the epoch."""
 
     since_s: float
     until_s: float
@@ -93,13 +93,13 @@ _TAKEN = text("""
         case a.outcome when 'lost' then extract(epoch from a.started_at)::float8 end as lost_since_s
     from job j left join attempt a on a.job = j.id and a.number = j.attempt where j.id = :job
 """)
-# A claim that holds the row now writes the same moment, so there is nothing to wait for.
+# Another claim that has locked this row writes the same time, so there is no need to wait for it.
 _SERVE = text("""
     update turn set served_at = clock_timestamp() where (device, owner) in (
         select device, owner from turn where device = :device and owner = :owner
         for no key update skip locked)
 """)
-# In the pack of the attempt before, if that was given back: its mates are left to this one.
+# In the pack of the attempt before, if that pack was given back: this job claims its mates.
 _BEGIN_ATTEMPT = text("""
     insert into attempt (job, number, worker, hosts, pack)
     values (:job, :attempt, :worker, cast(:hosts as jsonb), (
@@ -147,9 +147,9 @@ def claim(
     """
     Claim the next job for *device*, or None: by priority, then fairly by owner, then by age.
 
-    Jobs with more than *most_replicas*, and with plugins that the worker cannot load, are left for
-    other workers or for later, and jobs on several hosts for `seats.claim`. A job whose stored
-    specification is no longer valid fails, and the next job is claimed.
+    Jobs with more than *most_replicas*, and jobs with plugins that the worker cannot load, are left
+    for other workers or for later; jobs on several hosts are left for `seats.claim`. A job whose
+    stored specification is no longer valid fails, and the next job is claimed.
     """
     room: dict[str, Any] = {"device": device, "most_replicas": most_replicas, "most_hosts": 1}
 
@@ -172,7 +172,7 @@ def take(
     lease_s: float,
     hosts: Sequence[HostRecord] = (),
 ) -> Lease | None:
-    """Begin an attempt at *job*, locked and queued; None: it failed, as it cannot be read."""
+    """Begin an attempt at *job*, locked and queued; None: it failed, being unreadable."""
     row = connection.execute(_TAKEN, {"job": job}).one()
     attempt = row.attempt + 1
     now = func.clock_timestamp()
@@ -220,7 +220,7 @@ def _unreadable(error: ValueError) -> Failed:
 
 
 def renew(database: Database, lease: Lease, lease_s: float) -> Renewal | None:
-    """Keep *lease* for another *lease_s*, even if it expired untaken; None: it was taken away."""
+    """Renew *lease* for another *lease_s*, even if it has expired; None: the job was taken away."""
     values = {"job": lease.job, "attempt": lease.attempt, "lease_s": lease_s}
     with database.begin() as connection:
         row = connection.execute(_RENEW, values).first()
@@ -234,7 +234,7 @@ def hold(connection: Connection, lease: Lease) -> bool:
 
 
 def finish(database: Database, lease: Lease, finished: Finished) -> bool:
-    """End the job well; False if *lease* is over."""
+    """End the job as succeeded; False if *lease* is over."""
     with database.begin() as connection:
         if not hold(connection, lease):
             return False
@@ -270,8 +270,8 @@ def release(
     Give the job back to the queue; the attempt does not count. False if *lease* is over.
 
     Args:
-        pack_limit: most members of a pack with it from now on, as its pack failed; 1, and
-            where that was the limit already: alone.
+        pack_limit: the most members that a pack with this job may have from now on, because its
+            pack failed; with 1, or if this was already its limit, it runs alone.
     """
     with database.begin() as connection:
         if not hold(connection, lease):
@@ -293,14 +293,14 @@ def give_back(
 
     Args:
         no_later: when the attempt ended, if it was before now.
-        pack_limit: as of `release`.
+        pack_limit: as in `release`.
     """
     _end_attempt(connection, job, attempt, "released", message=message, no_later=no_later)
     cancel = connection.execute(_LEFT, {"job": job}).one().cancel_requested
     changes: dict[str, Any] = {"worker": None, "lease_until": None}
     if not cancel:
         changes["forgiven"] = schema.job.c.forgiven + 1
-    if pack_limit is not None:  # it only falls
+    if pack_limit is not None:  # the limit only falls
         had = schema.job.c.pack_limit
         changes["pack_limit"] = case((had <= pack_limit, 1), else_=pack_limit)
     return states.move(

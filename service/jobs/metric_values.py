@@ -44,8 +44,8 @@ def of_all_jobs(name: str, reduction: str = "last") -> Subquery:
     Return the rows (job, value) of all jobs that have reported the metric *name*.
 
     A value that is NaN or infinite is null, so that it comes last in both directions.
-    To be joined where many jobs are sorted or filtered: a look at an index for each of 100,000
-    jobs takes ten times as long.
+    Join these rows where many jobs are sorted or filtered: an index lookup for each of 100,000 jobs
+    takes ten times as long.
     """
     taken = _taken(name, reduction)
     found = select(_last.job, case((is_finite(taken), taken)).label("value"))
@@ -53,7 +53,7 @@ def of_all_jobs(name: str, reduction: str = "last") -> Subquery:
 
 
 def whose_last(name: str, meets: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Return whether a job's last value of *name* is a number, and *meets*, of `LAST`, holds."""
+    """Return whether a job's last value of *name* is a number that meets *meets*, about `LAST`."""
     return schema.job.c.id.in_(jobs_whose_last(name, meets))
 
 

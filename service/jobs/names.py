@@ -103,6 +103,6 @@ def _of_spec() -> list[FieldRecord]:
     ]
 
 
-@cache  # of a class: its schema takes longer to make than all that is asked of the database
+@cache  # cached by class: making its schema takes longer than all queries of the database here
 def _own_options() -> Mapping[str, OptionRecord]:
     return {option.name: option for option in options(JobSpec)}

@@ -1,4 +1,4 @@
-"""The outlook of a job: the time that is left, its place in the queue, what would change it."""
+"""The outlook of a job: the time left, its place in the queue, what would let it start sooner."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.jobs import estimates, reading, workers
 from service.jobs.estimates import duration
 from service.store.database import Database
 
-# Older ones of the same priority come first of their owner, and by turns of the others.
+# Of the same priority, older jobs of this owner come first, and other owners take turns.
 _AHEAD = text("""
     select count(*) as ahead, max(priority) as highest from job
     where state = 'queued' and device = :device and trashed_at is null and id <> cast(:id as uuid)
@@ -88,5 +88,5 @@ def _changes(database: Database, job: JobDetail, ahead: int, highest: int | None
             f"({'its study sets it' if job.study else 'copy it to a new job with that'})"
         )
     if job.study and job.waiting_for and "its study" in job.waiting_for:
-        found = [f"its study goes on: `normlab study resume {job.study}`"]
+        found = [f"its study continues: `normlab study resume {job.study}`"]
     return found

@@ -1,10 +1,10 @@
 """
-Claims of packs: with a job of a study, a worker takes others that can be trained with it.
+Claims of packs: with a job of a study, a worker also claims others that can be trained with it.
 
-Each member has a lease of its own, so that it is renewed, cancelled and ended as a job alone.
-Jobs are packed in their first attempt, and again, with the same mates, after their worker was
-drained or their process lost; after a failure of its own a job runs alone, and after one of its
-pack in smaller packs, or alone.
+Each member has its own lease, so it is renewed, cancelled and ended like a job that runs alone.
+Jobs are packed in their first attempt. After their worker was drained or their process was lost,
+they are packed again with the same other members (their mates). A job that failed itself then runs
+alone; if its pack failed, it runs in smaller packs, or alone.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from service.jobs.running_limits import refusal
 from service.jobs.turns import CLAIMABLE, RETURNS
 from service.store.database import Database
 
-_CANDIDATES = 4  # looked at for each member that is wanted
-_ENOUGH = 2048  # queued jobs, to keep the slots busy: more are not counted
+_CANDIDATES = 4  # jobs examined for each member that is wanted
+_ENOUGH = 2048  # queued jobs that keep the slots busy; no more than this are counted
 # the newest checkpoint: members train the same updates
 _STEP = """
     coalesce((select max(step) from artifact
@@ -80,10 +80,10 @@ def with_mates(
     database: Database, head: Lease, lease_s: float, memory_bytes: int | None = None
 ) -> Lease:
     """
-    Return *head* with the leases of mates that its worker takes now, if its study packs.
+    Return *head* with the leases of the mates that its worker claims now, if its study uses packs.
 
     Args:
-        memory_bytes: that a job process may use: of the host, or of its GPU.
+        memory_bytes: the memory that a job process may use, of the host or of its GPU.
     """
     if obstacle([head.spec], head.device) is not None:
         return head
@@ -102,7 +102,7 @@ def _most(connection: Connection, head: Lease, asked: Any, memory_bytes: int | N
     if has_model_of_gains(head.device):
         return members_of(head.spec, size, memory_bytes)
     if size == "auto" and asked.fell_apart:
-        return 1  # it was measured, or lost, and the next one would be, too
+        return 1  # it gained too little or was lost, and so would the next one
     gains = measured_gains(connection, head.spec, head.device)
     return members_by_measure(head.spec, size, memory_bytes, gains)
 
@@ -121,7 +121,7 @@ def _with_mates(
 
 
 def _size(asked: Any) -> PackSize:
-    if asked.pack == "auto":  # a study that looks at times needs those of jobs alone
+    if asked.pack == "auto":  # a study that compares times needs the times of jobs that run alone
         return "off" if is_timing(asked.metric or "") else "auto"
     return int(asked.pack) if asked.pack.isdecimal() else "off"
 
@@ -142,7 +142,7 @@ def _room(head: Lease) -> dict[str, Any]:
         "device": head.device,
         "most_replicas": 1,
         "most_hosts": 1,
-        "unloadable": [],  # packs have no plugins and only networks of ours: `obstacle`
+        "unloadable": [],  # packs have no plugins and only our own networks: see `obstacle`
         "full": [],
     }
 
@@ -171,7 +171,7 @@ def _fitting(connection: Connection, head: Lease, asked: Any, members: int) -> l
         if mate is not None and group_of(mate, by_itself=by_itself, kind=head.device) == group
     }
     own, modelled = layer_of(spec), has_model_of_gains(head.device)
-    if by_itself and not modelled:  # the measured gain is that of these
+    if by_itself and not modelled:  # the gain was measured with this number
         layers = {job: layer for job, layer in layers.items() if layer == own}
     kinds = list(dict.fromkeys((own, *layers.values())))
     found = sorted(layers, key=lambda job: kinds.index(layers[job]))
@@ -187,5 +187,5 @@ def _fitting(connection: Connection, head: Lease, asked: Any, members: int) -> l
 def _read(stored: Any) -> JobSpec | None:
     try:
         return JobSpec.from_store(stored)
-    except ValueError:  # its own claim says why it cannot be read
+    except ValueError:  # its own claim will report why it cannot be read
         return None

@@ -1,4 +1,4 @@
-"""The gains of packs on a device, as their processes measured them."""
+"""The gains of packs on a device, as the processes that trained them measured them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.pack_sizes import Gains
 from service.jobs.estimates import shape_of
 
-_NEWEST = 100  # packs that are asked
-# Where several members tell the gain of one pack, one of them is enough; the newest packs count.
+_NEWEST = 100  # packs that are read
+# If several members report the gain of one pack, one of them is enough; the newest packs count.
 _MEASURED = text("""
     select spec, members, gain from (
         select distinct on (a.pack) job.spec, (a.environment ->> 'packed')::int as members,
@@ -29,7 +29,7 @@ _MEASURED = text("""
 
 
 def has_model_of_gains(device: str) -> bool:
-    """Return whether the model of costs tells what a pack gains on *device*."""
+    """Return whether the model of costs predicts the gain of a pack on *device*."""
     packs = DEVICES[device].packs
     return packs is not None and packs.costs
 
@@ -53,8 +53,8 @@ def measured_gains(connection: Connection, spec: JobSpec, device: str) -> Gains:
 
 
 def _work(spec: JobSpec) -> tuple[object, ...]:
-    """Return what an update of a pack does once, whatever the numbers of its members."""
-    # members that learn alike share an optimizer on a host alone, whose gains a model tells
+    """Return what decides the work of an update of a pack; the members' numbers do not."""
+    # members with equal settings share an optimizer only on a CPU, whose gains a model predicts
     optimizer = spec.optimizer
     limits = (optimizer.clip_norm, optimizer.clip_ratio, optimizer.clip_value)
     return (*shape_of(spec), optimizer.name, *(limit is not None for limit in limits))
@@ -63,5 +63,5 @@ def _work(spec: JobSpec) -> tuple[object, ...]:
 def _stored_work(stored: Any) -> tuple[object, ...] | None:
     try:
         return _work(JobSpec.from_store(stored))
-    except ValueError:  # of a kind that is no more: no claim of another job fails for it
+    except ValueError:  # its kind no longer exists; other jobs' claims must not fail
         return None

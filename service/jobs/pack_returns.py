@@ -1,4 +1,4 @@
-"""Packs that come back: one that was drained or lost is claimed with the members that it had."""
+"""Packs that return: one that was drained or lost is claimed with the members that it had."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _SAVED = text("""
 
 @dataclass(frozen=True)
 class Company:
-    """The mates of a job in its last attempt, all of which can be claimed now."""
+    """The other members (mates) of a job's last pack, all of which can be claimed now."""
 
     jobs: Sequence[UUID]
     step: int | None
     """The update of the newest checkpoint that all of them have; None: they have none."""
 
     def resuming(self, lease: Lease) -> Lease:
-        """Return *lease* from the common checkpoint on: who was saved later repeats a few steps."""
+        """Return *lease* from the common checkpoint; members with a later one repeat some steps."""
         if self.step is None:
             return lease
         return replace(lease, resume=tuple(c for c in lease.resume if c.step <= self.step))
@@ -46,10 +46,10 @@ class Company:
 
 def company_of(connection: Connection, head: Lease, room: Mapping[str, Any]) -> Company | None:
     """
-    Return those who were in a pack with *head* before, locked; None: not all can be claimed.
+    Return the jobs that were in a pack with *head* before, locked; None: not all can be claimed.
 
     Args:
-        room: what `turns.CLAIMABLE` asks for.
+        room: the parameters of `turns.CLAIMABLE`.
     """
     this = {"job": head.job, "attempt": head.attempt}
     pack = {"pack": connection.execute(_PACK, this).scalar()}
@@ -62,7 +62,7 @@ def company_of(connection: Connection, head: Lease, room: Mapping[str, Any]) -> 
 
 
 def name_pack(connection: Connection, head: Lease) -> None:
-    """Note that *head* and its mates are trained as one pack, or that it is trained alone."""
+    """Record that *head* and its mates are trained as one pack, or that it is trained alone."""
     pack = uuid4() if head.mates else None
     for lease in (head, *head.mates):
         values = {"pack": pack, "job": lease.job, "attempt": lease.attempt}

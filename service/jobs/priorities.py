@@ -44,5 +44,5 @@ def _problem(asked: int, most: int, whose: str) -> FieldProblem:
 def _in_space(spec: StudySpec) -> Iterator[int]:
     parameter = spec.search.space.get(_FIELD) if spec.search else None
     for value in (parameter.choices or [parameter.high]) if parameter is not None else ():
-        if isinstance(value, (int, float)):  # others are refused as values of the field
+        if isinstance(value, (int, float)):  # other values are refused by the field itself
             yield int(value)

@@ -2,8 +2,8 @@
 The limits on what an owner may add to a queue, and on what a project may have in it.
 
 Queued jobs are counted one request after another. Cells that a study has accepted and not queued
-yet count as queued. A limit that an admin has set counts instead of the service's own. Who has no
-storage left may add nothing.
+yet count as queued. A limit that an admin has set replaces the service's own. An owner without
+storage left cannot add anything.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from service.jobs.allowances import limit_of
 from service.jobs.consumption import USED
 
 # A request that adds to a queue holds these locks until it commits, that of the owner first.
-# Otherwise each of two concurrent requests would not count the other. Far from the limits,
-# requests share the locks. The rows that several requests may add at once, of turns and of code
-# that a project sees, are added after the lock, in order: an addition waits for the other one.
+# Otherwise two concurrent requests would not count each other. Far from the limits, requests share
+# the locks. Rows that several requests may add at once (turns, and code that a project sees) are
+# added after the lock and in order, because one addition waits for the other.
 _OWNER = "hashtextextended('normlab queue of ' || {owner}, 0)"
 _PROJECT = "hashtextextended('normlab queue of the project ' || {project}, 0)"
 _BOTH = (
@@ -179,7 +179,7 @@ def _stand(connection: Connection, owner: str, project: str, most: int | None) -
 
 
 def _no_storage(connection: Connection, owner: str, project: str) -> QuotaExceeded | None:
-    """Return the error for an owner without storage left; None: there is some by now."""
+    """Return the error for an owner without storage left; None: there is some again."""
     found = connection.execute(_STORED, {"owner": owner, "project": project}).one()
     of_both = (
         (f"{owner!r}", found.owners, found.of_owner),

@@ -1,10 +1,10 @@
 """
-Find the jobs that match a filter which few jobs match, by an index of words.
+Find jobs with an index of words, if few jobs match a filter.
 
 Without this, such a filter reads every job: PostgreSQL expects to fill a page soon. The words of a
 job are numbers for its owner, for each field, and for each three and each five letters of its name
-(`service/store/migrations/versions/r0029` and `r0030`). They only narrow a question; who asks
-compares the fields too.
+(`service/store/migrations/versions/r0029` and `r0030`). They only narrow a query; the query must
+compare the fields too.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from service.store import schema
 MOST = 5000
 """If there are more jobs than this, a page is filled sooner by looking at the newest ones."""
 _MOST_STUDIES = 100
-_PIECES = (5, 3)  # letters; fewer names have the longer ones
+_PIECES = (5, 3)  # letters; longer pieces are in fewer names
 _ASCII = re.compile(r"[\x00-\x7f]+")  # other letters have no words
-_DEPTH = 3  # of fields inside of fields that have words
+_DEPTH = 3  # nested fields that have words
 _TEXTS = ("owner", "project", "device", "normalizer", "model", "dataset")
 _NUMBERS = ("batch_size", "samples_per_update", "epochs")
 _words, _s = schema.job_index.c, schema.study.c
@@ -51,10 +51,8 @@ Condition = ColumnElement[bool]
 
 def narrowed(connection: Connection, asked: Sequence[Filter]) -> list[Condition]:
     """
-    Return a condition that leaves the jobs which may match all of *asked*.
-
-    There is none if they may be more than MOST, if the words do not tell, or while earlier jobs
-    still lack words.
+    Return a condition that keeps the jobs which may match all of *asked*. Returns None if they may
+    be more than MOST, if the words cannot decide, or while earlier jobs still lack words.
     """
     meets = _all(connection, asked)
     if meets is None or not indexing.is_whole(connection):
@@ -84,7 +82,7 @@ def _all(connection: Connection, parts: Sequence[Filter]) -> Condition | None:
 
 
 def _of(connection: Connection, asked: Filter) -> Condition | None:
-    """Return what the words of a job meet if it matches *asked*; None: they do not tell."""
+    """Return the condition on the words of a job that matches *asked*; None: they cannot decide."""
     if isinstance(asked, All):
         return _all(connection, asked.parts)
     if isinstance(asked, Either):
@@ -142,7 +140,7 @@ def _is_a_text(value: Value) -> bool:
 
 
 def _named(connection: Connection, part: str) -> Condition | None:
-    """Return what jobs with this part in their own name meet, or in that of their study."""
+    """Return the condition that this part is in the job's own name, or in the name of its study."""
     size = _piece_of(part)
     if size is None:
         return None
@@ -155,6 +153,6 @@ def _named(connection: Connection, part: str) -> Condition | None:
 
 
 def _piece_of(part: str) -> int | None:
-    """Return how long the pieces of names are that tell of *part*; None: it is too short."""
+    """Return the length of the pieces of names by which *part* is found; None: it is too short."""
     longest = max(map(len, _ASCII.findall(part)), default=0)
     return next((size for size in _PIECES if longest >= size), None)

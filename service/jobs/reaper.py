@@ -46,7 +46,7 @@ class Reaper:
     be taken from its worker does not block the others.
 
     Args:
-        failed: called for each job that could not be taken.
+        failed: called for each job that could not be taken from its worker.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ HELD = (
     "(study is not null and study = any(array("
     "select id from study where state = 'paused' or cancelling)))"
 )
-"""Of a job in SQL: its study holds it back. The few such studies are found once a statement."""
+"""In SQL: whether the job's study holds it back. Such studies are found once per statement."""
 _SHOWN = [c for c in schema.job.c if c.name in {*JobRecord.model_fields, "not_before", "code"}]
 SHOWN = [c.name for c in _SHOWN]
 """The columns of the table that form a record."""
@@ -52,7 +52,7 @@ Unable = Mapping[tuple[str, tuple[str, ...]], str | None]
 """Why no live worker can load plugins, by the kind of device and their digests."""
 _NOBODY: Unable = {}
 Held = Mapping[tuple[str, str], running_limits.Held]
-"""The limits that are reached, by whose they are."""
+"""The limits that are reached, by owner or project."""
 _UNLIMITED: Held = {}
 _key, _last = schema.metric_key.c, schema.metric_last.c
 _NONE: ColumnElement[Any] = literal_column("'{}'::json")
@@ -101,7 +101,7 @@ def records_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[JobReco
     needing = {_requirement(row._mapping) for row in queued}
     unable = _unable(connection, {one for one in needing if one[1]})
     held = holding_back(connection, queued)
-    names = rows[0]._fields  # of all rows: a dictionary from each row's own names takes longer
+    names = rows[0]._fields  # the same for all rows; `_asdict` per row takes longer
     return [record_of(dict(zip(names, row)), live, unable, held) for row in rows]
 
 
@@ -137,8 +137,8 @@ def record_of(
     Args:
         row: the columns SHOWN; in `last` the last values of metrics, if there are any; and `held`,
             if its study may hold it back.
-        unable: for the plugins of the row's job, if it has some.
-        held: for the limits of its owner and project that are reached.
+        unable: why live workers cannot load the plugins of the job, if it has some.
+        held: the limits of its owner and project that are reached.
     """
     study = row["study"]
     values = {

@@ -1,13 +1,13 @@
 """
 Limits on what starts: a job that would exceed one waits, while those of others start.
 
-They count running jobs and devices, and what was used already of the month's device hours and of
-the storage.
+They count running jobs and devices, and the device hours of the month and the storage that are
+already used.
 
-Whoever claims a limited job holds a lock until the claim is committed, and counts what runs under
-it, so that two workers cannot both take the last place. It is one lock for all limits: with one
-for each, two claims that look at several owners could wait for each other. Claims of jobs
-without a limit never take it.
+A claim of a limited job holds a lock until it is committed, and counts running jobs under that
+lock, so that two workers cannot both take the last place. One lock serves all limits: with one lock
+per limit, two claims that look at several owners could deadlock. Claims of jobs without a limit
+never take it.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Held(NamedTuple):
     used: float
 
     def __str__(self) -> str:
-        """Say what is waited for."""
+        """Say what the job waits for."""
         return _WORDS[self.what](self)
 
     @property
@@ -101,7 +101,7 @@ def refusal(connection: Connection, owner: str, project: str, devices: int) -> H
     Return the limit that keeps a job from starting now; None: it may start in this transaction.
 
     Args:
-        devices: that the job would use.
+        devices: the number of devices that the job would use.
     """
     names: dict[str, Any] = {"owner": owner, "project": project}
     limits = connection.execute(_LIMITS, names).mappings().one()
@@ -130,5 +130,5 @@ def holding_back(connection: Connection, jobs: Sequence[Any]) -> Mapping[tuple[s
 
 
 def _is_full(most: int, used: float, more: int | None) -> bool:
-    """Whether a job that adds *more* may not start; None: it adds over time what nobody knows."""
+    """Whether a job that adds *more* may not start; None: how much it will add is not known."""
     return used >= most if more is None else used + more > most

@@ -1,10 +1,10 @@
 """
-Seats: how the slots of several hosts come to one attempt at a job.
+Seats: how the slots of several hosts join one attempt at a job.
 
 A slot that comes to a job on several hosts offers itself, and stays idle. An offer names no job:
 the slot that completes a job's hosts leads its attempt, and gives the other offers their seats in
-the same transaction. So no job ever holds a part of its hosts, and no two jobs can wait for each
-other's. All times are the database's own.
+the same transaction. So no job ever holds only some of its hosts, and no two jobs can wait for each
+other's hosts. All times are the database's own.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ _GIVEN = text("""
     join attempt a on a.job = s.job and a.number = s.attempt
     where s.id = :seat
 """)
-# At most one slot of a host waits; its others take the jobs behind it.
+# At most one slot of a host waits; its other slots take later jobs.
 _REACHED = text("""
     select case when exists (
         select 1 from seat where job is null and device = :device and address = :address
@@ -126,10 +126,12 @@ def claim(
     database: Database, chair: Chair, lease_s: float, ability: Ability | None = None
 ) -> Lease | Seat | Offer | None:
     """
-    Return a seat that *chair* was given, or claim the next job; an offer: wait with it, and return.
+    Return a seat that *chair* was given, or claim the next job; an offer: the slot waits and calls
+    again.
 
-    A job on several hosts has its turn like others, if so many hosts have live workers. Then a slot
-    that comes to it takes no job behind it, or a busy queue would never let several slots be free.
+    A job on several hosts has its turn like others, if so many hosts have live workers. A slot that
+    reaches such a job takes no job after it in the queue; otherwise several slots would never be
+    free at once in a busy queue.
     """
 
     def find(unloadable: Sequence[str]) -> Lease | Seat | Offer | Unjudged | None:
@@ -188,7 +190,7 @@ def _next(
         found = in_turn(connection, room, ability, accept)
         if not isinstance(found, _TooFew):
             return found
-        room["most_hosts"] = found.hosts  # fewer than that job has: it waits, and lets others pass
+        room["most_hosts"] = found.hosts  # too few hosts for that job: later ones go first
 
 
 def _lead_or_wait(

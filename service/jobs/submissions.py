@@ -104,7 +104,7 @@ def submit(
     Args:
         steps: updates in all, where known.
         max_queued: the most jobs that *owner* may have queued, if no limit is set for it; None: no
-            limit is asked about.
+            limit is checked.
         by: the actor for the audit trail; None: no person requested it.
 
     Raises:

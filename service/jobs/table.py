@@ -75,7 +75,7 @@ class Order:
         return [flag, func.coalesce(value, self._filler()), _j.id]
 
     def after(self, cursor: str) -> ColumnElement[bool]:
-        """Whether a job comes after the place of *cursor*."""
+        """Whether a job comes after the row of *cursor*."""
         of_value = _TYPES[self.of.kind]
         types = [of_value, UUID] if self._has_no_flag else [int, of_value, UUID]
         *flags, value, job = decode_cursor(cursor, self.sort, types)
@@ -118,7 +118,7 @@ class Order:
 
 @dataclass(frozen=True)
 class JobTable:
-    """Some rows of a table: of each job its id, state, owner, and a value for each column."""
+    """Some rows of a table: for each job its id, state, owner, and a value for each column."""
 
     columns: Sequence[Column]
     rows: Sequence[Row[Any]]
@@ -171,7 +171,7 @@ def columns_of(names: tuple[str, ...]) -> tuple[Column, ...]:
 
 def conditions(question: JobsQuestion) -> list[ColumnElement[bool]]:
     """Translate which jobs are asked for into SQL."""
-    archived = False if question.jobs is None else None  # who names jobs has found them
+    archived = False if question.jobs is None else None  # jobs given by id need no search
     found = JobFilters(where=question.filter, archived=archived).conditions()
     if question.jobs is not None:
         found.append(_j.id.in_([parse_id(job) for job in question.jobs]))

@@ -22,7 +22,7 @@ ATTEMPT = f"""
     from {{source}}
     {_ADD}
 """
-"""A part of another statement, which counts that an attempt has ended; *source* has the device."""
+"""A part of another statement: it counts an ended attempt; *source* has the device."""
 
 _COUNT = text(f"""
     insert into tally (name, device, outcome, failure_kind, shard, n)

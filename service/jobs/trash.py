@@ -33,7 +33,7 @@ _RESTORE = text("update job set trashed_at = null where id = :job")
 
 def trash(database: Database, job: str, by: Actor | None = None) -> JobDetail:
     """
-    Move an ended job into the trash; one that is there already stays as it is.
+    Move an ended job into the trash; one that is already there stays as it is.
 
     Lists, studies and searches for finished cells do not see it any more. It can be restored
     until it is purged with everything that it wrote.

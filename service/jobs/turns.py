@@ -1,9 +1,10 @@
 """
 Turns: which queued job is next for a worker, by priority, then fairly by owner, then by age.
 
-Members' numbers depend in their last bits on their company, so a pack that was drained or lost goes
-on as the same pack. Its members are given back one by one, within moments: none is taken before all
-are there, and then the first one is taken, which takes the others along.
+The last bits of a member's results depend on the other members of its pack. So a pack that was
+drained or lost continues as the same pack. Its members return to the queue one by one, within
+moments. None of them is claimed before all have returned; then the claim of the first one also
+claims the others (its mates).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ T = TypeVar("T")
 
 
 def _returns(job: str, attempt: str) -> str:
-    """Return that *attempt* is the last one of *job*, and may be continued as the pack it was."""
+    """Return: *attempt* is the last one of *job*, and may continue as the same pack."""
     return f"""
         {attempt}.job = {job}.id and {attempt}.number = {job}.attempt
         and {job}.attempt = {job}.forgiven and {attempt}.outcome = 'released'
@@ -53,7 +54,7 @@ WAITS = f"""
         )
     ))
 """
-"""The condition that a mate of a returning job is not given back yet, or will take it along."""
+"""The condition that a mate of a returning job has not returned yet, or will claim the job too."""
 
 CLAIMABLE = (
     f"state = 'queued' and device = :device and not cancel_requested and not {HELD}"
@@ -100,10 +101,10 @@ class Unjudged:
 
 def judging(ability: Ability | None, find: Callable[[Sequence[str]], T | Unjudged]) -> T:
     """
-    Return what *find* returns, which is given the plugins that the worker cannot load.
+    Return the result of *find*, which is called with the plugins that the worker cannot load.
 
-    As long as it comes to a job with plugins that were not judged, they are judged, outside of its
-    transaction, and it looks again.
+    Whenever *find* meets a job with plugins that nobody has tried to load, they are tried outside
+    of its transaction, and *find* is called again.
     """
     unloadable = set(ability.unloadable()) if ability is not None else set()
     while isinstance(found := find([*unloadable]), Unjudged):
@@ -122,7 +123,7 @@ def in_turn(
     Lock claimable jobs in their order, until *accept* returns something for one; return that.
 
     If it returns None for a job, it must have taken that job from the queue. Jobs beyond a limit on
-    running ones keep their place in it.
+    running jobs keep their place in the queue.
 
     Args:
         room: the device, the most replicas (per host) and hosts that a job may have, and the

@@ -28,14 +28,14 @@ _BEAT = text("""
         lost_at = null, seen_at = excluded.seen_at, live_until = excluded.live_until
 """)
 _LEAVE = text("delete from worker where id = :id")
-# Nobody sits there any more: an offer is withdrawn, and a seat's leader need not wait for silence.
+# The worker is gone: its offer is withdrawn, and the leader of its seat need not wait for silence.
 _STAND_UP = text("""
     with withdrawn as (delete from seat where worker = :id and job is null)
     update seat set live_until = clock_timestamp() where worker = :id and job is not null
 """)
 # Rows of workers that died without signing off are deleted after a day.
 _FORGET = text("delete from worker where seen_at < clock_timestamp() - interval '1 day'")
-# With what serves them: a submission asks for both, in one round trip
+# With the release that serves them: a submission reads both in one round trip
 _LIVE = text(f"""
     select {releases.SERVES},
         id, device, hostname, slots, busy, description, memory_bytes, versions,
@@ -81,8 +81,8 @@ def beat(
     Args:
         facts: further facts about its host for the operator.
         silence_s: it counts as gone after this time without another heartbeat.
-        version: of normlab there.
-        revision: of the schema that it knows.
+        version: the version of normlab there.
+        revision: the revision of the schema that it knows.
     """
     values = {
         "id": worker,

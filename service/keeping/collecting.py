@@ -41,7 +41,7 @@ _FILES = text("""
     select job, name, kind, attempt, path, sha256, bytes, step from artifact
     where job = any(:jobs) and kind in ('checkpoint', 'weights', 'log')
 """)
-# Another collector may be at it, or somebody may have tried it again or deleted it
+# Another collector may hold it, or somebody may have retried or deleted it
 _LOCK = text(f"select 1 from job where id = :job and {_ENDED} for update skip locked")
 _DISCARD = text("""
     with gone as (
@@ -69,7 +69,7 @@ class JobPosition(NamedTuple):
 
 
 class ExpiredSlice(NamedTuple):
-    """What is expired of some jobs, and where the next jobs begin."""
+    """The expired files of some jobs, and where the next jobs begin."""
 
     expired: list[tuple[EndedJob, list[Expired]]]
     place: JobPosition | None
@@ -92,11 +92,11 @@ def page(
     Args:
         remove: discard them too; they are deleted minutes later.
         by: the actor for the audit trail.
-        patience_s: how long to go on past jobs of which all is kept.
+        patience_s: how long to continue past jobs whose files are all kept.
 
     Raises:
         NotFound: there is no such project.
-        InvalidSpec: *cursor* is none of this list.
+        InvalidSpec: *cursor* is not from this list.
     """
     rules = keep_rules.read(database, project)
     place = (

@@ -14,7 +14,7 @@ from service.storage.store import Store
 from service.store.database import Database
 
 _PASSING_S = 2.0
-_BETWEEN_PASSES_S = 3600.0  # rules are in days
+_BETWEEN_PASSES_S = 3600.0  # rules count in days
 _log = structlog.get_logger(__name__)
 
 
@@ -24,7 +24,7 @@ class Collector:
 
     Args:
         failed: called for each job whose files could not be deleted.
-        grace_s: between the two.
+        grace_s: the time between the two.
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class Collector:
         self._freeing = Freeing(database, files, failed, grace_s)
         self._clock = clock
         self._waiting: list[str] = []  # projects of this pass
-        self._place: JobPosition | None = None  # in the first of them
+        self._place: JobPosition | None = None  # the position in the first of them
         self._next_pass = clock()
 
     def round(self) -> int:
-        """Look at some jobs and delete some files; return how many of both had to go."""
+        """Look at some jobs and delete some files; return how many were discarded or deleted."""
         until = self._clock() + _PASSING_S
         if not self._waiting and self._clock() >= self._next_pass:
             self._begin_pass()

@@ -47,12 +47,12 @@ class Expired:
 
     @property
     def bytes(self) -> int:
-        """What is freed."""
+        """The bytes that are freed."""
         return self.log_bytes + sum(file.bytes for file in self.files)
 
 
 BestStep = Callable[[Sequence[int]], "int | None"]
-"""Return which of these updates with checkpoints has the best metric; None: it is not known."""
+"""Return which of these updates with checkpoints has the best metric; None: unknown."""
 
 
 def expired(
@@ -75,7 +75,7 @@ def expired(
 
 
 def first_days(rules: KeepRules) -> int | None:
-    """Return after how many days the first rule holds; None: everything is kept."""
+    """Return after how many days the first rule applies; None: everything is kept."""
     days = (rules.checkpoints_days, rules.weights_days, rules.logs_days)
     return min((one for one in days if one is not None), default=None)
 

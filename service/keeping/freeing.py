@@ -16,7 +16,7 @@ from service.storage.store import Store
 from service.store.database import Database
 
 GRACE_S = 300.0
-"""This is longer than any request, so what was accepted before a file left the records is known."""
+"""Longer than any request, so every job accepted before the file was discarded is known."""
 _JOBS_A_ROUND = 100
 _OLD = "freed_at is null and discarded_at <= clock_timestamp() - make_interval(secs => :grace_s)"
 _DUE = text(f"select job from discarded where {_OLD} group by job order by min(discarded_at)"
@@ -38,9 +38,9 @@ class Freeing:
     """
     Deletes discarded files after *grace_s*; any number of processes may.
 
-    A file that is needed after all goes back on record: a job that was accepted while the file was
-    discarded names it, or its own job was tried again. If a file cannot be deleted, its row stays,
-    and a later round deletes it.
+    A file that is needed after all is recorded again: a job that was accepted while the file was
+    discarded names it, or its own job was retried. If a file cannot be deleted, its row stays, and
+    a later round deletes it.
 
     Args:
         failed: called for each job whose files could not be deleted.

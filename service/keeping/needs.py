@@ -1,8 +1,8 @@
 """
 The files that jobs still need: those that wait or run, and those that studies are going to add.
 
-A job needs the checkpoint that it continues, and the weights that it starts from: of a content, or
-of a twin, which is found by its fingerprint.
+A job needs the checkpoint that it continues, and the weights that it starts from. Weights are named
+by their content, or by a twin, which is found by its fingerprint.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from normlab.errors import InvalidSpec
 from normlab.specs.jobs import JobSpec
 from normlab.specs.starting_twins import starting_twin
 
-_MOST_TWINS = 500  # a few milliseconds for each
+_MOST_TWINS = 500  # each takes a few milliseconds
 _OF_JOBS = text("""
     select spec #>> '{continues,sha256}' as continues, spec #>> '{init_from,sha256}' as start
     from job where state in ('queued', 'running') and trashed_at is null
@@ -29,7 +29,7 @@ _TWINS = text("""
         and jsonb_typeof(spec #> '{init_from,twin}') = 'object'
     limit :limit
 """)
-# It has cells that are not queued yet, or adds some as it likes
+# It has cells that are not queued yet, or may add some
 _OF_STUDIES = text("""
     select spec::text from study where trashed_at is null and (planned > 0
         or state in ('active', 'paused') and jsonb_exists_any(spec, array['search', 'decide']))
@@ -40,14 +40,14 @@ _ID = re.compile(r"[0-9A-Fa-f]{8}-?(?:[0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12}")
 
 @dataclass(frozen=True)
 class Needs:
-    """What must stay: files by their content, weights by the fingerprint of who trained them."""
+    """What must stay: files by content, weights by the fingerprint of the job that trained them."""
 
     contents: frozenset[str]
     twins: frozenset[str]
     jobs: frozenset[str]
     """Jobs all of whose files must stay, by the 32 digits of their ids."""
     all_weights: bool
-    """Twins are named that are not looked up, so that any job may be one."""
+    """Whether twins are named that were not looked up, so that any job may be one."""
 
     def keep(self, file: Any, job: Any) -> bool:
         """Return whether *file* of *job* must stay."""
@@ -73,7 +73,7 @@ def needs_now(connection: Connection) -> Needs:
 
 
 def _fingerprint(stored: Any) -> str | None:
-    """Return the fingerprint of a job's twin; None: it will fail, as it names none."""
+    """Return the fingerprint of a job's twin; None: it names no valid twin, and will fail."""
     try:
         twin = starting_twin(JobSpec.from_store(stored))
     except (ValueError, InvalidSpec):

@@ -35,10 +35,10 @@ _RULED = text("""
 
 def put(database: Database, project: str, asked: KeepRequest, by: Actor) -> KeepRules:
     """
-    Change what *project* keeps; what is not given stays as it is.
+    Change what *project* keeps; rules that are not given stay as they are.
 
     Raises:
-        InvalidSpec: nothing is given, or a value is null that cannot be.
+        InvalidSpec: nothing is given, or a value is null that may not be null.
         NotFound: there is no such project.
     """
     given = {name: getattr(asked, name) for name in sorted(asked.model_fields_set)}

@@ -1,1 +1,1 @@
-"""Plugins of a stack: kept by their digest, described apart, in force or named by jobs."""
+"""Plugins of a stack: stored by digest, described in another process, in force or named by jobs."""

@@ -1,7 +1,7 @@
 """
 The code that workers can load: packages for plugins and networks, and tried plugins.
 
-What a job requires are names: the digests of its plugins, and the library of its network.
+A job requires names: the digests of its plugins, and the library of its network.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from service.store.database import Database
 from service.store.events import to_json
 
 REQUIRED = "(code || array_remove(array[split_part(model, '/', 1)], model))"
-"""SQL of what a job requires, as `required` says it."""
+"""What a job requires, in SQL; the same as `required`."""
 _NEEDS = text("""
     select digest, name, coalesce(description -> 'needs', '[]') as needs from plugin
     where digest = any(:digests)
@@ -38,7 +38,7 @@ class Ability(Protocol):
     """A worker's knowledge of the plugins and libraries that its jobs can load."""
 
     def unloadable(self) -> Collection[str]:
-        """Return the names of those that they cannot load, as far as is known."""
+        """Return the names of those that the jobs cannot load, as far as is known."""
 
     def unjudged(self, code: Sequence[str]) -> bool:
         """Return whether one of *code*, which a job requires, has not been judged."""
@@ -63,7 +63,7 @@ class Abilities:
 
     Args:
         packages: versions by name; None: not known yet.
-        loads: by digest why a plugin cannot be loaded, and "" if it was loaded.
+        loads: by digest, why a plugin cannot be loaded; "" if it was loaded.
     """
 
     device: str
@@ -72,7 +72,7 @@ class Abilities:
     loads: Mapping[str, str] = field(default_factory=dict)
 
     def lacks(self, plugin: Wanted) -> list[str]:
-        """Return why *plugin* cannot be loaded there; none while nothing speaks against it."""
+        """Return why *plugin* cannot be loaded there; None if no reason is known."""
         tried = self.loads.get(plugin.digest)
         if tried is not None:
             return [tried] if tried else []
@@ -125,7 +125,7 @@ def advertise(
 
 
 def unable(database: Database, code: Sequence[str]) -> dict[str, str]:
-    """Return for each kind of device whose live workers cannot load all that is required, why."""
+    """Return why the live workers of a kind of device cannot load all that is required, by kind."""
     plugins = [Wanted(found.digest, found.name, found.needs) for found in plugins_named(code)]
     if not plugins:
         return {}
@@ -139,9 +139,8 @@ def nobody_loads(
     device: str, plugins: Sequence[Wanted], offered: Sequence[Abilities]
 ) -> str | None:
     """
-    Say what no live worker for *device* can load of *plugins*; None if one can load them all.
-
-    Without a live worker nothing is said: then the job waits for any.
+    Return which of *plugins* no live worker for *device* can load; None if one can load them all.
+    Returns None without a live worker too: then the job waits for any worker.
     """
     told = [
         (offer.hostname, [f"{p.name}: {why}" for p in plugins for why in offer.lacks(p)])

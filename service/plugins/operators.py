@@ -47,7 +47,7 @@ class OperatorPlugins:
         A plugin that cannot be used is left out; the others are not affected.
         """
         self.good, self.troubles, self._recorded = [], [], False
-        # a database that starts with the API may be slow, which is no reason not to start
+        # a database that starts with the API may be slow; the API must start anyway
         with Database(self._database.conninfo, pool_size=1, connect_s=START_S) as database:
             for path, source in self._read().items():
                 self._take(self._describe(database, path, source))
@@ -59,9 +59,8 @@ class OperatorPlugins:
 
     def record(self) -> int:
         """
-        Tell the workers, through the database, which plugins are in force, once after `install`.
-
-        Returns how many there are, or 0 if they were told before.
+        Tell the workers through the database which plugins are in force, once after `install`.
+        Returns their number, or 0 if the workers were told before.
 
         Raises:
             ServiceUnavailable: the database does not answer; the next call tries again.
@@ -97,7 +96,7 @@ class OperatorPlugins:
             self.good.append(one)
 
     def _describe(self, database: Database, path: Path, source: PluginFiles) -> Described:
-        """Describe *source*; what was described before is only looked up."""
+        """Describe *source*; if it was described before, look the description up."""
         known = store.find(database, source.digest)
         if known is not None:
             return known.model_copy(update={"name": source.name})
@@ -116,6 +115,6 @@ def _clash(new: PluginDescription, others: Sequence[PluginDescription]) -> Troub
     for entry in new.entries:
         other = taken.get((entry.part, entry.name))
         if other is not None:
-            reason = f"its {entry.part} {entry.name!r} is declared by {other} already; rename one"
+            reason = f"its {entry.part} {entry.name!r} is already declared by {other}; rename one"
             return Trouble(new.name, reason)
     return None

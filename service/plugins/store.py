@@ -22,13 +22,13 @@ from service.store.events import to_json
 from service.store.sight import IN_SIGHT, Sight, current
 
 REMEMBERED = 256
-FORGET_S = 1.0  # an unknown digest is not looked for again before
+FORGET_S = 1.0  # seconds before an unknown digest is looked up again
 _KEEP = text("""
     insert into plugin (digest, name, owner, source, description, origin)
     values (:digest, :name, :owner, :source, cast(:description as jsonb), cast(:origin as jsonb))
     on conflict (digest) do nothing returning digest
 """)
-# One that people uploaded is in sight where it was uploaded to a project, or is used in one
+# An uploaded plugin is in sight if it was uploaded to a visible project, or is used in one
 _SEEN = f"""
     from plugin p left join lateral (
         select u.owner, u.origin, u.created_at from upload u
@@ -94,7 +94,7 @@ def show(
 
 
 def put_in_force(connection: Connection, digests: Sequence[str]) -> None:
-    """Mark the plugins that every job may use, so that workers try to load them."""
+    """Mark these plugins as usable by every job, so that workers try to load them."""
     connection.execute(_IN_FORCE, {"digests": list(digests)})
 
 
@@ -112,7 +112,7 @@ def find(database: Database, digest: str) -> PluginDescription | None:
 
 
 class PluginCache:
-    """Finds plugins by digest, and remembers those that it found, and for a moment that not."""
+    """Finds plugins by digest; remembers those it found, and for a short time missing ones."""
 
     def __init__(self, database: Database, forget_s: float = FORGET_S) -> None:
         self._database = database

@@ -15,7 +15,7 @@ from service.store import audit
 from service.store.audit import Actor
 from service.store.database import Database
 
-AT_ONCE = 2  # of the inspector's questions, which take seconds here
+AT_ONCE = 2  # questions to the inspector at once; each takes seconds
 
 
 class CodeUploads:
@@ -35,7 +35,7 @@ class CodeUploads:
         Raises:
             InvalidSpec: it cannot be described; the message has the reason, and the problem the
                 end of its traceback.
-            TooBusy: enough others are being described now.
+            TooBusy: too many others are being described now.
         """
         source = _source_of(upload)
         described: Described | Trouble | None = None

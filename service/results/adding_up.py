@@ -1,4 +1,4 @@
-"""Add up curves that an earlier version stored, so that they too have a mean."""
+"""Add up curves that an earlier version stored, so that they also have a mean."""
 
 from __future__ import annotations
 

@@ -57,9 +57,8 @@ def keep_checkpoint(connection: Connection, lease: Lease, written: CheckpointWri
 
 def forget_checkpoints(connection: Connection, lease: Lease, step: int) -> None:
     """
-    Forget the checkpoints beyond *step*, from which *lease* continues.
-
-    What was reported on the way to them is replaced, so no later attempt may begin there.
+    Forget the checkpoints after *step*, from which *lease* continues. The reports between *step*
+    and them are replaced, so no later attempt may start from them.
     """
     connection.execute(_FORGET, {"job": lease.job, "step": step})
 
@@ -133,7 +132,7 @@ _LAST = text("""
 
 def removal(connection: Connection, job: UUID, what: str) -> str | None:
     """
-    Say when files of *job* were removed; None: none was.
+    Say when files of *job* were removed; None: no file was removed.
 
     Args:
         what: the name of a file, or a kind of files.

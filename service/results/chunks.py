@@ -17,7 +17,7 @@ PACKED_WITHOUT_TIMES = (
     " null::bytea as times"
 )
 PACKED = PACKED_WITHOUT_TIMES.replace("null::bytea as times", "times")
-"""The columns of a Stored in SQL: steps that follow each other are counted, not sent."""
+"""The columns of a Stored in SQL; consecutive steps are sent as a range."""
 Stored = tuple[int, float, int, bytes | None, bytes, bytes | None]
 """A chunk as PACKED reads it."""
 _LARGEST_STEP = 2**31 - 1
@@ -52,7 +52,7 @@ NOTHING = Columns(np.empty(0, np.int32), np.empty(0), np.empty(0))
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some points of one metric, packed, and where they lie."""
+    """Some points of one metric, packed, with their range of steps."""
 
     step0: int
     step1: int

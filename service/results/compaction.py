@@ -18,10 +18,10 @@ from service.store.database import Database, cursor_of
 from service.store.places import LastExamined
 
 _JOBS_A_ROUND = 50
-_PASSING_S = 2.0  # of the ten seconds between two rounds
+_PASSING_S = 2.0  # seconds of each round, out of the ten between two rounds
 _LOOP = "compactor"
-# Not jobs that have just ended, because their watchers may be reading the curves now. Many jobs may
-# end at the same moment.
+# Jobs that have just ended are left out, because people may be reading their curves now. Many jobs
+# may end at the same moment.
 _ENDED = text("""
     select id, finished_at from job
     where finished_at < clock_timestamp() - make_interval(secs => :settled_s)
@@ -58,7 +58,7 @@ class Compactor:
     """
     Compacts each job once after it has ended; any number of compactors may run.
 
-    How far it came is stored, so that it goes on there after a restart. A job that is locked or
+    Its position is stored, so that it continues there after a restart. A job that is locked or
     fails is tried again, and the stored place stays before it until it is compact.
 
     Args:
@@ -78,14 +78,14 @@ class Compactor:
         self._clock = clock
         self._jobs = OneByOne("ended jobs", self._compact_one, lambda *_: failed())
         self._place: LastExamined | None = None  # how far this compactor has looked
-        self._left: list[LastExamined] = []  # of jobs that are to be tried again
+        self._left: list[LastExamined] = []  # jobs to try again
 
     def round(self) -> int:
         """
         Examine some of the ended jobs; return how many were compacted.
 
-        After an upgrade there may be a million that are compact already. They are cheap, so a
-        round goes on past them for a while.
+        After an upgrade there may be a million jobs that are compact already. They cost little, so
+        a round continues past them for a while.
         """
         until = self._clock() + _PASSING_S
         while True:

@@ -53,7 +53,7 @@ def longer(database: Database, job: str, asked: Longer) -> JobSpec:
     Raises:
         NotFound: there is no such job.
         Conflict: it has not ended, or wrote no checkpoint.
-        InvalidSpec: *asked* says nothing, or a rule of jobs is broken.
+        InvalidSpec: *asked* gives no length, or a rule of jobs is broken.
     """
     if asked.epochs is None and asked.max_steps is None:
         raise InvalidSpec.of(
@@ -75,7 +75,7 @@ def longer(database: Database, job: str, asked: Longer) -> JobSpec:
     changes: dict[str, Any] = {
         "epochs": asked.epochs or before.epochs,
         "max_steps": asked.max_steps,
-        "device": row.device,  # the same kind of device, for the same bits
+        "device": row.device,  # on the same kind of device, so that the bits are the same
         "continues": {
             "job": str(row.id),
             "step": last.step,
@@ -87,7 +87,7 @@ def longer(database: Database, job: str, asked: Longer) -> JobSpec:
 
 
 def problems(database: Database, spec: JobSpec) -> list[FieldProblem]:
-    """Return why *spec* cannot go on where it says; empty if it can, or if it starts afresh."""
+    """Return why *spec* cannot continue its named checkpoint; empty if it can, or names none."""
     if spec.continues is None:
         return []
     try:
@@ -137,7 +137,7 @@ def _source(database: Database, goes_on: Continuation) -> tuple[Any, Any]:
     if found is None or found.step != goes_on.step:
         raise InvalidSpec(
             f"job {row.id} keeps no checkpoint of update {goes_on.step} with the SHA-256 "
-            f"{goes_on.sha256}; `normlab continue {row.id}` goes on from its last one"
+            f"{goes_on.sha256}; `normlab continue {row.id}` continues from its last one"
         )
     return row, found
 
@@ -153,7 +153,7 @@ def _of_length(
 ) -> list[FieldProblem]:
     per_epoch = steps_per_epoch(before, train_size(before))
     if per_epoch is None and before.max_steps is None and row.steps:
-        per_epoch = row.steps // before.epochs  # as the job has found it
+        per_epoch = row.steps // before.epochs  # as the job found it
     if not per_epoch:
         rule = f"the number of updates per epoch of job {row.id} is not known"
         return [FieldProblem(_FIELD, f"{rule}; use init_from instead")]

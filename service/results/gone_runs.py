@@ -1,4 +1,4 @@
-"""Runs that a comparison names and that are not there: deleted, out of sight, or never there."""
+"""Runs that a comparison names but that cannot be found: deleted, out of sight, or never there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.store.identity import parse_id
 
 
 def stored_form(job: str) -> str:
-    """Write the id *job* as the database does; what cannot be an id stays as it is."""
+    """Write the id *job* as the database does; a text that is no id stays as it is."""
     with suppress(NotFound):
         return str(parse_id(job))
     return job
@@ -31,12 +31,12 @@ def _can_be_id(job: str) -> bool:
 
 
 def refuse(question: CompareQuestion, jobs: Sequence[str], gone: Sequence[str]) -> None:
-    """Raise NotFound if *gone* is more of *jobs* than *question* leaves out."""
+    """Raise NotFound if more of *jobs* are gone than *question* allows to leave out."""
     if gone and not question.leave_out_gone:
         raise unknown(gone[0])
     if len(gone) == len(jobs):
         one = len(gone) == 1
-        named = f"the run {gone[0]!r} is not there" if one else "none of these runs is there"
+        named = f"the run {gone[0]!r} was not found" if one else "none of these runs was found"
         raise NotFound(
             f"{named}: deleted, or in a project that you cannot see; choose others in the table "
             "of runs"

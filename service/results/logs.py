@@ -41,7 +41,7 @@ _JOB = text("""
 
 def append(connection: Connection, lease: Lease, start: int, data: bytes) -> None:
     """
-    Store a piece of *lease*'s output, in a transaction that holds it.
+    Store a piece of *lease*'s output, in a transaction that holds the lease.
 
     *start* is the piece's offset in the attempt's output. Stored bytes are skipped, so
     a piece may be sent twice. Output beyond MAX_LOG_BYTES per job is dropped, and the log

@@ -37,7 +37,7 @@ def read(
     Return one metric of each of *jobs*, as metrics.read_arrays does; empty where there is none.
 
     Args:
-        seen: those of the jobs that the caller may see; the others are as if they had no metric.
+        seen: those of the jobs that the caller may see; the others count as without the metric.
         times: whether curves have their times; without them a long curve is read faster.
     """
     keys = _keys(jobs, seen)

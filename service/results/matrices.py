@@ -1,4 +1,4 @@
-"""The results of a job's diagnostics as matrices: layers by readings, from one query."""
+"""The results of a job's diagnostics as matrices of layers and readings, from one query."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Matrix:
     steps: NDArray[Any]
     values: NDArray[np.float64]
     not_finite: Places = field(default_factory=dict)
-    """The readings that are NaN or infinite; the others that are not finite were not taken."""
+    """The readings that are NaN or infinite; other values that are not finite were not measured."""
 
 
 def read(database: Database, job: str, most_readings: int) -> list[Matrix]:
@@ -53,7 +53,7 @@ def read(database: Database, job: str, most_readings: int) -> list[Matrix]:
     Return every measure of the diagnostics of *job*, its layers by name.
 
     Args:
-        most_readings: more of them are averaged in this number of buckets of updates.
+        most_readings: more readings are averaged in this number of buckets of updates.
     """
     key = parse_id(job)
     with database.autocommit() as connection:
@@ -112,7 +112,7 @@ def _named(values: NDArray[np.float64], was_read: NDArray[np.bool_]) -> Places:
 
 
 def _naturally(site: str) -> list[tuple[int, str]]:
-    """Let block 2 come before block 10."""
+    """Sort numbers in names by value: block 2 before block 10."""
     return [(int(part or 0), "") if part.isdigit() else (0, part) for part in _NUMBERS.split(site)]
 
 
@@ -130,7 +130,7 @@ def of_norms(records: Iterable[DiagnosticRecord]) -> list[Matrix]:
 def _spread(
     name: str, sites: list[str], steps: NDArray[Any], norms: Sequence[Any], reduce: Any
 ) -> Matrix:
-    # null is of a server that did not keep which one it was
+    # null comes from a server that did not store which value it was
     values = np.array([[reduce(np.array(one[site], float)) for one in norms] for site in sites])
     named = _named(values, np.ones(values.shape, bool))
     return Matrix(_NORMS, name, sites, steps, values, named)

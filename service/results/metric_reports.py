@@ -1,4 +1,4 @@
-"""Store the points that a job reports, with where each of its metrics stands."""
+"""Store the points that a job reports, and the latest state of each of its metrics."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _FORGET = "delete from metric_last where job = %s and key = %s"
 
 @dataclass(frozen=True)
 class _Stand:
-    """The last point of a metric, and its extremes and its sum up to there."""
+    """The last point of a metric, and its extremes and sum up to that point."""
 
     attempt: int
     step: int
@@ -51,7 +51,7 @@ class _Stand:
     max: float
     max_step: int
     total: float | None
-    """None: not known of the points that an earlier version stored."""
+    """None: unknown, because an earlier version stored some of the points."""
     points: int | None
 
 
@@ -59,7 +59,8 @@ def append(connection: Connection, lease: Lease, series: Mapping[str, Series]) -
     """
     Store points, in a transaction that holds *lease*; skip points that it stored before.
 
-    So a batch that is sent again after a lost answer changes nothing, however it is split.
+    So a batch that is sent again after a lost answer changes nothing, even if it is split
+    differently.
     Within an attempt, the steps of a metric only increase: a point before the last one is dropped.
 
     Raises:
@@ -78,7 +79,7 @@ def append(connection: Connection, lease: Lease, series: Mapping[str, Series]) -
             points = points.within(stand.step + 1, None)
         if len(points):
             if stand is not None and points.steps[0] <= stand.step:
-                # what this attempt repeats counts once in the sum, as it does in the curve
+                # steps that this attempt repeats count once in the sum, as in the curve
                 before = read_points(cursor, lease.job, key, None, int(points.steps[0]) - 1)
                 stand = replace(stand, total=float(before.values.sum()), points=len(before))
             identity = (lease.job, key, lease.attempt)
@@ -98,7 +99,8 @@ def rewind(connection: Connection, lease: Lease, step: int) -> None:
         points = read_points(cursor, lease.job, key, None, step)
         cursor.execute(_FORGET, (lease.job, key))
         if len(points):
-            # Written as the earlier attempt's, so that this attempt may repeat the same step.
+            # Written as a report of the earlier attempt, so that this attempt may repeat the same
+            # step.
             identity = (lease.job, key, lease.attempt - 1)
             cursor.execute(_STAND, _advanced(identity, points, None))
 

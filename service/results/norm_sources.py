@@ -20,7 +20,7 @@ from service.store.sight import IN_SIGHT, current
 _FIELD = "optimizer.norms_of"
 _RECORD = "weight_norms"
 _JOB = text("select id, project, state, spec from job where id = :job")
-# The oldest: the same one for every attempt.
+# The oldest one, so that every attempt gets the same.
 _TWIN = text(f"""
     select id, state, spec from job
     where fingerprint = :fingerprint and state = 'succeeded'

@@ -1,4 +1,4 @@
-"""Compare runs: the fields in which they differ, and a number, paired over their seeds."""
+"""Compare runs: the fields in which they differ, and one number, paired by seed."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ _KIND = "normalizer.kind"
 
 def compare(database: Database, question: CompareQuestion) -> RunComparison:
     """
-    Compare runs, of whichever studies: each group has the runs that differ in their seed alone.
+    Compare runs of any studies: each group has the runs that differ only in their seed.
 
     Raises:
-        InvalidSpec: more than MOST runs, no number to compare by, or a reference that is not
-            among them.
-        NotFound: one of the runs is not there; or all of them, if such are left out.
+        InvalidSpec: more than MOST runs, no number to compare, or a reference that is not among
+            them.
+        NotFound: a run does not exist; with missing runs left out, only if none exists.
     """
     jobs = list(dict.fromkeys(map(stored_form, question.jobs)))
     if len(jobs) > MOST:

@@ -1,4 +1,4 @@
-"""Jobs grouped over seeds: those of a group differ in nothing that they compute but their seed."""
+"""Jobs grouped over seeds: in what they compute, those of a group differ only in their seed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LEFT_OUT = sorted({"seed", *ERRANDS})
 _ALIKE = func.md5(cast(_j.spec.op("-")(cast(literal(_LEFT_OUT, ARRAY(Text)), ARRAY(Text))), Text))
 _HEAD = (_j.id, _j.state, _j.seed, _j.timing_valid, _ALIKE.label("alike"))
 FIRST = len(_HEAD)
-"""Where the first column stands in a row."""
+"""The position of the first column in a row."""
 _AVERAGED = {"duration", "running_s"}
 _SHOWS = {
     "normalizer": "normalizer.kind", "proxy": "normalizer.proxy", "model": "model.name",
@@ -46,7 +46,7 @@ _OPEN: Mapping[str, Any] = {"sd": None, "low": None, "high": None}
 
 @dataclass(frozen=True)
 class BySeed:
-    """The values of a group's seeds, those that are NaN or infinite apart, by their names."""
+    """The values of a group's seeds; separately, by name, those that are NaN or infinite."""
 
     values: Mapping[int, float]
     excluded: Mapping[int, Name]
@@ -57,7 +57,7 @@ class SeedGroup:
     """Jobs with one specification but for the seed, newest first."""
 
     spec: Mapping[str, Any]
-    """Without the seed, and without what does not change the result."""
+    """The specification without the seed and without fields that do not change the result."""
     rows: Sequence[Row[Any]]
 
 
@@ -116,7 +116,7 @@ def _too_many(found: str) -> InvalidSpec:
 def _sciences(
     connection: Connection, firsts: Mapping[str, UUID]
 ) -> dict[str, tuple[str, Mapping[str, Any]]]:
-    # Read as specifications: one that was stored before a field existed is like one without it
+    # Parsed, so that a specification from before a field existed equals one without the field
     query = select(_j.id, _j.spec).where(_j.id.in_(list(firsts.values())))
     stored = {row.id: row.spec for row in connection.execute(query)}
     found: dict[str, tuple[str, Mapping[str, Any]]] = {}
@@ -194,7 +194,7 @@ def _hashable(value: Any) -> Any:
 def _unseen(
     groups: Sequence[SeedGroup], columns: Sequence[Column], values: Sequence[Sequence[Any]]
 ) -> dict[str, list[Any]]:
-    """Find the fields in which groups differ that look alike in the columns of their fields."""
+    """Find the fields in which groups differ although all columns of fields show equal values."""
     names = [_SHOWS.get(of.name, of.name) for of in columns]
     shown = set(names)
     paths = {

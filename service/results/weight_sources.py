@@ -45,7 +45,7 @@ def of_job(database: Database, job: str) -> StoredFile:
 
     Raises:
         NotFound: there is no such job.
-        Conflict: it has not succeeded, or it trained nothing.
+        Conflict: it has not succeeded, or it trained for no epochs.
     """
     with database.autocommit() as connection:
         return _of_job(connection, job)
@@ -62,7 +62,7 @@ def weights_for(
         fetch: returns a file of this host with the same content, or raises NotFound.
 
     Raises:
-        InvalidSpec: it is stored no more.
+        InvalidSpec: it is no longer stored.
     """
     start = spec.init_from
     if start is None:
@@ -89,7 +89,7 @@ class WeightSources:
     """
     Finds the content of the weights that jobs name, and remembers the answers for a moment.
 
-    A request is looked up in a thread before it is validated, where nothing may wait.
+    Requests are looked up in a thread before their validation, which must not wait.
 
     Args:
         data_root: the operator's folder of datasets.
@@ -98,7 +98,7 @@ class WeightSources:
     def __init__(self, database: Database, data_root: Path) -> None:
         self._database = database
         self._data_root = data_root
-        # until when, and what; the answer depends on the caller
+        # end of validity, and the answer, which depends on the caller
         self._known: dict[tuple[str, Sight], tuple[float, str | NormlabError]] = {}
         self._lock = Lock()
 

@@ -1,4 +1,4 @@
-"""The final weights of a job's twin, which `init_from.twin` names by what differs in it."""
+"""The final weights of a job's twin, which `init_from.twin` names by the fields that differ."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.storage.store import StoredFile
 from service.store.database import Database
 from service.store.sight import IN_SIGHT, current
 
-# The oldest first: the same one for every attempt.
+# The oldest first, so that every attempt gets the same.
 _OF_TWIN = text(f"""
     select artifact.path, artifact.sha256, artifact.bytes from job
     join artifact on artifact.job = job.id and artifact.name = :name
@@ -52,7 +52,7 @@ def stored(connection: Connection, spec: JobSpec, name: str) -> list[StoredFile]
     List the files *name* of *spec*'s twin.
 
     Raises:
-        InvalidSpec: the changes make no job.
+        InvalidSpec: with the changes, the specification is invalid.
     """
     twin = starting_twin(spec)
     if twin is None:

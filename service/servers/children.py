@@ -1,4 +1,4 @@
-"""Processes that belong to this one: it starts, restarts and stops them, and they log to a file."""
+"""Child processes: this process starts, restarts and stops them, and each logs to a file."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Child:
     """A process in a session of its own, so that Ctrl-C reaches it only through us."""
 
     name: str
-    """In messages."""
+    """Its name in messages."""
     command: Sequence[str]
     environment: Mapping[str, str]
     """The whole environment."""
     log: Path
-    """Where its output goes."""
+    """The file for its output."""
     user: ServerUser | None = None
     """The user that runs it; None: the user of this process."""
     stop_signal: signal.Signals = signal.SIGTERM
@@ -140,7 +140,7 @@ class Child:
 
 
 def server_environment() -> Mapping[str, str]:
-    """Return what a server sees of our environment: nothing that could change what it does."""
+    """Return our environment variables for a server: none that could change its behaviour."""
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C"}
 
 
@@ -164,7 +164,7 @@ def end_leftover(pid_file: Path, program: str, stop_signal: signal.Signals) -> N
         return
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
-        # Another process may have this number by now. A server of ours works in its folder.
+        # Another process may have this number by now; our server runs in its data folder.
         if process.name() == program and Path(process.cwd()) == pid_file.parent.resolve():
             process.send_signal(stop_signal)
             _outlive(process)

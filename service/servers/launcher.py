@@ -69,7 +69,7 @@ def launch(settings: Settings, *, worker: bool = True) -> Iterator[Stack]:
     Run a stack while the context is open.
 
     Args:
-        settings: for all of its parts; port 0 means any free port.
+        settings: the settings of all parts; port 0 means any free port.
         worker: whether to start a worker for each device in the settings.
 
     Raises:
@@ -154,7 +154,7 @@ def _wait_until_ready(running: Stack) -> None:
 
 
 def _answers(own: Connection) -> bool:
-    # the stack's own API, on this host: a proxy from the environment would lead elsewhere
+    # the stack's own API, on this host: no proxy from the environment may be used
     trusted = None if own.certificate is None else pinned(Path(own.certificate))
     handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusted))
     direct = urllib.request.build_opener(*handlers)

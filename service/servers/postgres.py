@@ -26,7 +26,7 @@ from service.servers.server_user import (
 from service.store.database import START_S, translated_errors
 
 _INSTALL = "install it with: pip install 'normlab[local]'"
-# Small enough to run beside a training; one disk, no replicas.
+# Small enough to run next to a training; one disk, no replicas.
 _POSTGRES_OPTIONS = (
     "listen_addresses=",
     "unix_socket_permissions=0700",
@@ -62,7 +62,7 @@ def start_postgres(data_dir: Path, options: Sequence[str]) -> tuple[str, Child]:
         data_dir / "postgres.log",
         user=user,
         stop_signal=signal.SIGINT,
-        dies_with_us=False,  # a kill of ours must not be a shutdown that waits for its clients
+        dies_with_us=False,  # our kill must not become a shutdown that waits for clients
         make_room=partial(end_leftover, folder / "postmaster.pid", "postgres", signal.SIGINT),
         cwd=Path("/"),
     )

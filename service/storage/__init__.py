@@ -17,6 +17,6 @@ def open_store(settings: Settings) -> Store:
     """
     if not settings.in_bucket:
         return FolderStore(settings.jobs)
-    from service.storage.bucket import BucketStore  # its client takes memory, which a folder saves
+    from service.storage.bucket import BucketStore  # its client takes memory; a folder needs none
 
     return BucketStore(settings.storage)

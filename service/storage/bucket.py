@@ -19,7 +19,7 @@ from service.storage.store import PIECE_BYTES, Damaged, StoredFile
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
-_PARTS_AT_ONCE = 4  # of one upload: 32 MiB of memory
+_PARTS_AT_ONCE = 4  # parts of one upload at once: 32 MiB of memory
 # Plain HTTP happens only if the operator's endpoint says so.
 _CLIENT: ClientConfig = {
     "allow_http": True,
@@ -27,17 +27,17 @@ _CLIENT: ClientConfig = {
     "read_timeout": "60s",
     "timeout": "300s",
 }
-# Callers try again and for longer, and meanwhile do their other work.
+# Callers retry for longer, and do other work in between.
 _RETRIES: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=15)}
 
 
 class BucketStore:
     """
-    A bucket, or what begins with a prefix in it; the methods are those of `Store`.
+    A bucket, or its objects below a prefix; the methods are those of `Store`.
 
-    The client finds credentials, region and endpoint where the provider's own tools do: in
-    `AWS_*` or `GOOGLE_*` variables, or from the machine's own role. A request that fails is sent
-    again a few times before it counts as failed.
+    The client finds credentials, region and endpoint in the same places as the provider's own
+    tools: in `AWS_*` or `GOOGLE_*` variables, or from the machine's own role. A request that fails
+    is sent again a few times before it counts as failed.
 
     Args:
         url: such as `s3://bucket/prefix`.
@@ -59,7 +59,7 @@ class BucketStore:
         """Return None: everything has to be fetched."""
 
     def fetch(self, file: StoredFile, into: Path) -> Path:
-        """Copy the file to below *into*, from where an earlier call stopped, and check it."""
+        """Copy the file to a place below *into*, continuing an earlier call, and check it."""
         target = into / file.place
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(target.name + ".part")
@@ -98,7 +98,7 @@ class BucketStore:
             start = stop
 
     def put(self, source: Path, file: StoredFile) -> None:
-        """Upload *source*; the object appears whole, and only if it is what the job wrote."""
+        """Upload *source*; the object appears only if complete, and equal to what the job wrote."""
         with source.open("rb") as opened:
             content = _Hashed(opened)
             with self._answering(f"cannot store {file.place}"):
@@ -137,7 +137,7 @@ class BucketStore:
         with self._answering("cannot remove objects"):
             try:
                 obstore.delete(self._bucket, places)
-            except FileNotFoundError:  # some providers say so; the others may still be there
+            except FileNotFoundError:  # from some providers; the other objects may still be there
                 if len(places) > 1:
                     for place in places:
                         self.remove([place])
@@ -191,5 +191,5 @@ class _Hashed:
 
 
 def _reason(error: Exception) -> str:
-    # the library's messages go on with the request and a dump of the error
+    # the library appends the request and a dump of the error to its messages
     return " ".join(str(error).split("\n\nDebug source")[0].split())[:300]

@@ -29,15 +29,15 @@ class FolderStore:
         return str(self.root)
 
     def local(self, place: str) -> Path:
-        """Return where *place* is, there or not; raise NotFound if that is outside the folder."""
+        """Return the path of *place*, which need not exist; raise NotFound outside the folder."""
         path = self.root / place
-        # A job's code may have made a link, and a worker writes places, but others read here.
+        # A job's code may have made a link, and places come from workers, but others read here.
         if not path.resolve().is_relative_to(self.root.resolve()):
             raise NotFound(f"{place} is not a place among the files of jobs")
         return path
 
     def fetch(self, file: StoredFile, into: Path) -> Path:
-        """Return where the file is; its reader checks the content."""
+        """Return the path of the file; its reader checks the content."""
         path = self.local(file.place)
         if not path.is_file():
             raise NotFound(f"{path} is not on this host's disk")

@@ -3,7 +3,7 @@ The operations of every store for the files of jobs.
 
 A file's *place* is its name there, such as `JOB/attempt-2/checkpoints/step-000000040.pt`. Each
 attempt has its own places, so an attempt that lost its job cannot damage a file of a later one, and
-what is at a place never changes.
+the file at a place never changes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 PIECE_BYTES = 8 << 20
-"""The bytes of one read over the network: little memory, and little to ask for again."""
+"""The bytes of one read over the network: they need little memory and little time to repeat."""
 
 
 class Damaged(Exception):
@@ -37,14 +37,14 @@ class Store(Protocol):
 
     @property
     def in_place(self) -> bool:
-        """Whether jobs write their files where these stay, so that nothing is moved."""
+        """Whether jobs write their files directly to their final places."""
 
     def local(self, place: str) -> Path | None:
         """
-        Return where *place* is on this host, there or not; None: it has to be fetched.
+        Return the path of *place* on this host, which need not exist; None: it must be fetched.
 
         Raises:
-            NotFound: it is no place in this store.
+            NotFound: it is not a place in this store.
         """
 
     def fetch(self, file: StoredFile, into: Path) -> Path:
@@ -61,7 +61,7 @@ class Store(Protocol):
 
     def put(self, source: Path, file: StoredFile) -> None:
         """
-        Store *source* as *file*, whole or not at all.
+        Store *source* as *file*, completely or not at all.
 
         Raises:
             FileNotFoundError: *source* is not there.
@@ -76,7 +76,7 @@ class Store(Protocol):
         """Say whether nothing is stored."""
 
     def remove(self, places: list[str]) -> None:
-        """Remove what is at *places*; what is there no more is no error."""
+        """Remove what is at *places*; missing objects are no error."""
 
     def remove_folder(self, folder: str) -> None:
         """Remove all that is in *folder*."""

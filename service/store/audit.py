@@ -28,7 +28,7 @@ Action = Literal[
 ]  # fmt: skip
 ACTIONS: tuple[str, ...] = get_args(Action)
 _ORDER = "audit"
-_AT_ONCE = 10_000  # rows that one round deletes
+_AT_ONCE = 10_000  # the most rows that one round deletes
 
 WRITE = """
     insert into audit (owner, token, action, target)

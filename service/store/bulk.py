@@ -1,4 +1,4 @@
-"""Many rows at once, in PostgreSQL's own form for that."""
+"""Insert many rows at once with PostgreSQL's COPY."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.store.database import cursor_of
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert *rows* into *table*; all of them name the same columns, and none is there already."""
+    """Insert *rows* into *table*; all of them have the same columns, and none exists yet."""
     if not rows:
         return
     names = list(rows[0])

@@ -32,7 +32,7 @@ _AWAY = (
 )  # fmt: skip
 _TOO_LONG = "this takes longer than the database may take for it; ask for less"
 CONNECT_S = 5
-START_S = 60  # for a part of a stack to start, and for the others to wait for it
+START_S = 60  # seconds for a part of a stack to start, while the others wait for it
 _MIGRATION_LOCK = 0x6E6F726D6C6162  # "normlab"
 
 
@@ -41,7 +41,7 @@ class Database:
     A pool of connections to one PostgreSQL database; safe to share among threads.
 
     Args:
-        url: of the database.
+        url: the URL of the database.
         pool_size: connections that stay open; as many again may be opened temporarily.
         name: the application name on the server; the reaper ends the connections of a lost worker.
         statement_s: seconds after which the server cancels a statement; None: no limit.
@@ -114,7 +114,7 @@ def cursor_of(connection: Connection) -> psycopg.Cursor[Any]:
 
 
 def own_address(connection: Connection) -> str:
-    """Return this host's IP address of *connection*; that of the loopback for a local socket."""
+    """Return this host's IP address in *connection*; the loopback address for a local socket."""
     driver: Any = connection.connection.driver_connection
     with socket.socket(fileno=os.dup(driver.fileno())) as ours:
         return "127.0.0.1" if ours.family == socket.AF_UNIX else str(ours.getsockname()[0])
@@ -209,7 +209,7 @@ def newest_revision() -> str:
 @cache
 def _revisions() -> dict[str, str]:
     """Return each revision and the one before it."""
-    # Alembic could tell this too, but it would cost a serving process 11 MB
+    # Alembic could also find this, but importing it costs a serving process 11 MB
     before: dict[str, str] = {}
     for path in (_MIGRATIONS / "versions").glob("r*.py"):
         found = dict(_REVISION.findall(path.read_text()))

@@ -17,7 +17,7 @@ from service.store.identity import parse_id
 from service.store.sight import IN_SIGHT, Sight
 
 CHANNEL = "normlab_events"
-_MERELY_NEWS = "~"  # before the job id: new metrics or log, but no event
+_MERELY_NEWS = "~"  # a prefix of the job id: there are new metrics or a new log, but no event
 
 _RECORD = text("""
     with told as (
@@ -58,8 +58,8 @@ def to_json(value: Any) -> str:
     """
     Encode JSON for PostgreSQL: numpy's numbers too.
 
-    In place of NaN and infinity there is null, and in the field `not_finite` of an object, which
-    of them it is.
+    NaN and infinity become null, and the field `not_finite` of the object says which of them each
+    was.
     """
     named: Places = {}
     value = taken_out(value, named)
@@ -87,11 +87,11 @@ def heard(notification: str) -> tuple[str, bool]:
 @dataclass(frozen=True)
 class EventPage:
     """
-    Events of all jobs, as far as they are in sight.
+    Those events of all jobs that are in sight.
 
     Args:
         read: how many were read, whether or not they are in sight.
-        last: the number after which to go on.
+        last: the number after which to continue.
     """
 
     events: list[EventRecord]

@@ -1,4 +1,4 @@
-"""How far a background loop has come through all jobs, so that its next start goes on there."""
+"""The position of a background loop in all jobs, so that it continues there after a restart."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 _READ = text("select moment, job from loop_place where loop = :loop")
-# Several processes may run the same loop, and one that is late takes none of them back.
+# Several processes may run the same loop; a late one must not move the position back.
 _ADVANCE = text("""
     insert into loop_place (loop, moment, job) values (:loop, :moment, :job)
     on conflict (loop) do update set moment = excluded.moment, job = excluded.job
@@ -34,10 +34,10 @@ def read(connection: Connection, loop: str) -> LastExamined:
 
 
 def advance(connection: Connection, loop: str, place: LastExamined) -> None:
-    """Note that *loop* has come to *place*."""
+    """Record that *loop* has reached *place*."""
     connection.execute(_ADVANCE, {"loop": loop, **vars(place)})
 
 
 def leave(connection: Connection, loop: str) -> None:
-    """Note that *loop* has nothing more to examine, ever."""
+    """Record that *loop* will never have anything more to examine."""
     connection.execute(_LEAVE, {"loop": loop})

@@ -65,7 +65,7 @@ def roles_of(database: Database, owner: str) -> dict[str, Role]:
 
 
 def sight_of(connection: Connection, owner: str, project: str) -> Sight:
-    """Return what *owner* sees now, for what it has added to *project* and goes on by itself."""
+    """Return what *owner* sees now, for background work that *owner* has started in *project*."""
     asked = {"owner": owner, "everybody": EVERYBODY}
     if owner == OPERATOR or connection.execute(_ADMIN, asked).first() is not None:
         return EVERYTHING
@@ -77,7 +77,7 @@ def create(database: Database, asked: ProjectRequest, by: Actor) -> ProjectRecor
     Create a project, whose creator administers it.
 
     Raises:
-        Conflict: there is one of this name.
+        Conflict: a project with this name exists.
     """
     values = {"name": asked.name, "note": asked.note, "by": by.owner}
     with database.begin() as connection:
@@ -93,7 +93,8 @@ def list_projects(database: Database, roles: Mapping[str, Role]) -> list[Project
     List the projects in sight with their members, the default one first.
 
     Args:
-        roles: of the caller; one that sees a project without being a member is an admin.
+        roles: the roles of the caller; a caller who sees a project without being a member is an
+            admin.
     """
     return _read(database, roles, None)
 
@@ -122,7 +123,7 @@ def put_member(database: Database, project: str, asked: MemberRequest, by: Actor
 
 
 def remove_member(database: Database, project: str, owner: str, by: Actor) -> None:
-    """Remove a member from *project*; raise NotFound if it is none."""
+    """Remove a member from *project*; raise NotFound if it is not a member."""
     with database.begin() as connection:
         if connection.execute(_REMOVE, {"project": project, "owner": owner}).rowcount == 0:
             raise NotFound(f"{owner!r} is not a member of project {project!r}")

@@ -3,7 +3,7 @@ The release that serves a database, and which workers may take its jobs.
 
 A worker takes jobs only if its code knows exactly this schema, and if it has the major and minor
 version of the API that started last. A trigger enforces this in the transaction of each claim,
-whatever the code of the worker is.
+independently of the worker's code.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SERVES = (
 )
 """In SQL: what `served` returns, for statements that ask for more."""
 _SERVED = text(f"select {SERVES}")
-# Backups are also written of an older schema, without such a column or even such a table
+# Backups may have an older schema without this column, or even without this table
 _KNOWN = text("select to_regclass('release') is not null")
 _STORAGE = text("select coalesce((select to_jsonb(release) ->> 'storage' from release), '')")
 
@@ -34,7 +34,7 @@ class Announcement:
     Announces, once, that an API of this version serves *database*.
 
     Args:
-        version: of the API.
+        version: the version of the API.
         storage: the bucket with the files of jobs; empty: they are in a folder.
     """
 
@@ -45,7 +45,7 @@ class Announcement:
         self._done = False
 
     def round(self) -> int:
-        """Announce it if that is still to be done, and the schema is ours; return 1 if so."""
+        """Announce it if not done yet and the schema is ours; return 1 if it was announced."""
         if self._done or served(self._database)[0] != newest_revision():
             return 0
         with self._database.begin() as connection:
@@ -74,7 +74,7 @@ def storage_refusal(own: str, of_api: str) -> str | None:
         return None
     return (
         f"it keeps the files of jobs in {own or 'a folder'}, and the API in "
-        f"{of_api or 'a folder'}; set NORMLAB_STORAGE alike, then restart the worker"
+        f"{of_api or 'a folder'}; set NORMLAB_STORAGE to the same value, then restart the worker"
     )
 
 
@@ -85,8 +85,8 @@ def refusal(
     Return why a worker may take no jobs; None: it may.
 
     Args:
-        version: of the worker; None: it is too old to say it.
-        revision: of the schema that its code knows.
+        version: the version of the worker; None: it is too old to report it.
+        revision: the revision of the schema that its code knows.
         serves: what `served` returned.
     """
     needed, api = serves

@@ -63,9 +63,10 @@ study = Table(
     Column("state", Text, nullable=False),
     Column("created_at", MOMENT, nullable=False, server_default=NOW),
     Column("fingerprint", Text, nullable=False),
-    Column("reason", Text),  # why a search failed, or is stuck now
-    # What is done slice by slice: how many cells wait to be queued (they count to the owner's
-    # limit); what had failed when completion was asked for; a cancellation; a new priority.
+    Column("reason", Text),  # why a study failed, or cannot continue now
+    # Work that is done slice by slice: how many cells wait to be queued (they count towards the
+    # owner's limit); when completion was requested (for cells that had failed); a cancellation; a
+    # new priority.
     Column("planned", Integer, nullable=False, server_default="0"),
     Column("asked_at", MOMENT),
     Column("cancelling", Boolean, nullable=False, server_default="false"),
@@ -74,7 +75,7 @@ study = Table(
     Column("note", Text),
     Column("tags", ARRAY(Text), nullable=False, server_default="{}"),
     Column("archived_at", MOMENT),
-    Column("announced_at", MOMENT),  # to webhooks: that it has ended
+    Column("announced_at", MOMENT),  # when webhooks were told that it has ended
     Index(
         "study_unannounced",
         "id",
@@ -125,7 +126,7 @@ job = Table(
     Column("state", Text, nullable=False, server_default="queued"),
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("forgiven", Integer, nullable=False, server_default="0"),
-    Column("pack_limit", SmallInteger),  # most members of a pack with it, after one failed
+    Column("pack_limit", SmallInteger),  # the most members of its packs, after one failed
     Column("packed", SmallInteger),  # members of the largest pack that trained it; null: none
     Column("lease_until", MOMENT),
     Column("not_before", MOMENT),
@@ -228,7 +229,7 @@ plugin = Table(
     Index("plugin_by_owner", "owner"),
 )
 
-# What was found each time that a study which decides was looked at: what was spent is spent.
+# The result of each look at a study that decides; looks are never repeated.
 study_look = Table(
     "study_look",
     metadata,
@@ -283,7 +284,7 @@ seat = Table(
     Column("attempt", Integer),
     Column("number", Integer),
     Column("leaving", Boolean, nullable=False, server_default="false"),
-    Column("ended", JSONB),  # the last word of its job process
+    Column("ended", JSONB),  # the last report of its job process
     Index("seat_by_job", "job"),
     Index("seat_offers", "device", postgresql_where=text("job is null")),
 )

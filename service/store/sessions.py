@@ -97,7 +97,7 @@ def begin(database: Database, token: str, by: Actor, agent: str, lasts_s: float)
 
 
 def find(database: Database, secret: str, idle_s: float) -> BrowserSession | None:
-    """Return the session of *secret*, even if its token has ended; None if the session has."""
+    """Return the session of *secret*, even if its token has ended; None if the session ended."""
     with database.autocommit() as connection:
         values = {"sha256": hashed(secret), "idle_s": idle_s}
         row = connection.execute(_FIND, values).first()

@@ -1,9 +1,9 @@
 """
-The projects that a request may see: those of its caller. All else is as if it did not exist.
+The projects that a request may see: those of its caller. It treats others as not existing.
 
-Every HTTP request begins with the sight of nothing, and gets that of its caller once that is known.
-Code within it uses its sight implicitly, as it does its time limit. Workers and background loops,
-which serve all projects, see everything.
+Every HTTP request starts with an empty sight, and gets the sight of its caller once the caller is
+known. Code within the request uses this sight implicitly, like its time limit. Workers and
+background loops, which serve all projects, see everything.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.store.table_parts import MOMENT, job_column, metadata
 
-# Jobs that are not in the trash; what `job_move` has comes on top.
+# Jobs that are not in the trash; the rows of `job_move` are added to these counts.
 job_count = Table(
     "job_count",
     metadata,
@@ -27,7 +27,7 @@ job_count = Table(
     Column("n", BigInteger, nullable=False),
 )
 
-# What was added and taken away since. Rows are only added: a count in place would be locked until
+# Changes since then. Rows are only added: a count that is updated in place would be locked until
 # the transaction that moves a job ends.
 job_move = Table(
     "job_move",
@@ -37,8 +37,8 @@ job_move = Table(
     Column("n", BigInteger, nullable=False),
 )
 
-# What a job can be found by; written by triggers when it is added or renamed, and apart from the
-# job, whose row is written again with each heartbeat of its worker.
+# The words by which a job can be found. Triggers write them when it is added or renamed. They are
+# not in the job's row, because that is rewritten with each heartbeat of its worker.
 job_index = Table(
     "job_index",
     metadata,
@@ -63,7 +63,7 @@ def _shard() -> Column[int]:
     return Column("shard", SmallInteger, primary_key=True, autoincrement=False, server_default="0")
 
 
-# By the calendar month in UTC. What a purged job has used stays used.
+# By calendar month in UTC. The use of a purged job still counts.
 device_time = Table(
     "device_time",
     metadata,

@@ -31,8 +31,8 @@ keep_rule = Table(
     CheckConstraint("goal in ('maximize', 'minimize')", name="goal"),
 )
 
-# A file that a rule has discarded. It stays on disk for a moment, in which a job that
-# was accepted just before puts it back; after that the row tells what has become of it.
+# A file that a rule has discarded. It stays on disk for some minutes, in which a job that was
+# accepted just before can restore it. After that, the row shows that it was removed.
 discarded = Table(
     "discarded",
     metadata,

@@ -1,4 +1,4 @@
-"""The tables of metrics: their names, their points in chunks, and where each of them stands."""
+"""The tables of metrics: their names, their points in chunks, and the latest state of each."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ metric_last = Table(
     Column("min_step", Integer, nullable=False),
     Column("max", Double, nullable=False),
     Column("max_step", Integer, nullable=False),
-    # For the mean of the whole curve; null: of an earlier version, and not added up yet.
+    # For the mean of the whole curve; null: written by an earlier version, not added up yet.
     Column("total", Double),
     Column("points", BigInteger),
     ForeignKeyConstraint(["key"], ["metric_key.id"]),
     Index("metric_last_to_add_up", "job", "key", postgresql_where=text("points is null")),
     Index("metric_last_by_key", "key", "job"),
-    # To sort and filter by a metric. Each report changes it, which costs no measurable time.
+    # To sort and filter by a metric. Each report updates this index, at no measurable cost.
     Index("metric_last_by_value", "key", "value", "job"),
 )

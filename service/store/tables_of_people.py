@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from service.store.table_parts import MOMENT, NOW, metadata
 
-# A name never changes, because it is the key by which things belong to it.
+# A name never changes, because jobs and studies refer to their project by it.
 project = Table(
     "project",
     metadata,
@@ -75,7 +75,7 @@ token = Table(
     Column("last_used_at", MOMENT),  # to the minute
     Column("created_by", Text),
     Column("idempotency_key", Text),
-    Column("successor", Uuid),  # what a rotation put in its place
+    Column("successor", Uuid),  # the token that replaced it in a rotation
     UniqueConstraint("created_by", "idempotency_key"),
 )
 
@@ -107,7 +107,7 @@ audit = Table(
     Index("audit_by_owner", "owner", "seq"),
 )
 
-# What somebody chose to see of a table of jobs; others can open it by its link.
+# A saved choice of columns and filters for a table of jobs; others can open it by its link.
 saved_view = Table(
     "saved_view",
     metadata,

@@ -43,7 +43,7 @@ def create(database: Database, owner: str, new: NewView) -> ViewRecord:
     with database.begin() as connection:
         counted = select(func.count()).select_from(schema.saved_view).where(_v.owner == owner)
         if connection.execute(counted).scalar_one() >= MOST:
-            raise QuotaExceeded(f"{owner!r} has {MOST} views already; delete one first")
+            raise QuotaExceeded(f"{owner!r} already has {MOST} views; delete one first")
         values = _values(new) | {"id": new_id(), "owner": owner}
         made = insert(schema.saved_view).values(values).on_conflict_do_nothing()
         row = connection.execute(made.returning(schema.saved_view)).first()

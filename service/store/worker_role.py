@@ -1,8 +1,7 @@
 """
-The rights of a database role for workers: they work on jobs, and see nobody's tokens.
-
-A table that is not named here is closed to workers, and so is one that a later version adds. What
-triggers write when a worker moves a job is written with the rights of the tables' owner.
+The rights of a database role for workers: they can work on jobs, and cannot see any tokens. Workers
+have no access to tables that are not named here, including tables that later versions add. Triggers
+that run when a worker moves a job write with the rights of the tables' owner.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from normlab.errors import InvalidSpec
 
 _READ, _ADD, _WRITE = "select", "select, insert", "select, insert, update"
 _ALL = "select, insert, update, delete"
-# The life of a job, and not whose it is, what it computes, or whether it is in the trash.
+# Columns of a job's progress; not its owner, its specification, or whether it is in the trash.
 _LIFE = (
     "state", "attempt", "forgiven", "pack_limit", "packed", "lease_until", "not_before", "worker",
     "ran_s", "stored_bytes", "runtime", "timing_valid", "step", "steps", "epoch", "epochs",
@@ -65,11 +64,11 @@ _SEQUENCES = text("""
 
 def grant(connection: Connection, role: str) -> None:
     """
-    Give *role* what a worker needs, and take everything else from it.
+    Give *role* the rights that a worker needs, and revoke all others.
 
     Raises:
-        InvalidSpec: there is no such role, or it cannot be limited, or the API could not end the
-            connections of a lost worker.
+        InvalidSpec: the role does not exist, its rights cannot be limited, or the API could not end
+            the connections of a lost worker.
     """
     _refuse(connection, role)
     for statement in _statements(connection, f'"{role}"'):

@@ -1,4 +1,4 @@
-"""Check with a real write that the database accepts writes: nothing else shows a full disk."""
+"""Check with a real write that the database accepts writes; only this detects a full disk."""
 
 from __future__ import annotations
 

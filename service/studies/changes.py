@@ -1,4 +1,4 @@
-"""Changes of studies that leave their cells alone: their labels, and the priority of their jobs."""
+"""Changes of studies that do not affect their cells: labels, and the priority of their jobs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def label(database: Database, study: str, asked: Labels, by: Actor | None = None
     """
     Change the labels of *study*.
 
-    Its specification stays as it was sent, so that the same file is still the same study. Its
-    jobs are found by its tags, and hidden with it while it is archived.
+    Its specification stays as it was sent, so that the same file is still the same study. Its tags
+    also find its jobs, and archiving it also hides them.
 
     Raises:
-        InvalidSpec: nothing is asked for, it would have too many tags, or no name.
+        InvalidSpec: no change is given, or it would have too many tags or no name.
         Conflict: it is in the trash.
     """
     if "name" in asked.model_fields_set and asked.name is None:
@@ -47,7 +47,7 @@ def set_priority(
     database: Database, study: str, priority: int, by: Actor | None = None
 ) -> StudyRecord:
     """
-    Move the queued jobs of the study up or down; in a large one slice by slice.
+    Change the priority of the study's queued jobs; in a large study slice by slice.
 
     Raises:
         InvalidSpec: its owner may not ask for so high a priority.

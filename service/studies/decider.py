@@ -1,7 +1,7 @@
 """
 Studies that decide: seeds are added in rounds until each comparison is decided.
 
-Where a study stands is read from its cells and its stored looks, so a restart loses nothing, no
+The progress of a study is read from its cells and its stored looks. So a restart loses nothing, no
 look is taken twice, and any number of processes may take turns.
 """
 
@@ -43,7 +43,7 @@ class Decider(Rounds):
     condition = "state = 'active' and planned = 0 and spec ? 'decide'"
 
     def advance(self, connection: Connection, row: Any) -> int:
-        """Look and add seeds where that is due; return how many looks and jobs that were."""
+        """Take looks and add seeds where due; return the number of looks and jobs."""
         if connection.execute(_LIVE, {"study": row.id}).scalar_one():
             return 0  # its round still runs
         try:
@@ -87,7 +87,7 @@ def with_seeds(spec: StudySpec, n: int) -> StudySpec:
 
 
 def first_look(spec: StudySpec, decide: Decide) -> int:
-    """Return how many seeds there are at the first look: as many as are needed, or were given."""
+    """Return how many seeds the first look has: the number needed, or the number given."""
     return min(max(len(spec.seeds), decide.first_look), decide.at_most)
 
 

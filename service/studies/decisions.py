@@ -80,7 +80,7 @@ def _words(comparison: Comparison, last: LookRecord | None, decide: Decide) -> s
 
 
 def _unseen(last: LookRecord) -> str:
-    """Say which events are too rare for these seeds to show, and are assumed not to matter."""
+    """Describe the events that are too rare to appear in these seeds, and are ignored."""
     if last.unseen is None:
         return ""
     return f", if events that strike fewer than one seed in {1 / last.unseen:.2g} do not matter"

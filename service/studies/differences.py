@@ -26,7 +26,7 @@ def differences(
     where: Mapping[str, str] | None = None,
 ) -> DifferenceTable:
     """
-    Subtract from each row the row that has the value *against* on *axis* and is equal otherwise.
+    Subtract from each row the row with the value *against* on *axis* that is otherwise equal.
 
     The tests of all these rows are one family, so a narrower *where* asks fewer questions. Rows
     without a seed in common with their reference are not listed; those for which all common seeds

@@ -1,4 +1,4 @@
-"""The grid of a study: its cells are checked, stored with what is known of them, and queued."""
+"""The grid of a study: its cells are checked, stored and queued."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def add_cells(
     The first ones are queued at once, the others are planned.
 
     Args:
-        row: the study, locked, with its present specification.
-        reuse: take the jobs of the study's owner that have computed a cell already, in its project.
+        row: the study, locked, with its current specification.
+        reuse: use jobs of the study's owner in its project that have already computed a cell.
     """
     keys = connection.execute(_KEYS, {"study": row.id}).scalars()
     known = set(keys)

@@ -21,7 +21,7 @@ _LOOKS = text("""
 _ANY = text("select exists (select from study_look where study = :study)")
 
 Looks = dict[str, list[LookRecord]]
-"""Comparison to its looks, the first first."""
+"""For each comparison its looks, in order."""
 
 
 def read(connection: Connection, study: UUID) -> Looks:
@@ -62,8 +62,8 @@ def refuse_if_taken(connection: Connection, study: UUID) -> None:
     """
     Raise Conflict once a look was taken.
 
-    The question must not depend on what was seen; another study may ask another one, and takes
-    over the cells.
+    The question must not depend on results that were seen. Another study may ask another question,
+    and reuses the cells.
     """
     if connection.execute(_ANY, {"study": study}).scalar_one():
         raise Conflict(

@@ -1,4 +1,4 @@
-"""Move many jobs of a study together: a few statements for a slice of any number."""
+"""Move many jobs of a study together, with a few statements for any number of jobs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from service.store.events import CHANNEL
 SLICE = 300
 """The most cells that one transaction queues, cancels or moves."""
 
-# Those that would start next come first: a worker may be claiming them just now, and then this
-# waits for it. The following statements see what they waited for.
+# Jobs that would start next come first: a worker may be claiming them just now, and then this
+# statement waits for it. The following statements see the result.
 _STAYS = "(state = 'queued' or (state = 'running' and not cancel_requested))"
 _TO_CANCEL = text(f"""
     select id from job where study = :study and {_STAYS}
@@ -74,7 +74,7 @@ def cancel_slice(connection: Connection, study: UUID) -> int:
     """
     Cancel the next queued jobs of *study*, and ask running ones to stop; return their number.
 
-    The study is locked, and is being cancelled until none is left.
+    The study is locked; it is being cancelled until no such job is left.
     """
     jobs = connection.execute(_TO_CANCEL, {"study": study, "limit": SLICE}).scalars().all()
     connection.execute(_CANCEL, {"jobs": jobs, "channel": CHANNEL})

@@ -12,8 +12,8 @@ from normlab.specs.jobs import JobSpec
 from normlab.specs.pack_sizes import PackSize, reason_for_one
 from normlab.specs.packs import fields_apart, obstacle
 
-_MOST = 5  # obstacles; a study has as many as it has axes
-_OTHERS = 100  # groups that one is compared with
+_MOST = 5  # the most obstacles; a study has as many as it has axes
+_OTHERS = 100  # the most groups that one is compared with
 _SHARED = "members of a pack need the same value"
 _NUMBER = (
     f"{_SHARED} here, because a layer for each value would gain too little; unless `pack` is a "
@@ -28,7 +28,7 @@ class PackGroup:
     device: str
     jobs: list[JobSpec] = field(default_factory=list)
     layers: list[str] = field(default_factory=list)
-    """For each job, what is equal in members whose normalizers are one layer."""
+    """For each job, a key that is equal for members whose normalizers form one layer."""
 
     def add(self, job: JobSpec, layer: str) -> None:
         """Add a job."""
@@ -50,12 +50,12 @@ def obstacles(
     others: Sequence[tuple[JobSpec, str | None]],
 ) -> list[PackObstacle]:
     """
-    Return the obstacles, those of most cells first.
+    Return the obstacles; those that affect most cells come first.
 
     Args:
         groups: jobs that can be members of the same packs.
-        most: how many members a pack of each group has at most.
-        others: jobs that can be in no pack, with their kinds of device.
+        most: the most members that a pack of each group has.
+        others: jobs that cannot be in any pack, with their kinds of device.
     """
     counted: Counter[tuple[str, str, bool]] = Counter()
     for problem in filter(None, (obstacle([spec], device) for spec, device in others)):
@@ -88,6 +88,6 @@ def _of_group(
 
 
 def _nearest(spec: JobSpec, groups: Sequence[Sequence[JobSpec]]) -> list[str]:
-    """Return the fields in which *spec* differs from the group that is most like its own."""
+    """Return the fields in which *spec* differs from the most similar group."""
     apart = (fields_apart(spec, other[0]) for other in groups[:_OTHERS])
     return min((fields for fields in apart if fields), key=len, default=[])

@@ -1,4 +1,4 @@
-"""The packs that a study's cells would train in, and a refusal where `pack: N` cannot be."""
+"""The packs that a study's cells would train in, and the refusal of an impossible `pack: N`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from service.studies.pack_obstacles import PackGroup, obstacles
 from service.studies.spaces import corners
 
 MeasuredGains = Callable[[JobSpec, str], Gains]
-"""Return what packs of such jobs have gained on a kind of device."""
+"""Return the measured gain of packs of such jobs on a kind of device."""
 
 
 def planned_packs(
@@ -51,7 +51,7 @@ def planned_packs(
         packs += whole + (rest > 1)
         packed += len(group.jobs) - (rest == 1)
         gain = gain_of(size)
-        if gain is not None:  # nobody has measured the others
+        if gain is not None:  # the others were never measured
             alone_s += len(group.jobs)
             together_s += len(group.jobs) / gain
     gained = round(alone_s / together_s, 1) if together_s else None
@@ -68,7 +68,7 @@ def planned_packs(
 def _worth(
     asked: PackSize, group: PackGroup, measured: MeasuredGains
 ) -> tuple[int, Callable[[int], float | None]]:
-    """Return the most members of a pack of *group*, and the gain of such a number."""
+    """Return the most members of a pack of *group*, and the gain with that number."""
     spec = group.jobs[0]
     if has_model_of_gains(group.device):
         layers = sorted(group.layers)
@@ -80,7 +80,7 @@ def _worth(
 
 
 def _by_itself(group: PackGroup) -> list[PackGroup]:
-    """Return the jobs that train in one pack if nobody asks for a number of members."""
+    """Return the jobs that train in one pack if the study gives no number of members."""
     first = group.jobs[0]
     if has_model_of_gains(group.device) and mixing_gains(
         first, members_of(first, "auto"), group.layers
@@ -122,8 +122,9 @@ def _groups(
     found: dict[tuple[str, str | None], PackGroup] = {}
     others: list[tuple[JobSpec, str | None]] = []
     for cell in cells:
-        # by what members may not differ in: a grid has few such values, and many cells; of a number
-        # of their own it counts whether there is one (a device may refuse every limit)
+        # grouped by the fields in which members may not differ: a grid has few such values and many
+        # cells; of a number that each member has, only its presence counts (a device may refuse
+        # every limit)
         shared = {
             path: value is None if is_own(path) else value
             for path, value in cell.coordinates.items()

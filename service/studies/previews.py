@@ -53,7 +53,7 @@ def preview(
     """
     refuse_wrong_space(spec, check)
     refuse_unpackable(spec)
-    # a search is judged by its two outermost trials: what it will try is not known yet
+    # a search is estimated from its two extreme trials, because its later trials are not known yet
     layout = Grid(corners(spec), 0, 0) if spec.search else lay_out(spec, patience.check)
     cells = layout.cells
     problems = _problems(cells, check)

@@ -23,7 +23,7 @@ _OLD = "trashed_at < clock_timestamp() - make_interval(days => :days)"
 _DUE = text(f"select id from job where {_OLD} order by trashed_at limit :limit")
 # It may have been restored since, or another process may be purging it
 _LOCK = text(f"select 1 from job where id = :job and {_OLD} for update skip locked")
-# after its jobs, so that a study can be restored for as long as they can
+# after its jobs, so that a study can be restored for as long as its jobs can
 _DELETE_STUDIES = text(f"""
     delete from study s where {_OLD}
         and not exists (select from job where study = s.id and trashed_at is not null)
@@ -36,7 +36,7 @@ _SUMMARY = text(f"""
         (select coalesce(sum(stored_bytes), 0) from job where {_OWN}) as bytes,
         (select min(trashed_at) from job where {_OWN}) as oldest
 """)
-# so long ago that the next round takes them
+# a time so long ago that the next round purges them
 _EMPTY = tuple(
     text(f"update {table} set trashed_at = to_timestamp(0) where {_OWN}")
     for table in ("job", "study")
@@ -57,12 +57,12 @@ class Purger:
     """
     Purges jobs and studies that have been in the trash for *days*; several processes may.
 
-    A job's files go before its row: if either cannot be deleted, the row stays in the trash,
-    and a later round goes on. A job that cannot be purged does not keep the others.
+    A job's files are deleted before its row. If either cannot be deleted, the row stays in the
+    trash, and a later round continues. A job that cannot be purged does not block the others.
 
     Args:
-        files: of the jobs.
-        days: in the trash.
+        files: the store of the jobs' files.
+        days: how long they stay in the trash.
         failed: called for each job that could not be purged.
     """
 

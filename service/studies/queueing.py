@@ -31,7 +31,7 @@ _LEFT = text("""
     update study set planned = case when :all then 0 else greatest(0, planned - :done) end
     where id = :study
 """)
-# What the owner or the project uses for the first time
+# Rows that are needed when the owner or the project uses something for the first time
 _NEW_DEVICES = text("""
     select device from unnest(cast(:devices as text[])) as of (device) where not exists
         (select from turn where turn.device = of.device and owner = :owner)
@@ -67,7 +67,7 @@ def queue_slice(connection: Connection, row: Any, place: PlaceOf) -> int:
     Queue the next cells of the study of *row*, which is locked; return their number.
 
     Raises:
-        ValueError: the stored specification is none any more, or these are not its cells.
+        ValueError: the stored specification is no longer valid, or these are not its cells.
     """
     found = connection.execute(_NEXT, {"study": row.id, "limit": SLICE}).all()
     new = [cell for cell in found if cell.job is None]
@@ -80,7 +80,7 @@ def queue_slice(connection: Connection, row: Any, place: PlaceOf) -> int:
 
 
 def _cells(spec: StudySpec, rows: Sequence[Any]) -> Iterator[Cell]:
-    """Make the cells of *rows* again; only where they are is stored."""
+    """Make the cells of *rows* again; only their coordinates are stored."""
     alike = itertools.groupby(rows, key=lambda row: orjson.dumps(row.coordinates))
     for _, group in alike:
         of = list(group)

@@ -1,7 +1,7 @@
 """
 Studies as records: their stored fields, and the number of cells in each state.
 
-The state of a cell, in SQL, is that of its job, or what its study is going to do with it.
+The state of a cell, in SQL, is the state of its job, or what its study will do with it.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def _label(cell: CellValue, path: str) -> str:
 
 
 def _grouped(cells: Sequence[CellValue], paths: Sequence[str]) -> list[list[CellValue]]:
-    # by labels: two spellings of one value, `batch` and `{kind: batch}`, are one row
+    # compared by label: two spellings of one value, `batch` and `{kind: batch}`, are one row
     groups: dict[tuple[str, ...], list[CellValue]] = {}
     for cell in cells:
         groups.setdefault(tuple(_label(cell, path) for path in paths), []).append(cell)

@@ -22,10 +22,10 @@ _END = text("""
 
 class Rounds:
     """
-    Advances every study of which a condition holds; any number of processes may do so at once.
+    Advances every study that fulfils a condition; any number of processes may do so at once.
 
-    A failing study does not affect others; it stores the reason. Each is advanced with what its
-    owner sees.
+    A failing study does not affect others; it stores the reason. Each study is advanced with the
+    sight of its owner.
 
     Args:
         place: makes a function that chooses devices, once per study and round.

@@ -16,10 +16,10 @@ _ROUND_S = 2.0
 
 class Slices(Rounds):
     """
-    Queues, cancels and moves the cells that the requests themselves have left.
+    Queues, cancels and moves the cells that the requests themselves did not process.
 
-    Each slice is a transaction of its own and locks only its study and its jobs. All that is to be
-    done stands in the tables, so a restart loses nothing.
+    Each slice is a transaction of its own and locks only its study and its jobs. The remaining work
+    is stored in the tables, so a restart loses nothing.
     """
 
     name = "slices"

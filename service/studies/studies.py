@@ -56,9 +56,8 @@ def create(
     by: Actor | None = None,
 ) -> tuple[StudyRecord, bool]:
     """
-    Accept a study whole: queue the jobs of its first cells, and plan those of the others.
-
-    The planned cells count to the limit of *owner*, and are queued slice by slice afterwards.
+    Accept a whole study: queue the jobs of its first cells, and plan the other cells. Planned cells
+    count towards the limit of *owner*, and are queued slice by slice afterwards.
     Returns the study and whether it is new: the same specification of the same owner is the
     same study within a project, so sending a file twice runs nothing twice.
 
@@ -75,7 +74,7 @@ def create(
     refuse_wrong_cells(cells, check)
     refuse_wrong_space(spec, check)
     refuse_unpackable(spec)
-    comparisons(spec, cells)  # refuses what cannot be compared
+    comparisons(spec, cells)  # refuses values that cannot be compared
     row = _row(spec, owner, project)
     with database.begin() as connection:
         refuse_priority(connection, owner, project, spec, cells)
@@ -170,16 +169,15 @@ def resume(database: Database, study: str, by: Actor | None = None) -> StudyReco
 
 def cancel(database: Database, study: str, by: Actor | None = None) -> StudyRecord:
     """
-    Cancel every job of the study that has not ended; `complete` takes it up again.
-
-    None of them starts from now on. In a large study they are ended slice by slice afterwards.
+    Cancel every job of the study that has not ended; `complete` continues the study. No such job
+    starts from now on. In a large study, the jobs are ended slice by slice afterwards.
     """
     with database.begin() as connection:
         row = changeable(connection, study)
         connection.execute(_CANCEL, {"study": row.id})
         audit.write(connection, by, "study.cancel", row.id)
-    # In a second transaction, so that no worker claims a job that this one has not seen: what was
-    # claimed before stood first in the queue, so that it is in the first slice.
+    # In a second transaction, so that no worker claims a job that this one has not seen: jobs
+    # claimed before were first in the queue, so they are in the first slice.
     with database.begin() as connection:
         row = changeable(connection, study)
         if row.cancelling:

@@ -1,4 +1,4 @@
-"""Studies in the trash, with those of their jobs that no other study shows."""
+"""Studies in the trash, with those of their jobs that are in no other study."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _ANOTHER = text("""
 
 def trash(database: Database, study: str, by: Actor | None = None) -> StudyRecord:
     """
-    Move a study into the trash, with its jobs; what another study shows stays.
+    Move a study into the trash, with those of its jobs that are in no other study.
 
     The same specification is a new study from now on, and its cells are computed again.
 
     Raises:
-        Conflict: some of its jobs have not ended, or it is going to add some.
+        Conflict: some of its jobs have not ended, or it may add jobs.
     """
     with database.begin() as connection:
         row = locked(connection, study)
@@ -61,7 +61,7 @@ def restore(database: Database, study: str, by: Actor | None = None) -> StudyRec
     Take a study out of the trash, with the jobs that went with it.
 
     Raises:
-        Conflict: it is not in the trash, or the same study was made again in the meantime.
+        Conflict: it is not in the trash, or the same study was created again in the meantime.
     """
     with database.begin() as connection:
         row = locked(connection, study)

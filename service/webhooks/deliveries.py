@@ -1,4 +1,4 @@
-"""Deliver messages to webhooks, signed, again and again until the receiver has taken them."""
+"""Deliver signed messages to webhooks, and repeat until the receiver has accepted them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TIMEOUT_S = 10.0
 _AT_ONCE = 20
 _FIRST_PAUSE_S = 5.0
 _LONGEST_PAUSE_S = 3600.0
-# Due again after a while, so that a process that dies while it delivers loses nothing.
+# Due again later, so that nothing is lost if this process dies during the delivery.
 _TAKE = text(f"""
     update delivery set tries = tries + 1, due_at = clock_timestamp() + interval '60 seconds'
     where id = (
@@ -46,7 +46,7 @@ _WAITING = text(f"""
         coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::float8 as oldest_s
     from delivery where delivered_at is null and created_at > clock_timestamp() - {TRIED_FOR}
 """)
-# an address that was stored before it was checked may have no such port, or a name of no host
+# an address stored before addresses were checked may have an invalid port or host
 _UNSENT = (httpx.HTTPError, httpx.InvalidURL, ValueError, OverflowError)
 _log = structlog.get_logger(__name__)
 
@@ -131,7 +131,7 @@ def signature(secret: bytes, body: bytes, moment: int) -> str:
 
 
 def trim(database: Database) -> int:
-    """Delete messages of a month ago; return how many."""
+    """Delete messages older than a month; return how many."""
     with database.begin() as connection:
         return int(connection.execute(_TRIM).rowcount)
 

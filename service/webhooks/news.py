@@ -45,9 +45,9 @@ class Herald:
     Announces ended studies and lost workers, each once; any number of processes may.
 
     Args:
-        urls: of the webhooks; without any, news are marked as announced too, so that a webhook
-            that is named later is not told old ones.
-        patience_s: for which a worker may be silent beyond its time.
+        urls: the URLs of the webhooks. Without webhooks, events are marked as announced too, so
+            that a webhook that is added later gets no old messages.
+        patience_s: how much longer a worker may be silent than its limit.
     """
 
     def __init__(self, database: Database, urls: Sequence[str], patience_s: float) -> None:
@@ -56,7 +56,7 @@ class Herald:
         self._patience_s = patience_s
 
     def round(self) -> int:
-        """Announce what is new; return how much that was."""
+        """Announce new events; return how many."""
         return self._lost_workers() + self._ended_studies()
 
     def _lost_workers(self) -> int:

@@ -1,4 +1,4 @@
-"""Every benchmark says what it measures, and refuses a number of rounds that is none."""
+"""Every benchmark says what it measures, and refuses an invalid number of rounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What packs are held against, in torch's own layers, trains what they train."""
+"""The network of torch's layers with which packs are compared trains the same as they do."""
 
 from __future__ import annotations
 

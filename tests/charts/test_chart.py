@@ -52,7 +52,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "scaled IPUs": {**SECRET, "workers": {"ipu": {**IPU, "scaling": {"enabled": True}}}},
 }
 NATIVE = ("plain", "all")
-# they are kinds of operators, and not of Kubernetes itself
+# these kinds belong to operators, not to Kubernetes itself
 FOREIGN = {"keda.sh/v1alpha1", "graphcore.ai/v1alpha1"}
 
 pytestmark = [

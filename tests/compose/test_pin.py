@@ -93,7 +93,7 @@ def test_every_image_that_is_not_built_here_is_looked_at(tool: ModuleType) -> No
 def test_the_images_of_every_stack_have_a_digest(tool: ModuleType) -> None:
     images = tool.images(tool.COMPOSE.read_text())
     loose = {image.name for image in images if not re.fullmatch(DIGEST, image.digest or "")}
-    assert loose <= {"graphcore/pytorch"}  # nobody says what its tag means
+    assert loose <= {"graphcore/pytorch"}  # no registry resolves its tag
 
 
 def test_the_check_names_images_without_a_digest(

@@ -23,7 +23,7 @@ SILENCE_S = LEASE_S + REAP_S
 # The longest outage of the database: more than a lease.
 OUTAGE_S = 1.5 * LEASE_S
 
-# The time for a job that ended meanwhile: the longest pause by then, and a job of its own.
+# The time for a job that ended in the outage: the longest pause by then, and a job's own time.
 STORED_WITHIN_S = 2 * OUTAGE_S + 10
 
 
@@ -65,7 +65,7 @@ def kill_job_process(drill: Drill) -> Outcome:
 
 
 def kill_pack(drill: Drill) -> Outcome:
-    """SIGKILL the process of a pack; its members come back, or go on alone."""
+    """SIGKILL the process of a pack; its members return as a pack, or continue alone."""
     members = _some_pack(drill)
     pids = [drill.stack.process_of(member.job, member.attempt) for member in members]
     while None in pids:  # the worker has not logged them yet

@@ -23,7 +23,7 @@ ORDINARY: dict[str, Any] = {
     "threads": 1,
     "epochs": 4,
     "evaluate_every": 2,
-    "optimizer": {"lr": 0.003},  # so low that updates do not carry the rounding of packs far
+    "optimizer": {"lr": 0.003},  # so low that updates hardly amplify the rounding of packs
     "device": "cpu",
     "checkpoint": {"every_steps": STEPS_BETWEEN_CHECKPOINTS, "every_s": 3600},
     "max_attempts": 50,

@@ -21,7 +21,7 @@ _PACKS = text("""
     from job left join attempt on attempt.job = job.id and attempt.number = job.attempt
     where job.id = any(cast(:jobs as uuid[])) order by job.id
 """)
-_STARTS_WITHIN_S = 300.0  # of jobs that may have to wait for a worker that was just started
+_STARTS_WITHIN_S = 300.0  # for jobs that may have to wait for a worker that was just started
 _UNENDED = text("select count(*) from job where state in ('queued', 'running')")
 _OVER = text("""
     select count(*) from job

@@ -1,4 +1,4 @@
-"""Which jobs of a study the drill takes for a pack."""
+"""Which jobs of a study the drill counts as a pack."""
 
 from __future__ import annotations
 

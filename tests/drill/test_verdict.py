@@ -1,4 +1,4 @@
-"""When the drill takes two curves of equal jobs for the same."""
+"""When the drill considers two curves of equal jobs to be the same."""
 
 from __future__ import annotations
 

@@ -25,8 +25,9 @@ _ALL = text("select id from job")
 _ENDS = text("""
     select count(*) from event where job = :job and kind in ('succeeded', 'failed', 'cancelled')
 """)
-# Of a loss: numbers of a member differ from those alone by rounding, which 300 updates carry to
-# 0.0002, in a pack as after a change of the last bit of one weight; other samples differ by 0.1.
+# The tolerance of a loss. A member's losses differ from those of the job alone by rounding. After
+# 300 updates, the difference is 0.0002, the same as after a change of the last bit of one weight.
+# Other samples make a difference of 0.1.
 _ROUNDING = 0.005
 _FORGIVEN = text("select forgiven from job where id = :job")
 
@@ -131,7 +132,7 @@ def _judge_job(
 
 
 def differing(twins: Sequence[Curve]) -> set[str]:
-    """Name those of equal jobs whose curve is not that of the first: to the bit, or if packed."""
+    """Name those of equal jobs whose curve differs from the first one; packs differ a little."""
     first = min(twins, key=lambda curve: curve.packed)
     return {c.job for c in twins if not _is_same(c, first)}
 
@@ -146,7 +147,7 @@ def _is_same(curve: Curve, other: Curve) -> bool:
 
 
 def _has_its_files(drill: Drill, job: JobDetail) -> bool:
-    """Return whether every file on record is stored, and is what the job wrote."""
+    """Return whether every recorded file is stored with the content that the job wrote."""
     database, store = drill.observer.database, drill.stack.store
     with tempfile.TemporaryDirectory() as copies:
         for record in artifacts.read_all(database, job.id):

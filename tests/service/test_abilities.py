@@ -32,7 +32,7 @@ NEEDY = PluginDescription(
 
 
 class Known:
-    """A worker that judges by what is written here."""
+    """A worker with fixed judgements."""
 
     def __init__(self, lacks: Collection[str]) -> None:
         self.lacks = lacks

@@ -1,4 +1,4 @@
-"""A plugin is described by a process of its own, and takes nothing else down."""
+"""Each plugin is described in its own process, so that a bad one does not affect anything else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WITHIN_S = 6
 
 @pytest.fixture(scope="module")
 def socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where a process listens that gives a plugin little time."""
+    """The socket of a process that gives a plugin little time."""
     path = tmp_path_factory.mktemp("inspector") / "socket"
     line = [sys.executable, "-m", "accelerators.inspection", "--socket", str(path), "--lifeline"]
     process = subprocess.Popen([*line, "--answer-within-s", str(WITHIN_S)], stdin=subprocess.PIPE)

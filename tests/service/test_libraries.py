@@ -53,7 +53,7 @@ def test_what_the_inspecting_process_refuses_is_refused(database: Database) -> N
     assert problems(database, UNKNOWN) == ["model.name: timm has no network 'x'; did you mean y?"]
     assert problems(database, LACKS) == ["model.name: timm is not installed where jobs run"]
     assert problems(database, Inspection(1, 1, True, "")) == []
-    assert problems(database, None) == []  # nobody can say now: the job process looks
+    assert problems(database, None) == []  # not known now: the job process checks
 
 
 def test_a_network_of_ours_is_not_asked_about(database: Database) -> None:

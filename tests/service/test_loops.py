@@ -97,7 +97,7 @@ def test_a_loop_with_a_broken_database_tries_ever_more_rarely_and_recovers(
     before = len(rounds.logged("loop_failed", 5))
     change(database, "alter table job_count rename to away")
     later = [failed["again_in_s"] for failed in rounds.logged("loop_failed", before + 2)]
-    assert INTERVAL_S * 2 in later[before:]  # it began anew
+    assert INTERVAL_S * 2 in later[before:]  # it started again
 
 
 def test_a_loop_whose_database_is_away_tries_as_often_as_ever_and_recovers(
@@ -121,7 +121,7 @@ def test_a_loop_whose_database_is_away_tries_as_often_as_ever_and_recovers(
 
 
 def elsewhere(database: Database) -> str:
-    """Where to connect to the same server while nobody may connect to *database*."""
+    """The URL of another database on the same server, while nobody may connect to *database*."""
     other = database.url.set(drivername="postgresql", database="postgres")
     return other.render_as_string(hide_password=False)
 

@@ -1,4 +1,4 @@
-"""A job that has to be sharded is refused where no worker can do that."""
+"""A job that must be sharded is refused if no worker can do that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""News reach webhooks: written with the news itself, signed, and tried again until they arrive."""
+"""Messages to webhooks are stored with their event, signed, and repeated until they arrive."""
 
 from __future__ import annotations
 

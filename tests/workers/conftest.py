@@ -125,6 +125,6 @@ def reaper(database: Database) -> Iterator[None]:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder whose way another run of the tests does not close for the server's user."""
+    """A folder that the server's user can always reach, whatever other runs of the tests do."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)

@@ -26,7 +26,7 @@ from .conftest import LONG, SHORT
 
 @contextmanager
 def held_still(bench: Bench, job: str) -> Iterator[None]:
-    """Work on *job* in a thread; after its first checkpoint, its process stands still."""
+    """Work on *job* in a thread; after its first checkpoint, its process is stopped."""
     with bench.working():
         bench.until_saved(job)
         os.killpg(bench.launcher.started[-1].pid, signal.SIGSTOP)

@@ -113,7 +113,7 @@ def test_a_job_outlives_a_bucket_that_vanishes_and_says_so(
         bucket.gate.shut()
         until(lambda: "cannot be stored now and is tried again" in log(database, job))
         before, step = one.saved_steps(job), reading.get(database, job).step
-        until(lambda: reading.get(database, job).step > step)  # it trains on
+        until(lambda: reading.get(database, job).step > step)  # it continues to train
         assert one.saved_steps(job) == before
         bucket.gate.open()
         until(lambda: max(one.saved_steps(job)) > max(before))
@@ -178,7 +178,7 @@ def test_a_damaged_checkpoint_in_the_bucket_is_passed_over(
 
 
 def _resumed_from(database: Database, job: str) -> int | None:
-    """Return the step that the second attempt begins after, once that is known."""
+    """Return the step after which the second attempt begins, once it is known."""
     (_, *later) = reading.get(database, job).attempts
     return later[0].resumed_from_step if later else None
 

@@ -1,4 +1,4 @@
-"""What a job takes of its machine: processor, memory and GPU."""
+"""The resources that a job uses: processor, memory and GPU."""
 
 from __future__ import annotations
 

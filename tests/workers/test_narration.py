@@ -1,4 +1,4 @@
-"""What a training says in its job's log."""
+"""The lines that a training writes to its job's log."""
 
 from __future__ import annotations
 

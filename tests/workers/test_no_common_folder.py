@@ -1,4 +1,4 @@
-"""A worker that shares nothing with the API but a database, in a role of its own, and a bucket."""
+"""A worker that shares with the API only a bucket and, in its own role, the database."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def client(database_url: str, tmp_path: Path, bucket: Bucket) -> Iterator[httpx.
 
 
 def type_the_page(client: httpx.Client, folder: Path) -> None:
-    """Do what a user of the page does."""
+    """Run the commands of the page."""
     (typed,) = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.S | re.M)
     server = str(client.base_url).removesuffix("/v1/")
     environment = {**os.environ, "NORMLAB_URL": server, "NORMLAB_TOKEN": TOKEN}

@@ -1,4 +1,4 @@
-"""A claim is kept while something slow is done for it."""
+"""A claim is renewed during slow work for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the supervisor of a leader makes of the other hosts."""
+"""How the supervisor of a leader handles the other hosts."""
 
 from __future__ import annotations
 
@@ -94,9 +94,9 @@ def test_a_silent_host_ends_the_attempt_unless_the_database_was_silent_too(
     workers.leave(database, "a")
     others.look()
     assert not others.ends_it()
-    clock.now += 10  # as long as a lease, in which the other host could have renewed its seat
+    clock.now += 10  # the length of a lease, in which the other host could have renewed its seat
     others.look()
-    clock.now += 5  # in which the leader's own process could have said more
+    clock.now += 5  # the time in which the leader's own process could have said more
     assert others.ends_it()
     found = others.cause_of(DIED)
     assert isinstance(found, Failed)

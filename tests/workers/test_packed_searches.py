@@ -1,4 +1,4 @@
-"""Trials of a search that train as one pack: one that is pruned leaves, and the others go on."""
+"""Trials of a search that train as one pack: a pruned trial leaves, and the others continue."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from workers.warm_launcher import WarmLauncher
 from .conftest import LONG
 
 BAD, GOOD, ENDED = 1e-7, (0.05, 0.1), (0.2, 0.3, 0.4, 0.5)
-STEPS = 1000  # of which those that have ended had an accuracy each
+STEPS = 1000  # each of those that have ended had an accuracy
 
 
 def place(_: object) -> tuple[str, str]:

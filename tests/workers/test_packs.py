@@ -1,4 +1,4 @@
-"""A pack is one process, and each of its members a job with a life of its own."""
+"""A pack is one process, and each member is a separate job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rings wake idle slots, and none is missed."""
+"""Rings wake idle slots, and no ring is missed."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def _bits(floor: Floor, record: JobDetail) -> tuple[Any, ...]:
 
 @pytest.fixture
 def submit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Submit:
-    """`normlab worker --slurm` in this process, where only what a test puts there is SLURM's."""
+    """Run `normlab worker --slurm` in this process, with only the SLURM programs of the test."""
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setenv("NORMLAB_DATABASE_URL", "postgresql://db.example/normlab")
     monkeypatch.setenv("NORMLAB_DATA_DIR", str(tmp_path / "data"))

@@ -1,4 +1,4 @@
-"""A study on two hosts, in network namespaces: one of them is lost, and every cell is finished."""
+"""A study on two hosts, in network namespaces: one host is lost, and every cell still finishes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _RUNNING = text("""
 
 
 def _standing_still(floor: Floor, worker: subprocess.Popen[bytes]) -> str:
-    """Wait until *worker* has a job, and let its host stand still; return the job."""
+    """Wait until *worker* has a job, and stop its host; return the job."""
     found: list[str] = []
 
     def stopped() -> bool:
@@ -42,7 +42,7 @@ def _standing_still(floor: Floor, worker: subprocess.Popen[bytes]) -> str:
         _each(family, psutil.Process.suspend)
         with floor.database.autocommit() as connection:
             job = connection.execute(_RUNNING, {"process": f"-{worker.pid}-"}).scalar()
-        if job is None:  # not yet, or no more: it goes on
+        if job is None:  # not yet, or no longer: let it continue
             _each(family, psutil.Process.resume)
             return False
         found.append(str(job))
@@ -74,4 +74,4 @@ def test_a_study_that_loses_a_host_is_finished_by_the_other_one(
     for cell in details.get(floor.database, study).grid:
         assert cell.job is not None
         steps = metrics.read(floor.database, cell.job, "train/loss").steps
-        assert steps == list(range(1, STEPS + 1))  # each update once, whoever trained it
+        assert steps == list(range(1, STEPS + 1))  # each update once, on whichever host

@@ -1,4 +1,4 @@
-"""All courses of one attempt, with a real database and real job processes."""
+"""All ways in which one attempt can run, with a real database and real job processes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_job_ends_well_with_each_step_once(bench: Bench) -> None:
     assert bench.nothing_is_left()
 
 
-# As long as a test needs it, and with the same numbers at every step however long that is.
+# As long as a test needs, with the same numbers at every step for every length.
 ENDLESS = {**LONG, "schedule": "constant"}
 
 
@@ -260,7 +260,7 @@ def test_a_job_that_was_ahead_of_the_record_when_it_was_lost_resumes_from_what_i
         ahead = _newest_step(tmp_path, torn) + 6 * 20
         bench.until(torn, lambda _: _newest_step(tmp_path, torn) >= ahead)
         os.kill(bench.launcher.started[-1].pid, signal.SIGKILL)
-        bench.leaving.set()  # so that it is lost with all that it had not recorded
+        bench.leaving.set()  # so that it is lost with everything that it had not recorded
     bench.leaving.clear()
     flaky.close()
     files = list((tmp_path / "jobs" / torn).glob("attempt-1/checkpoints/*.pt"))

@@ -1,4 +1,4 @@
-"""Plugins are tried in the interpreter of jobs, each apart from the others."""
+"""Plugins are tried in the interpreter of jobs, each separately."""
 
 from __future__ import annotations
 

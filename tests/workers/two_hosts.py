@@ -68,7 +68,7 @@ def _name(hosts: list[Host]) -> None:
 
 
 def cut(host: Host) -> None:
-    """Pull the cable: nobody is told that the connections are dead."""
+    """Cut the network: no side is notified that the connections are dead."""
     _ip("-n", host.name, "link", "set", "cable", "down")
 
 

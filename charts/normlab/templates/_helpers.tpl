@@ -128,7 +128,7 @@ containers:
       exec: {command: [{{ $python }}, /app/docker/worker_health.py]}
       timeoutSeconds: 20
       periodSeconds: 60
-      # an outage of the database for ten minutes is no reason to stop a healthy training
+      # a healthy training must survive a ten-minute outage of the database
       failureThreshold: 10
     {{- $resources := deepCopy ($worker.resources | default dict) }}
     {{- if $worker.gpus }}

@@ -1,4 +1,4 @@
-"""A backup has all that its database names; what is damaged, newer or in the way is refused."""
+"""A backup has all files that its database names; damaged or newer backups are refused."""
 
 from __future__ import annotations
 

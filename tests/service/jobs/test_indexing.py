@@ -1,4 +1,4 @@
-"""Words of jobs from before there were words are written while the store is used."""
+"""Index words of jobs older than the index are written while the store is in use."""
 
 from __future__ import annotations
 

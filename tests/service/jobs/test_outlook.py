@@ -1,4 +1,4 @@
-"""What lies ahead of a job: time, place in the queue, what would change it."""
+"""The outlook of a job: its time, its place in the queue, and what would change it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pack that was given back is claimed as the pack that it was, or falls apart."""
+"""A pack that was given back is claimed as the same pack, or falls apart."""
 
 from __future__ import annotations
 

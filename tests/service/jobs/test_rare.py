@@ -1,4 +1,4 @@
-"""What few jobs match is found by their words, and is the same as without them."""
+"""If few jobs match, they are found by their words, with the same result as without words."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def store(database_url: str) -> Iterator[Database]:
         with opened.begin() as connection:
             connection.execute(_STUDY, {"id": A_STUDY})
             connection.execute(_CELLS, {"id": A_STUDY})
-            connection.execute(_NOTE)  # a study is set when a job is added, and only then
+            connection.execute(_NOTE)  # the study of a job is set only when the job is added
         with opened.autocommit() as connection:
             connection.execute(text("vacuum analyze job, job_index"))
         yield opened

@@ -1,4 +1,4 @@
-"""Limits on running jobs and devices hold for all workers, and others' jobs start meanwhile."""
+"""Limits on running jobs and devices hold for all workers, while jobs of others start."""
 
 from __future__ import annotations
 

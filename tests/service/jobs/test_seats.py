@@ -1,4 +1,4 @@
-"""Jobs on several hosts: their hosts come together all at once, and in the jobs' order."""
+"""Jobs on several hosts: all hosts of a job are assigned at once, in the order of the jobs."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_slot_waits_for_a_job_on_several_hosts_instead_of_taking_those_behind_
     waits = _look(database, "10.0.0.1")
     assert isinstance(waits, Offer)
     assert isinstance(_look(database, "10.0.0.1", waits), Offer)
-    # of a host, one slot waits: its others go on with the queue
+    # one slot of a host waits: its other slots continue with the queue
     second = _look(database, "10.0.0.1", worker="another")
     assert isinstance(second, Lease)
     assert str(second.job) == singles[0].id

@@ -41,7 +41,7 @@ def uploaded(database: Database, folder: Path) -> None:
 
 @contextmanager
 def with_the_same_key(url: str) -> Iterator[None]:
-    """Hold an open transaction with a job of the key: who adds another one waits for its end."""
+    """Hold an open transaction with a job of the key: adding another one waits for its end."""
     with psycopg.connect(url) as holder:
         holder.execute("create temporary table copy on commit drop as table job")
         holder.execute("update copy set id = gen_random_uuid(), idempotency_key = %s", (KEY,))
@@ -80,4 +80,4 @@ def test_a_job_and_a_study_that_use_the_same_code_for_the_first_time_are_both_ad
             until(database_url, "transactionid")  # it has the lock of the queue
             study = threads.submit(a_study)
             until(database_url, "advisory")
-        assert (job.result(), study.result()) == (True, True)  # neither breaks a deadlock
+        assert (job.result(), study.result()) == (True, True)  # neither of them resolves a deadlock

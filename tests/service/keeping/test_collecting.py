@@ -1,4 +1,4 @@
-"""Projects keep of their ended jobs what their rules say, and always what another job needs."""
+"""Projects keep the files that their rules name, and always those that other jobs need."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def names(database: Database, job: str) -> set[str]:
 
 
 def collect(database: Database, folder: Path) -> int:
-    """Let everything go at once that has to go."""
+    """Discard and delete all expired files at once."""
     return Collector(database, FolderStore(folder), grace_s=0).round()
 
 
@@ -210,7 +210,7 @@ def test_a_job_that_was_accepted_just_before_gets_its_file_back(
     keep(database, checkpoints_days=7, checkpoints_then="none", weights_days=7)
     assert collecting.page(database, P, remove=True).expired
     assert names(database, job) == set()
-    assert on_disk(tmp_path, job) == EVERYTHING  # for a moment yet
+    assert on_disk(tmp_path, job) == EVERYTHING  # still for a moment
     submit(database, init_from={"sha256": WEIGHTS}, seed=3)  # its request had found the weights
     assert Freeing(database, FolderStore(tmp_path), grace_s=0).round() == 2
     assert names(database, job) == on_disk(tmp_path, job) == {"weights.safetensors"}

@@ -1,4 +1,4 @@
-"""What a rule no longer keeps of one job."""
+"""The files of one job that a rule no longer keeps."""
 
 from __future__ import annotations
 

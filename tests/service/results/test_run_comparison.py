@@ -97,7 +97,7 @@ def test_nothing_is_left_to_compare_if_all_runs_are_gone(
     database: Database, jobs: list[str]
 ) -> None:
     question = CompareQuestion(jobs=jobs, leave_out_gone=True)
-    with pytest.raises(NotFound, match=r"not there|none of these runs is there"):
+    with pytest.raises(NotFound, match=r"not found|none of these runs was found"):
         run_comparison.compare(database, question)
 
 

@@ -30,7 +30,7 @@ def settings() -> Iterator[Settings]:
 
 @pytest.fixture
 def postgres(monkeypatch: pytest.MonkeyPatch) -> list[Child]:
-    """PostgreSQL, which stops to answer as soon as the servers have started."""
+    """PostgreSQL, which stops answering as soon as the servers have started."""
     started: list[Child] = []
     start = embedded.start
 
@@ -48,7 +48,7 @@ def postgres(monkeypatch: pytest.MonkeyPatch) -> list[Child]:
 def _after(
     seconds: float, postgres: list[Child], what: signal.Signals
 ) -> Iterator[threading.Event]:
-    """Send *what* to PostgreSQL after it was stopped for a while; the event tells when."""
+    """Send *what* to PostgreSQL after it was stopped for a while; the event is set then."""
     sent, over = threading.Event(), threading.Event()
 
     def wait_and_send() -> None:

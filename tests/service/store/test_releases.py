@@ -1,4 +1,4 @@
-"""Workers of another release take no jobs, and it is said everywhere why."""
+"""Workers of another release take no jobs, and every view gives the reason."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_claim_needs_the_schema_and_the_minor_version_of_the_stack(
     assert seen.why == reason
     with pytest.raises(ServiceUnavailable, match="may take no jobs of normlab"):
         claim(database)
-    assert reading.get(database, job.id).attempt == 0  # the whole claim is taken back
+    assert reading.get(database, job.id).attempt == 0  # the whole claim is rolled back
     assert "1 of them take no jobs" in workers.devices(database)[0].reason
 
 

@@ -1,4 +1,4 @@
-"""What is asked all the time does not read the jobs that ended long ago."""
+"""Frequent queries do not read jobs that ended long ago."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All jobs of a study change state at once, as each would alone, in a few statements."""
+"""All jobs of a study change state in a few statements, with the same result as one by one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A preview says how many packs a study makes; a number that cannot be one is refused."""
+"""A preview says how many packs a study makes; an impossible number of members is refused."""
 
 from __future__ import annotations
 

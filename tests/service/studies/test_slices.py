@@ -1,4 +1,4 @@
-"""A large study is accepted whole, and what it asked for is done slice by slice."""
+"""A large study is accepted as a whole, and its requests are carried out slice by slice."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MANY = 2 * SLICE + 50
 
 @pytest.fixture(autouse=True)
 def _rounds_without_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a round does all of it on a slow machine too."""
+    """Let a round do everything, even on a slow machine."""
     monkeypatch.setattr(slices, "_ROUND_S", math.inf)
 
 
@@ -79,7 +79,7 @@ def test_queueing_goes_on_where_a_killed_process_left_it(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = study(database)
-    monkeypatch.setattr(slices, "_ROUND_S", -1.0)  # one slice a round
+    monkeypatch.setattr(slices, "_ROUND_S", -1.0)  # one slice per round
     done = [slicer(database).round() for _ in range(3)]  # each of them knows nothing of the others
     assert done == [SLICE, MANY - 2 * SLICE, 0]
     assert details.get(database, record.id).counts == {"queued": MANY}
@@ -214,7 +214,7 @@ def test_a_study_that_cannot_be_queued_fails_by_itself_with_its_reason(database:
     assert found.state == "failed"
     assert "normalizer" in str(found.reason)
     assert details.get(database, good.id).counts == {"queued": MANY}
-    submit(database, MANY + SLICE + 1)  # what was planned counts no more
+    submit(database, MANY + SLICE + 1)  # planned cells no longer count
 
 
 def test_a_study_whose_cells_are_no_longer_its_own_says_so(database: Database) -> None:
