@@ -189,7 +189,7 @@ def test_a_list_of_nothing_says_why(
     say: Say, job: str, capsys: pytest.CaptureFixture[str], url: str
 ) -> None:
     for wanted, why in (
-        ("seed = 99", "no job fits"),
+        ("seed = 99", "no job matches"),
         ("val/acuracy > 0.5", "the nearest are val/accuracy"),
     ):
         assert run(["--url", url, "--token", OPERATORS_TOKEN, "ls", "-f", wanted]) == 0
@@ -266,7 +266,7 @@ def test_best_says_whether_no_job_fits_or_none_of_those_has_a_value(
         assert run(["--url", url, "--token", OPERATORS_TOKEN, "best", "-f", where, *line]) == 0
         return capsys.readouterr().err
 
-    assert told("seed = 99").startswith("no job fits")
+    assert told("seed = 99").startswith("no job matches")
     assert told("val/acuracy > 0").startswith("no job has reported a metric 'val/acuracy'")
     assert told("batch_size = 2", "--json") == (
         "no job among those that match has succeeded with a value of val/accuracy\n"

@@ -234,7 +234,7 @@ def test_runs_that_are_gone_are_named_and_the_others_are_compared(
     expect(page.locator("#title")).to_have_text("Compare 2 runs")
     expect(page.locator("#runs-gone")).to_be_hidden()
     page.goto(f"/compare?job={first}&job=x")
-    expect(page.locator("#failure")).to_contain_text("none of these runs is there")
+    expect(page.locator("#failure")).to_contain_text("none of these runs was found")
 
 
 def test_a_link_to_two_thousand_runs_is_a_page_with_the_reason_and_a_way_on(page: Page) -> None:

@@ -227,7 +227,7 @@ def test_the_drawing_of_a_network_fills_its_column_at_every_width(
 
 def test_a_page_of_a_kind_has_its_formulas_line_by_line_and_its_heads_in_bold(page: Page) -> None:
     page.goto("/normalizers/online")
-    recurrences = page.get_by_label("Its recurrences")
+    recurrences = page.get_by_label("Its formulas")
     assert recurrences.inner_text().splitlines()[0] == "y = (x - mu) / s"
     expect(page.locator("#work-title ~ p em, main em")).to_have_count(0)
     expect(page.locator("strong", has_text="What is safe.")).to_be_visible()

@@ -79,7 +79,7 @@ def test_a_link_shows_the_same_view_of_a_study_again(page: Page, study: str) -> 
 def test_a_link_to_a_metric_that_is_gone_says_so(page: Page, study: str) -> None:
     page.goto(f"/studies/{study}?metric=val/gone")
     expect(page.locator("#question-wrong")).to_contain_text("no job of this study reported")
-    expect(page.get_by_text("Choose another metric")).to_be_visible()
+    expect(page.get_by_text("Choose another one")).to_be_visible()
     expect(page.get_by_text("Loading…")).to_have_count(0)
     page.get_by_label("Metric", exact=True).fill("val/accuracy")
     page.get_by_label("Metric", exact=True).press("Enter")

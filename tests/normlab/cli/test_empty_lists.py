@@ -86,7 +86,7 @@ def test_a_project_without_studies_says_that_others_have_some(
 
 def test_what_cannot_be_a_metric_is_refused_as_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["best", "-m", "accuracy"]) == 2
-    assert "'accuracy' is not the name of a metric" in capsys.readouterr().err
+    assert "'accuracy' is not a metric" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

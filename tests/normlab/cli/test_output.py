@@ -32,7 +32,7 @@ def test_a_job_that_shared_its_device_with_others_says_with_how_many() -> None:
     [
         (["--against", "normalizer:batch", "--json"], "--compare AXIS:A:B"),
         (["--against", "normalizer:batch", "-f", "latex"], "--compare AXIS:A:B"),
-        (["--format", "latex", "-o", "yaml"], "only one form"),
+        (["--format", "latex", "-o", "yaml"], "cannot be used with -o or --json"),
         (["--plot", "figure.svg", "-o", "csv"], "leave out -o"),
     ],
 )

@@ -95,7 +95,7 @@ def test_a_job_with_code_reproduces_to_the_bit(cli: Run, connection: Connection)
     job = json.loads(out)["id"]
     code, out, err = cli("rerun", job)
     assert code == 0, out + err
-    assert "the same to the bit" in out
+    assert "the same, bit for bit" in out
 
 
 def test_what_differs_between_two_machines_is_told(cli: Run, connection: Connection) -> None:

@@ -37,7 +37,7 @@ def told(before: JobDetail, now: JobDetail) -> List[str]:
 
 def test_a_pack_is_named_as_the_reason_for_other_last_bits() -> None:
     differences = told(job(0.5, packed=8, runtime="packed"), job(0.50001, runtime="cpu"))
-    assert "agree with those alone, or in another pack, to rounding" in differences[0]
+    assert "in another pack, only up to rounding" in differences[0]
     assert "packed: 8 then, none now" in differences
 
 

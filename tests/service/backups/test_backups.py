@@ -191,7 +191,7 @@ def test_a_backup_of_a_newer_schema_is_refused(backup: Path, empty: Settings) ->
 
 def test_a_restore_touches_no_data_that_are_there(backup: Path, empty: Settings) -> None:
     (empty.data_dir / "jobs" / "a-job").mkdir(parents=True)
-    with pytest.raises(Conflict, match="has the data of a stack already"):
+    with pytest.raises(Conflict, match="already has the data of a stack"):
         restore(backup, empty)
     assert [path.name for path in (empty.data_dir / "jobs").iterdir()] == ["a-job"]
 
