@@ -70,7 +70,7 @@ function offer(select, names, chosen) {
 
 function explain() {
   const fields = Object.keys(found.differing).length;
-  const alone = fields ? "" : found.runs.length > 1 ? "These runs differ only in their seed. " : "This is one run; choose more in the table of runs.  ";
+  const alone = fields ? "" : found.runs.length > 1 ? "These runs differ only in their seed. " : "This is one run; choose more in the table of runs. ";
   const unknown = found.metrics.includes(metricName()) ? "" : `None of these runs has reported ${metricName()}. `;
   element("explained").textContent = `${unknown}${alone}Runs that differ only in their seed share a row; only succeeded runs have a value. `
     + "Differences are from the reference, paired by seed, with Student's interval; p is from the paired t test, adjusted for all rows together.";

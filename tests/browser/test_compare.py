@@ -178,7 +178,7 @@ def test_curves_and_points_have_one_scale_for_one_column(
 
 def test_any_two_columns_are_points_and_text_has_its_places(page: Page, runs: str) -> None:
     page.goto(f"/compare?{runs}")
-    page.get_by_label("Up", exact=True).select_option("val/loss")
+    page.get_by_label("Vertical axis").select_option("val/loss")
     plot = page.locator("#scatter [role=img]")
     expect(plot).to_have_attribute("aria-label", "val/loss against normalizer.kind, 4 runs")
 
@@ -190,7 +190,7 @@ def test_points_are_of_any_columns_and_coloured_by_any_other_one(page: Page, run
     names = page.locator("#scatter .u-legend .u-label")
     expect(names).to_have_text(["0.8208", "0.9083"])
     page.get_by_label("Horizontal axis").select_option("created_at")
-    page.get_by_label("Up", exact=True).select_option("optimizer.momentum")
+    page.get_by_label("Vertical axis").select_option("optimizer.momentum")
     page.get_by_label("Coloured by").select_option("normalizer.kind")
     expect(plot).to_have_attribute("aria-label", "optimizer.momentum against created_at, 4 runs")
     expect(names).to_have_text(["batch", "group"])
@@ -262,7 +262,7 @@ def test_runs_are_lines_through_all_that_differs_and_points_of_any_two_columns(
     titles = page.locator("#parallel polyline title").all_text_contents()
     assert sum("group" in title for title in titles) == 2
     page.get_by_label("Horizontal axis").select_option("duration")
-    page.get_by_label("Up", exact=True).select_option("val/loss:best")
+    page.get_by_label("Vertical axis").select_option("val/loss:best")
     expect(page.locator("#scatter .uplot")).to_have_attribute(
         "aria-label", "val/loss:best against duration, 4 runs"
     )

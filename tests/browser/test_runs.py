@@ -161,7 +161,7 @@ def test_selected_runs_are_cancelled_deleted_and_written_together(
     page.get_by_role("checkbox", name="Select rate 0.1 seed 0").check()
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#failure")).to_contain_text("1 of 2 done.")
-    expect(page.locator("#failure")).to_contain_text("is succeeded already")
+    expect(page.locator("#failure")).to_contain_text("is already succeeded")
     expect(page.locator("#runs .state.cancelled")).to_have_count(1)
     with page.expect_download() as got:
         page.get_by_role("button", name="JSON").click()
