@@ -118,7 +118,7 @@ def test_what_a_layer_of_a_plugin_follows_is_not_known(tmp_path: Path, no_plugin
     before, after = small_job(**fields, epochs=1), small_job(**fields, epochs=2)
     (problem,) = differences(before, after, 12, 12)
     assert problem.field == "normalizer"
-    assert "'dyt_of_mine' is of a plugin" in problem.rule
+    assert "'dyt_of_mine' is from a plugin" in problem.rule
 
 
 def test_the_rates_of_a_plugins_schedule_are_not_known(no_plugins: None) -> None:
@@ -130,14 +130,14 @@ def test_the_rates_of_a_plugins_schedule_are_not_known(no_plugins: None) -> None
     after = before.model_copy(update={"epochs": 2})
     (problem,) = differences(before, after, 12, 12)
     assert problem.field == "schedule"
-    assert "'flat_of_mine' is of a plugin" in problem.rule
+    assert "'flat_of_mine' is from a plugin" in problem.rule
 
 
 def test_a_drop_that_is_found_between_many_updates() -> None:
     before = small_job(schedule={"name": "step", "milestones": [0.5]}, epochs=100_000)
     after = before.model_copy(update={"epochs": 100_000 * 2})
     (problem,) = differences(before, after, 1_200_000, 12)
-    assert "'step' follows" in problem.rule
+    assert "'step' depends on" in problem.rule
 
 
 def test_no_more_updates_are_too_few() -> None:
