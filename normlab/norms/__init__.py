@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec, refuse
 from normlab.norms.activation_norm import ActivationNorm, ParameterHint
+from normlab.norms.following import ACTIVATIONS, Following, can_follow
 from normlab.norms.fused import fused_kernels, load_fused_kernels, unload_fused_kernels
-from normlab.norms.proxy import ACTIVATIONS, ProxyNorm
+from normlab.norms.proxy import ProxyNorm
 from normlab.norms.solved_norm import solved_layer
 from normlab.norms.weight import apply_weight_normalization, remove_weight_normalization
 from normlab.specs.norm_base import ActivationNormSpec, NormSpec
@@ -64,8 +65,11 @@ class NormActivation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize *x*, then activate it."""
-        y: Tensor = self.norm(x)
-        return y if self.activation is None else ACTIVATIONS[self.activation](y)
+        norm, activation = self.norm, self.activation
+        if activation is None or not isinstance(norm, ActivationNorm) or not can_follow(norm, x):
+            y: Tensor = norm(x)
+            return y if activation is None else ACTIVATIONS[activation](y)
+        return norm.followed(x, norm.weight, norm.bias, Following(activation))
 
     def extra_repr(self) -> str:
         """Show what the constructor was given."""

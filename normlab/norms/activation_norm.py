@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from normlab.errors import Conflict, InvalidSpec
 from normlab.norms import capture, registered, registered_replays
+from normlab.norms.following import Following
 from normlab.norms.recomputation import Recalled, in_backward
 from normlab.specs.norm_base import ActivationNormSpec
 
@@ -54,6 +55,9 @@ class ActivationNorm(nn.Module):
 
     folds_affine = True  # y = weight * (something) + bias, with nothing after it
     any_dims = False  # accepts any number of dimensions of positions, not only dims
+    on_engine = False  # its training forward is one call of `engine.normalize` with *following*
+    evaluates_on_engine = False  # the same in evaluation
+    following: Optional[Following] = None  # what the map of the present forward includes
     plain = False  # no custom autograd function: any backend can differentiate it
     moved: Tuple[str, ...] = ()  # buffers that a training forward moves
     reads: Tuple[str, ...] = ()  # buffers that its output in training depends on
@@ -115,6 +119,16 @@ class ActivationNorm(nn.Module):
         if known:
             self._recalled.note(self, x)
         return self.normalize(x, weight, bias)
+
+    def followed(
+        self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor], following: Following
+    ) -> Tensor:
+        """Normalize *x* and compute what is *following* in one map, if `can_follow` says so."""
+        self.following = following
+        try:
+            return self.normalize_with(x, weight, bias)
+        finally:
+            self.following = None
 
     def with_its_own(self) -> nn.Module:
         """Return the layer with the activation of its kind, if its kind has one."""

@@ -15,6 +15,7 @@ from normlab.norms.finite import read_finite
 from normlab.norms.passes import positions
 from normlab.norms.pooling import bessel, pool_batch, samples_sharing
 from normlab.norms.running import BatchStatisticsNorm
+from normlab.norms.solve_forms import Form, Pool
 from normlab.norms.typed_bases import Function
 from normlab.specs.norms_over_batches import BatchNormSpec
 
@@ -47,6 +48,8 @@ class BatchNorm(BatchStatisticsNorm):
         Ioffe and Szegedy, "Batch Normalization", 2015, arXiv:1502.03167, algorithms 1 and 2.
     """
 
+    on_engine = True
+
     def __init__(
         self,
         num_features: int,
@@ -71,7 +74,8 @@ class BatchNorm(BatchStatisticsNorm):
         size = self.virtual_batch_size
         whole = size is None or size >= x.shape[0]
         mean: Any = self._buffers["running_mean"]  # faster than the module's attribute
-        if whole and not synced and engine.is_native(x, self.plain, mean, weight, bias):
+        alone = self.following is None
+        if whole and alone and not synced and engine.is_native(x, self.plain, mean, weight, bias):
             # The kernel updates its running statistics even if they are not finite.
             if not self.plain and capture.is_readable(mean):
                 return self._normalize_reading(x, weight, bias)
@@ -92,7 +96,10 @@ class BatchNorm(BatchStatisticsNorm):
             scale = (v + self.eps).rsqrt()
             return Solved(*affine_after(scale, mean - m, weight, bias), (m, unbiased))
 
-        y, (mean, var) = engine.normalize(x, solve, (weight, bias), self.plain)
+        merged = (Pool(self.samples_merged(x.shape[0]), 1),)
+        form = None if synced else Form(self.eps, merged, tracked=0)
+        affine, following = (weight, bias), self.following
+        y, (mean, var) = engine.normalize(x, solve, affine, self.plain, form, following)
         self.track(mean, var)
         return y
 

@@ -8,12 +8,13 @@ from typing import Any, Optional, Tuple, cast
 import torch
 from torch import Tensor
 
-from normlab.norms import capture, engine, engine_fused, passes
+from normlab.norms import capture, engine, engine_fused, engine_triton, passes
 from normlab.norms.batch import affine_after
 from normlab.norms.capture import Number
 from normlab.norms.engine import Solved
 from normlab.norms.pooling import pool_batch
-from normlab.norms.running import BatchStatisticsNorm
+from normlab.norms.running import BatchStatisticsNorm, per_channel
+from normlab.norms.solve_forms import CORRECTED, CORRECTED_OUTSIDE, Form, Pool
 from normlab.specs.norms_over_batches import BatchRenormSpec
 
 _DEFAULTS = BatchRenormSpec()
@@ -60,6 +61,7 @@ class BatchRenorm(BatchStatisticsNorm):
         Ioffe, "Batch Renormalization", 2017, arXiv:1702.03275, algorithm 1.
     """
 
+    on_engine = True
     moved: Tuple[str, ...] = (
         "running_mean",
         "running_std",
@@ -173,10 +175,20 @@ class BatchRenorm(BatchStatisticsNorm):
                 r = capture.bounded(sigma_b / sigma.to(m), r_least, r_limit)
                 d = capture.bounded((m - mu.to(m)) / sigma.to(m), -d_limit, d_limit)
             scale, shift = affine_after(r / sigma_b, mean - m, weight, bias)
-            return Solved(scale, shift + (d if weight is None else d * weight), (m, sigma_b))
+            return Solved(scale, shift + (d if weight is None else d * weight), (m, v))
 
-        y, (mean, std) = engine.normalize(x, solve, (weight, bias), self.plain)
-        self._track_std(mean.mean(0), std.mean(0))
+        form = Form(
+            self.eps,
+            (Pool(self.samples_merged(x.shape[0]), 1),),
+            mode=CORRECTED_OUTSIDE if self.variant == "ludvb" else CORRECTED,
+            past=torch.stack([mu, sigma]) if engine_triton.kernels_for(x) is not None else None,
+            limits=(r_least, r_limit, d_limit),
+            tracked=0,
+            unbiased=False,
+        )
+        affine, following = (weight, bias), self.following
+        y, (mean, var) = engine.normalize(x, solve, affine, self.plain, form, following)
+        self._track_std(mean, self._sigma(var))
         return y
 
     @property
@@ -190,6 +202,10 @@ class BatchRenorm(BatchStatisticsNorm):
 
     @torch.no_grad()
     def _track_std(self, mean: Tensor, std: Tensor) -> None:
+        known = self.variant != "keras"
+        if known and self.track_by_kernels(mean, std, self.running_std):
+            return
+        mean, std = per_channel(mean), per_channel(std)
         finite = self.count_batch(mean, std)
         step = self.weight_of_new()
         self.move({"running_mean": mean, "running_std": std}, step, finite)

@@ -16,23 +16,25 @@ D is the number of positions, H * W in two dimensions.
 
 from __future__ import annotations
 
-from typing import Any, Callable, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
-from normlab.norms import capture
+from normlab.norms import capture, solve_forms, solve_fused
+from normlab.norms.engine_nodes import Affine, Deferred, Moments
+from normlab.norms.following import Following
 from normlab.norms.passes import (
     apply_about,
-    input_gradient,
     like,
     moments,
+    positions,
     sizes,
     statistics_dtype,
     taken,
-    two_dots,
 )
-from normlab.norms.typed_bases import Function
+from normlab.norms.solve_forms import Form
+from normlab.norms.solve_fused import Cancelled
 
 
 class Solved(NamedTuple):
@@ -47,7 +49,12 @@ Solve = Callable[..., Solved]  # (mean, var, *tensors) -> Solved; mean and var a
 
 
 def normalize(
-    x: Tensor, solve: Solve, tensors: Sequence[Optional[Tensor]], plain: bool = False
+    x: Tensor,
+    solve: Solve,
+    tensors: Sequence[Optional[Tensor]],
+    plain: bool = False,
+    form: Optional[Form] = None,
+    following: Optional[Following] = None,
 ) -> Tuple[Tensor, Tuple[Tensor, ...]]:
     """
     Return y = scale * (x - mean) + shift, and *solve*'s detached statistics.
@@ -58,18 +65,28 @@ def normalize(
         tensors: further arguments of *solve* after the moments, in the dtype of the statistics.
         plain: whether to use plain operators only, so that any backend can differentiate them.
             Compilers, exporters and the transforms of torch.func always get plain operators.
+        form: the same function for Triton kernels, if they know it.
+        following: what y includes too, if `can_follow` says that it can.
     """
     dtype = statistics_dtype(x)
     cast = [None if t is None else t.to(dtype) for t in tensors]
-    if plain or x.dim() == 2 or capture.is_on(x):
+    if plain or capture.is_on(x):
         return _normalize_plain(x, solve, cast)
-    if not torch.is_grad_enabled() or not any(_needs_grad(t) for t in (x, *cast)):
-        return _normalize_without_graph(x, solve, cast)
-    deferred = _Deferred()
-    mean, var = _Moments.apply(x, deferred)
-    solved = solve(mean, var, *cast)
+    if x.dim() == 2:
+        return _normalize_values(x, solve, cast, form)
+    if not torch.is_grad_enabled() or not any(map(_needs_grad, _all(x, cast, following))):
+        return _normalize_without_graph(x, solve, cast, form, following)
+    deferred = Deferred()
+    mean, var = Moments.apply(x, deferred)
+    if form is None or solve_forms.kernels_for(form, x, cast) is None:
+        solved = solve(mean, var, *cast)
+    else:
+        deferred.cancelled = Cancelled()
+        how = solve_fused.How(form, solve, positions(x), deferred.cancelled)
+        solved = Solved(*solve_fused.solved(how, mean, var, *cast))
     scale, shift = solved.scale.expand_as(mean), solved.shift.expand_as(mean)
-    y: Tensor = _Affine.apply(x, mean, scale, shift, deferred)
+    more = () if following is None else following.tensors()
+    y: Tensor = Affine.apply(x, mean, scale, shift, deferred, following, *more)
     return y, tuple(s.detach() for s in solved.statistics)
 
 
@@ -91,79 +108,35 @@ def _normalize_plain(
     return y, tuple(s.detach() for s in solved.statistics)
 
 
+def _normalize_values(
+    x: Tensor, solve: Solve, tensors: Sequence[Optional[Tensor]], form: Optional[Form]
+) -> Tuple[Tensor, Tuple[Tensor, ...]]:
+    if form is None or solve_forms.kernels_for(form, x, tensors) is None:
+        return _normalize_plain(x, solve, tensors)
+    values = x.to(statistics_dtype(x))
+    how = solve_fused.How(form, solve, 1)
+    _, shift, statistics = solve_fused.solved(how, values, torch.zeros_like(values), *tensors)
+    return shift.to(x.dtype, copy=True), statistics  # autograd refuses to change a view in place
+
+
 def _normalize_without_graph(
-    x: Tensor, solve: Solve, tensors: Sequence[Optional[Tensor]]
+    x: Tensor,
+    solve: Solve,
+    tensors: Sequence[Optional[Tensor]],
+    form: Optional[Form],
+    following: Optional[Following],
 ) -> Tuple[Tensor, Tuple[Tensor, ...]]:
     rows = taken(x)
     mean, var = moments(rows)
-    solved = solve(mean, var, *tensors)
+    if form is None or solve_forms.kernels_for(form, x, tensors) is None:
+        solved = solve(mean, var, *tensors)
+    else:
+        how = solve_fused.How(form, solve, positions(x))
+        solved = Solved(*solve_fused.solved(how, mean, var, *tensors))
     scale, shift = solved.scale.expand_as(mean), solved.shift.expand_as(mean)
     # the same bits as with a graph, because reentrant checkpoints run both
-    y = apply_about(rows, mean, scale, shift)
+    y = apply_about(rows, mean, scale, shift, following)
     return like(y.to(x.dtype), x), solved.statistics
-
-
-class _Deferred:
-    """Values that the affine's backward leaves for that of the moments, to write gx only once."""
-
-    g: Optional[Tensor] = None  # in the form that the passes take
-    scale: Optional[Tensor] = None
-
-
-class _Moments(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, deferred: _Deferred) -> Tuple[Tensor, Tensor]:
-        mean, var = moments(taken(x))
-        ctx.deferred = deferred
-        ctx.save_for_backward(x, mean)
-        return mean, var
-
-    @staticmethod
-    def backward(ctx: Any, dmean: Tensor, dvar: Tensor) -> Tuple[Tensor, None]:
-        x, mean = ctx.saved_tensors
-        g, scale = ctx.deferred.g, ctx.deferred.scale
-        if g is None or scale is None:  # create_graph: use differentiable operators
-            n, c, d = sizes(x)
-            rows = x.to(mean.dtype).reshape(n, c, d)
-            centred = rows - rows.mean(2, keepdim=True)
-            gx = centred * (dvar * (2 / d)).unsqueeze(2) + (dmean / d).unsqueeze(2)
-            return like(gx.reshape(x.shape).to(x.dtype), x), None
-        ctx.deferred.g = ctx.deferred.scale = None
-        gx = input_gradient(taken(x), g, mean, scale, dmean, dvar)
-        return like(gx.to(x.dtype), x), None
-
-
-class _Affine(Function):
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor, deferred: _Deferred
-    ) -> Tensor:
-        ctx.deferred = deferred
-        ctx.save_for_backward(x, mean, scale)
-        y = apply_about(taken(x), mean, scale, shift)
-        return like(y.to(x.dtype), x)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:
-        x, mean, scale = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            ctx.deferred.g = ctx.deferred.scale = None  # left over by a backward without x
-            return _affine_grads(g, x, mean, scale)
-        g_rows = taken(g)
-        s0, s1 = two_dots(g_rows, taken(x), mean)
-        if not ctx.needs_input_grad[0]:
-            return None, None, s1, s0, None
-        ctx.deferred.g, ctx.deferred.scale = g_rows, scale
-        return None, torch.mul(scale, s0).neg_(), s1, s0, None
-
-
-def _affine_grads(g: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> Any:
-    shape = (*mean.shape, *[1] * (x.dim() - 2))
-    dims = list(range(2, x.dim()))
-    wide = g.to(mean.dtype)
-    centred = x.to(mean.dtype) - mean.view(shape)
-    s0, s1 = wide.sum(dims), (wide * centred).sum(dims)
-    return (wide * scale.reshape(shape)).to(x.dtype), -scale * s0, s1, s0, None
 
 
 def is_native(x: Tensor, plain: bool, *others: Optional[Tensor]) -> bool:
@@ -172,6 +145,12 @@ def is_native(x: Tensor, plain: bool, *others: Optional[Tensor]) -> bool:
         return False
     found = [t.dtype for t in others if t is not None]
     return found.count(x.dtype) == len(found)
+
+
+def _all(
+    x: Tensor, tensors: Sequence[Optional[Tensor]], following: Optional[Following]
+) -> Sequence[Optional[Tensor]]:
+    return (x, *tensors) if following is None else (x, *tensors, *following.tensors())
 
 
 def _needs_grad(t: Optional[Tensor]) -> bool:

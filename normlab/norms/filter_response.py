@@ -12,7 +12,9 @@ from normlab.norms import engine
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.channels import clamp_channels
 from normlab.norms.engine import Solved
+from normlab.norms.following import Following, can_follow
 from normlab.norms.passes import positions, statistics_dtype
+from normlab.norms.solve_forms import Form
 from normlab.specs.norms_by_mean_square import FilterResponseNormSpec
 
 _FRN = FilterResponseNormSpec()
@@ -46,6 +48,8 @@ class FilterResponseNorm(ActivationNorm):
         the Training of Deep Neural Networks", CVPR 2020, arXiv:1911.09737, equations 1 and 2.
     """
 
+    on_engine = evaluates_on_engine = True
+
     def __init__(
         self,
         num_features: int,
@@ -76,7 +80,10 @@ class FilterResponseNorm(ActivationNorm):
             shift = scale * mean  # y = scale * (x - mean) + shift
             return Solved(scale, shift if bias is None else shift + bias)
 
-        return engine.normalize(x, solve, (weight, bias, self.added()), self.plain)[0]
+        added = self.added()
+        form = Form(self.eps, own=True, about_zero=True, adds=added is not None)
+        affine, following = (weight, bias, added), self.following
+        return engine.normalize(x, solve, affine, self.plain, form, following)[0]
 
     def added(self) -> Optional[Tensor]:
         """Return e for all channels, (1,), or for each channel, (C,); None if it is not learned."""
@@ -111,6 +118,9 @@ class Thresholded(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize *x*, and raise values below tau to tau."""
-        y: Tensor = self.norm(x)
         tau = self.tau.to(statistics_dtype(self.tau))
+        if can_follow(self.norm, x):
+            following = Following(floor=tau.to(statistics_dtype(x)))
+            return self.norm.followed(x, self.norm.weight, self.norm.bias, following)
+        y: Tensor = self.norm(x)
         return clamp_channels(y, tau, self.norm.takes_plain(y))

@@ -10,6 +10,7 @@ from torch import Tensor
 from normlab.norms import engine
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.engine import Solved
+from normlab.norms.solve_forms import Form, Pool
 from normlab.specs.norms_by_mean_square import RmsNormSpec
 
 _RMS = RmsNormSpec()
@@ -43,6 +44,8 @@ class RMSNorm(ActivationNorm):
         root, has no bias by default, and rounds the channels of a part down; the paper rounds up.
     """
 
+    on_engine = evaluates_on_engine = True
+
     def __init__(
         self,
         num_features: int,
@@ -70,7 +73,9 @@ class RMSNorm(ActivationNorm):
             shift = scale * mean  # y = scale * (x - mean) + shift
             return Solved(scale, shift if bias is None else shift + bias)
 
-        return engine.normalize(x, solve, (weight, bias), self.plain)[0]
+        form = Form(self.eps, (Pool(1, by_group[2]),), about_zero=True)
+        known = form if self.seen == by_group[2] > 1 else None
+        return engine.normalize(x, solve, (weight, bias), self.plain, known, self.following)[0]
 
     def extra_repr(self) -> str:
         """Show what the constructor was given."""

@@ -15,6 +15,7 @@ from normlab.norms.engine import Solved
 from normlab.norms.passes import positions
 from normlab.norms.pooling import bessel, pool, pool_batch, samples_sharing
 from normlab.norms.running import BatchStatisticsNorm
+from normlab.norms.solve_forms import Form, Pool
 from normlab.specs.norms_mixed import MetaNormSpec
 
 _DEFAULTS = MetaNormSpec()
@@ -64,6 +65,7 @@ class MetaNorm(BatchStatisticsNorm):
     """
 
     decisive = ("channel_gates", "sample_gate")
+    on_engine = evaluates_on_engine = True
     has_node = True  # there is a compiled node for it
 
     def __init__(
@@ -109,10 +111,22 @@ class MetaNorm(BatchStatisticsNorm):
                 state = (batch[0], batch[1] * bessel(size * samples * positions(x)))
             return Solved(*affine_after((v + self.eps).rsqrt(), mean - m, weight, bias), state)
 
-        y, statistics = engine.normalize(x, solve, tensors, self.plain)
+        form, following = self._form(x.shape[0]), self.following
+        y, statistics = engine.normalize(x, solve, tensors, self.plain, form, following)
         if statistics:
             self.track(*statistics)
         return y
+
+    def _form(self, samples: int) -> Optional[Form]:
+        batch = self.samples == "batch"
+        if self.samples == "learned" or not self.has_node or (batch and not self.training):
+            return None
+        block = {"groups": self.num_features // self.groups, "all": self.num_features}
+        pool = Pool(self.samples_merged(samples) if batch else 1, block.get(self.channels, 1))
+        gated = self.channel_gates is not None
+        if pool == Pool(1, 1) and not gated:
+            return Form(self.eps, own=True)
+        return Form(self.eps, (pool,), gated=gated, tracked=0 if batch else None)
 
     def _normalize_fused(
         self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor], nodes: Any

@@ -7,12 +7,13 @@ if they are loaded. Data are (N, C, positions...); values per channel of a sampl
 from __future__ import annotations
 
 import math
-from typing import Any, Tuple
+from typing import Any, Optional, Tuple
 
 import torch
 from torch import Tensor
 
 from normlab.norms import capture, engine_fused, engine_triton
+from normlab.norms.following import Following
 
 TINY = 1e-30  # inside a square root it changes no variance that float32 can tell from zero
 
@@ -74,11 +75,17 @@ def apply_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return reshaped(y, x)
 
 
-def apply_about(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Return scale * (x - mean) + shift; *x* is a result of `taken`, the others are (N, C)."""
+def apply_about(
+    x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor, following: Optional[Following] = None
+) -> Tensor:
+    """
+    Return scale * (x - mean) + shift; *x* is a result of `taken`, the others are (N, C).
+
+    Kernels also compute what is *following*.
+    """
     kernels = engine_triton.kernels_for(x)
     if kernels is not None:
-        fused: Tensor = kernels.affine(x, scale, shift, mean)
+        fused: Tensor = kernels.affine(x, scale, shift, mean, following)
         return fused
     return apply_affine(x, scale, torch.addcmul(shift, scale, mean, value=-1))
 
@@ -104,6 +111,20 @@ def two_dots(g: Tensor, x: Tensor, mean: Tensor) -> Tuple[Tensor, Tensor]:
     return s0.view(n, c), s1.view(n, c)
 
 
+def four_dots(
+    g: Tensor, x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor, following: Following
+) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+    """
+    Return the result of `two_dots` for the gradient before what is *following*, in kernels.
+
+    The last two are the sums for the numbers that follow.
+    """
+    kernels = engine_triton.kernels_for(x)
+    fused: Tuple[Tensor, Tensor, Tensor, Tensor]
+    fused = kernels.two_dots(g, x, mean, following, scale, shift)
+    return fused
+
+
 def combine(x: Tensor, g: Tensor, of_x: Tensor, of_g: Tensor, shift: Tensor) -> Tensor:
     """
     Return of_x * x + of_g * g + shift.
@@ -122,17 +143,26 @@ def combine(x: Tensor, g: Tensor, of_x: Tensor, of_g: Tensor, shift: Tensor) -> 
 
 
 def input_gradient(
-    x: Tensor, g: Tensor, mean: Tensor, scale: Tensor, dmean: Tensor, dvar: Tensor
+    x: Tensor,
+    g: Tensor,
+    mean: Tensor,
+    scale: Tensor,
+    dmean: Tensor,
+    dvar: Tensor,
+    following: Optional[Following] = None,
+    shift: Optional[Tensor] = None,
 ) -> Tensor:
     """
     Return scale * g + 2 dvar / D * (x - mean) + dmean / D.
+
+    Kernels take g before what is *following* the map with *shift*.
 
     Shape:
         two results of `taken`, (N, C, positions...), and four (N, C) -> (N, C, positions...)
     """
     kernels = engine_triton.kernels_for(x)
     if kernels is not None:
-        fused: Tensor = kernels.combine(x, g, dvar, scale, dmean, mean)
+        fused: Tensor = kernels.combine(x, g, dvar, scale, dmean, mean, following, shift)
         return fused
     d = positions(x)
     slope = dvar * (2 / d)

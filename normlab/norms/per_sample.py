@@ -14,6 +14,7 @@ from normlab.norms.batch import affine_after
 from normlab.norms.engine import Solved
 from normlab.norms.passes import positions
 from normlab.norms.pooling import pool
+from normlab.norms.solve_forms import Form, Pool
 from normlab.specs.norms_over_samples import GroupNormSpec, InstanceNormSpec, LayerNormSpec
 
 _LAYER_NORM = LayerNormSpec()
@@ -47,6 +48,8 @@ class GroupNorm(ActivationNorm):
         Wu and He, "Group Normalization", 2018, arXiv:1803.08494, equations 1, 2, 6 and 7.
     """
 
+    on_engine = evaluates_on_engine = True
+
     def __init__(
         self,
         num_features: int,
@@ -66,7 +69,7 @@ class GroupNorm(ActivationNorm):
         """Normalize each group of channels of each sample."""
         self._check_group(x)
         contiguous = self.grouping == "contiguous" or self.groups in (1, self.num_features)
-        if contiguous and engine.is_native(x, self.plain, weight, bias):
+        if contiguous and self.following is None and engine.is_native(x, self.plain, weight, bias):
             return self._normalize_native(x, weight, bias)
         nodes = engine_fused.nodes_for(x, self.plain, weight, bias)
         if nodes is not None:
@@ -82,7 +85,9 @@ class GroupNorm(ActivationNorm):
             scale = (v + self.eps).rsqrt().expand_as(mean.reshape(shape)).reshape(mean.shape)
             return Solved(*affine_after(scale, offset, weight, bias))
 
-        return engine.normalize(x, solve, (weight, bias), self.plain)[0]
+        group = Pool(1, self.num_features // self.groups, 0 if contiguous else self.groups)
+        form = Form(self.eps, own=True) if group.channels == 1 else Form(self.eps, (group,))
+        return engine.normalize(x, solve, (weight, bias), self.plain, form, self.following)[0]
 
     def _check_group(self, x: Tensor) -> None:
         if self.num_features // self.groups * positions(x) == 1:

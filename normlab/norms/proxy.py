@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import Callable, Dict, Tuple
+from typing import Dict, Tuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
+from normlab.norms import engine_triton
 from normlab.norms.activation_norm import ActivationNorm, ParameterHint
 from normlab.norms.channels import by_channel, clamp_channels, scale_channels
+from normlab.norms.following import ACTIVATIONS, Following, can_follow
 from normlab.norms.passes import statistics_dtype
+from normlab.norms.proxy_fused import Proxied, terms
 from normlab.norms.rectified import Folded, relu_moments
 from normlab.specs.norm_base import ActivationNormSpec
 
 _DEFAULTS = ActivationNormSpec()
 
-Activation = Callable[[Tensor], Tensor]
-
-ACTIVATIONS: Dict[str, Activation] = {"relu": F.relu, "silu": F.silu, "gelu": F.gelu}
 _NODES = 20  # Gauss-Hermite: accurate to 3e-8 for smooth activations of a standard normal
 _MIDPOINTS = 200
 
@@ -90,6 +89,8 @@ class ProxyNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize *x*, activate it, and remove the mean and scale of the activation."""
+        if self._is_known(x):
+            return self._by_kernels(x)
         if self._folds(x):
             scale, shift, floor = Folded.apply(*self._parameters_wide(), self.proxy_eps)
             y = self.norm.normalize_with(x.to(statistics_dtype(x)), scale, shift)
@@ -97,6 +98,27 @@ class ProxyNorm(nn.Module):
         # A parameter's gradients through the data and through the proxy nearly cancel. So values
         # between norm and output, and the gradients' sum, are not rounded to the input's 16 bits.
         return self._by_steps(x.to(statistics_dtype(x))).to(x.dtype)
+
+    def _is_known(self, x: Tensor) -> bool:
+        """Return whether Triton kernels compute the moments of the activation."""
+        known = self.norm.folds_affine and not self.delay_scale and not self.norm.plain
+        loaded = engine_triton.kernels_for(x) is not None
+        return known and loaded and self.weight.dtype != torch.float64
+
+    def _by_kernels(self, x: Tensor) -> Tensor:
+        exact = self.quadrature == "exact" and self.activation == "relu"
+        quadrature = None if exact else self.quadrature
+        how = Proxied(self.activation, quadrature, self.proxy_eps, self._expect, _rule)
+        affine = self._parameters_wide()
+        found = terms(engine_triton.kernels_for(x), how, *affine)
+        if how.is_folded():
+            affine, following = found, Following(floor=found[2])
+        else:
+            following = Following(self.activation, scale=found[0], shift=found[1])
+        if can_follow(self.norm, x):  # norm, activation and proxy in one map
+            return self.norm.followed(x, affine[0], affine[1], following)
+        y = self.norm.normalize_with(x.to(statistics_dtype(x)), affine[0], affine[1])
+        return following.apply(y).to(x.dtype)
 
     def _by_steps(self, x: Tensor) -> Tensor:
         wide = self._parameters_wide()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from normlab.errors import InvalidSpec
+from normlab.norms import engine_triton
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.finite import Truth, are_finite, count_if, count_unless, finiteness
 from normlab.norms.passes import positions, statistics_dtype
@@ -95,10 +96,26 @@ class BatchStatisticsNorm(ActivationNorm):
     @torch.no_grad()
     def track(self, mean: Tensor, var: Tensor) -> None:
         """Move the running statistics towards *mean* and *var*, each (C,) or (N or 1, C)."""
+        if self.track_by_kernels(mean, var, self.running_var):
+            return
         mean, var = per_channel(mean), per_channel(var)
         finite = self.count_batch(mean, var)
         step = self.weight_of_new()
         self.move({"running_mean": mean, "running_var": var}, step, finite)
+
+    def track_by_kernels(
+        self, mean: Tensor, spread: Tensor, running: Tensor, unused: Any = None
+    ) -> bool:
+        """Do the same in Triton kernels, if they are loaded and support it; return whether."""
+        kernels = None if self.plain else engine_triton.kernels_for(mean)
+        mine = (mean, spread, self.running_mean, running)
+        if kernels is None or any(t.dtype != torch.float32 for t in mine):
+            return False
+        rows = [t.reshape(-1, self.num_features).contiguous() for t in mine[:2]]
+        step = None if self.momentum is None else self.weight_of_new()
+        counts = (self.num_batches_tracked, self.nonfinite_statistics)
+        kernels.track(rows, (self.running_mean, running), *counts, step, unused)
+        return True
 
     def move(self, new: Dict[str, Tensor], step: Any, finite: Truth) -> None:
         """Move each buffer by the share *step* of the way to its new value, if it is *finite*."""

@@ -36,6 +36,8 @@ def solved_layer(function: Callable[..., Any]) -> Type[ActivationNorm]:
     takes_eps = "eps" in inspect.signature(function).parameters
 
     class SolvedNorm(ActivationNorm):
+        on_engine = evaluates_on_engine = True
+
         def __init__(
             self,
             num_features: int,
@@ -54,7 +56,8 @@ def solved_layer(function: Callable[..., Any]) -> Type[ActivationNorm]:
                     scale, shift = scale * weight, shift * weight
                 return Solved(scale, shift if bias is None else shift + bias)
 
-            return engine.normalize(x, solve, (weight, bias), self.plain)[0]
+            affine, following = (weight, bias), self.following
+            return engine.normalize(x, solve, affine, self.plain, following=following)[0]
 
         def __reduce__(self) -> Any:
             return _bare, (function,), vars(self)  # pickle cannot find the class by name

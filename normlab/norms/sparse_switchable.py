@@ -8,9 +8,10 @@ from typing import Any, Dict, List, Optional, Sequence, Set, Tuple, Union
 import torch
 from torch import Tensor, nn
 
-from normlab.norms import capture
+from normlab.norms import capture, engine_triton
 from normlab.norms.activation_norm import ParameterHint
 from normlab.norms.once import gradients_again
+from normlab.norms.solve_forms import Form, Ratios
 from normlab.norms.sparsestmax import sparsestmax
 from normlab.norms.sparsestmax_numbers import project
 from normlab.norms.switchable import Numbers, SwitchableNorm
@@ -115,6 +116,22 @@ class SparseSwitchableNorm(SwitchableNorm):
         p = mean_weight.detach() if mean_fixed else found[0]
         return p, var_weight.detach() if var_fixed else found[-1]
 
+    def _form(self, x: Tensor) -> Optional[Form]:
+        form = super()._form(x)
+        if form is None or engine_triton.kernels_for(x) is None or not torch.is_grad_enabled():
+            return form
+        # no gradient of zero, because an optimizer with momentum would move fixed logits by it
+        fixed = torch.stack([self.mean_fixed, self.var_fixed]).tolist()
+        return form._replace(learns=(not fixed[0], not fixed[1]))
+
+    def ratios_by(
+        self, kernels: Any, mean_weight: Tensor, var_weight: Tensor, freeze: bool = False
+    ) -> Ratios:
+        """Return `ratios` and their derivatives, or *freeze* one-hot ones, by Triton *kernels*."""
+        logits, fixed = (mean_weight, var_weight), (self.mean_fixed, self.var_fixed)
+        found: Ratios = kernels.sparsestmax(logits, fixed, self.radius, self.variant, freeze)
+        return found
+
     def numbers(self) -> Tuple[Numbers, Numbers]:
         """Return the ratios as plain numbers, and their derivatives; fixed ratios have none."""
         of_mean = self._numbers(self.mean_weight, self.mean_fixed)
@@ -125,22 +142,28 @@ class SparseSwitchableNorm(SwitchableNorm):
         return (values, ()) if bool(fixed) else _projected(values, float(self.radius), self.variant)
 
     def track(self, mean: Tensor, var: Tensor) -> None:
-        """Update the running statistics; in a captured graph, only if they are chosen."""
-        if not capture.is_on(mean):
+        """Update the running statistics; in a captured graph or kernel, only if they are chosen."""
+        logits, batch = (self.mean_weight, self.var_weight), self.choices.index("batch")
+        unused = (self.mean_fixed, self.var_fixed, *(w.detach()[batch] for w in logits))
+        if self.running == "moving" and self.track_by_kernels(mean, var, self.running_var, unused):
+            return
+        if not capture.is_on(mean) and engine_triton.kernels_for(mean) is None:
             super().track(mean, var)
             return
-        batch = self.choices.index("batch")
-        ignored = [w[batch] == 0 for w in (self.mean_weight.detach(), self.var_weight.detach())]
-        unused = self.mean_fixed & self.var_fixed & ignored[0] & ignored[1]
+        still = unused[0] & unused[1] & (unused[2] == 0) & (unused[3] == 0)
         before = {name: getattr(self, name).clone() for name in SwitchableNorm.moved}
         super().track(mean, var)
         for name, old in before.items():
             moved: Tensor = getattr(self, name)
-            moved.copy_(torch.where(unused, old, moved))
+            moved.copy_(torch.where(still, old, moved))
 
     @torch.no_grad()
     def begin(self, x: Tensor) -> None:
         """Freeze ratios that have become one-hot."""
+        kernels = None if self.plain else engine_triton.kernels_for(x)
+        if kernels is not None and self.mean_weight.dtype == torch.float32:
+            self.ratios_by(kernels, self.mean_weight, self.var_weight, freeze=True)
+            return
         self._freeze_one_hot(self.mean_weight, self.mean_fixed)
         self._freeze_one_hot(self.var_weight, self.var_fixed)
 
@@ -217,8 +240,7 @@ class _Projection(Function):
 def _times(g: Tensor, jacobian: List[List[float]]) -> Tensor:
     """Return g @ jacobian in plain numbers."""
     numbers = g.tolist()
-    columns = zip(*jacobian)
-    return g.new_tensor([sum(a * b for a, b in zip(numbers, column)) for column in columns])
+    return g.new_tensor([sum(a * b for a, b in zip(numbers, column)) for column in zip(*jacobian)])
 
 
 def _project_plain(

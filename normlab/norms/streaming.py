@@ -7,7 +7,7 @@ from typing import Any, Optional, Tuple
 import torch
 from torch import Tensor
 
-from normlab.norms import capture, engine, engine_fused, streaming_registered
+from normlab.norms import capture, engine, engine_fused, streaming_kernels, streaming_registered
 from normlab.norms.batch import affine_after
 from normlab.norms.engine import Solved
 from normlab.norms.finite import Truth, count_if, count_unless, finiteness, keep, read
@@ -61,6 +61,7 @@ class StreamingNorm(BatchStatisticsNorm):
         paper's description, with its mean and L2 statistic; no published code was compared.
     """
 
+    on_engine = True
     moved = ("short", "short_count", "running_mean", "running_var", "nonfinite_statistics")
     reads = ("short", "short_count", "running_mean", "running_var")
     begun = (
@@ -109,7 +110,11 @@ class StreamingNorm(BatchStatisticsNorm):
     def begin(self, x: Tensor) -> None:
         """End the short term if the weights have changed since the last forward."""
         self._check_statistics(x)
-        self._close_short_term(self._weights_changed())
+        kernels = streaming_kernels.kernels_for(self, x)
+        if kernels is None:
+            self._close_short_term(self._weights_changed())
+        elif self.weight is None or self._weights_changed():
+            streaming_kernels.close_short_term(kernels, self)
 
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
         """Normalize by the streamed statistics in training, the long-term ones in evaluation."""
@@ -127,6 +132,9 @@ class StreamingNorm(BatchStatisticsNorm):
         nodes = engine_fused.nodes_for(x, self.plain, weight, bias, self.short)
         if nodes is not None:
             return self._normalize_fused(x, weight, bias, nodes)
+        by_kernels = streaming_kernels.normalize(self, x, weight, bias)
+        if by_kernels is not None:
+            return by_kernels
         short, long = self.short.clone(), torch.stack([self.running_mean, self.running_var])
         count = self.short_count.to(short.dtype)  # a new tensor, because the buffer changes later
         share = self._share(self.forward_short)
@@ -139,7 +147,8 @@ class StreamingNorm(BatchStatisticsNorm):
             scale = (v + self.eps).rsqrt()
             return Solved(*affine_after(scale, mean - m, weight, bias), (recent,))
 
-        y, (recent,) = engine.normalize(x, solve, (weight, bias), self.plain)
+        affine, following = (weight, bias), self.following
+        y, (recent,) = engine.normalize(x, solve, affine, self.plain, following=following)
         self._take(recent)
         return y
 

@@ -15,6 +15,7 @@ from normlab.norms.engine import Solved
 from normlab.norms.passes import positions
 from normlab.norms.pooling import bessel, pool, pool_batch, samples_sharing, smallest_group
 from normlab.norms.running import BatchStatisticsNorm, per_channel
+from normlab.norms.solve_forms import Form, Pool, Ratios
 from normlab.specs.norms_mixed import SwitchableNormSpec
 
 _DEFAULTS = SwitchableNormSpec()
@@ -58,6 +59,7 @@ class SwitchableNorm(BatchStatisticsNorm):
     """
 
     decisive = ("mean_weight", "var_weight")
+    on_engine = evaluates_on_engine = True
     has_node = True  # there is a compiled node for it
 
     def __init__(
@@ -133,10 +135,31 @@ class SwitchableNorm(BatchStatisticsNorm):
             return Solved(*affine_after(scale, mean - mixed_mean, weight, bias), state)
 
         tensors = (weight, bias, self.mean_weight, self.var_weight)
-        y, statistics = engine.normalize(x, solve, tensors, self.plain)
+        form, following = self._form(x), self.following
+        y, statistics = engine.normalize(x, solve, tensors, self.plain, form, following)
         if self.training and statistics:
             self.track(*statistics)
         return y
+
+    def _form(self, x: Tensor) -> Optional[Form]:
+        if not self.training or not self.has_node or (self.unbiased_reference and self.dims == 1):
+            return None
+        d, own = positions(x), "instance" in self.choices
+        layer, batch = Pool(1, self.num_features), Pool(self.samples_merged(x.shape[0]), 1)
+        return Form(
+            self.eps,
+            (layer, batch) if self.batch_statistics else (layer,),
+            own,
+            ratios=self.ratios_by,
+            factor=d / (d - 1) if self.unbiased_reference else 1.0,
+            tracked=1 if self.batch_statistics else None,
+            unbiased=False,
+        )
+
+    def ratios_by(self, kernels: Any, mean_weight: Tensor, var_weight: Tensor) -> Ratios:
+        """Return the result of `ratios` and its derivatives, computed by Triton *kernels*."""
+        found: Ratios = kernels.softmax(mean_weight, var_weight)
+        return found
 
     def _normalize_fused(
         self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor], nodes: Any

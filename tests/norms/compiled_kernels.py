@@ -7,31 +7,96 @@ from typing import Any, Dict, Tuple
 
 from normlab.norms import engine_triton
 
-KERNELS = {  # the module of each
+DATA_KERNELS = {  # the module of each that reads data
     "moments_kernel": "row_moments",
     "sums_kernel": "gradient_sums",
     "affine_kernel": "maps",
     "combine_kernel": "maps",
 }
+SOLVING_KERNELS = {  # the module of each that reads statistics
+    "pools_kernel": "pooling",
+    "pool_sums_kernel": "pooling",
+    "solve_kernel": "solving",
+    "channel_sums_kernel": "slopes",
+    "moment_slopes_kernel": "slopes",
+    "softmax_kernel": "ratios",
+    "sparsestmax_kernel": "ratios",
+    "ratio_slopes_kernel": "ratios",
+    "track_kernel": "tracking",
+    "gates_kernel": "gates",
+    "gate_slopes_kernel": "gates",
+    "row_sums_kernel": "gates",
+    "stream_kernel": "streams",
+    "close_kernel": "streams",
+    "proxied_kernel": "proxies",
+    "proxied_slopes_kernel": "proxies",
+}
 DATA = ("x", "y", "g")
-NUMBERS = ("channels", "positions")
+SIZES = (
+    "channels",
+    "positions",
+    "samples",
+    "rows",
+    "first_cells",
+    "second_cells",
+    "learned_step",
+    "length",
+)
+COEFFICIENTS = ("eps", "factor", "r_least", "r_limit", "d_limit", "momentum", "tolerance", "share")
+OTHER_TYPES = {
+    "mean_fixed": "*i1",
+    "var_fixed": "*i1",
+    "flag": "*i1",
+    "flag_2": "*i1",
+    "count": "*i64",
+    "first_count": "*i64",
+    "closed": "*i64",
+}
 TILE = {"BLOCK_C": 4, "BLOCK_D": 256}
+ALL: Dict[str, Any] = {  # the branches that most kernels have
+    **dict.fromkeys(("POOLS", "ACT"), 2),
+    **dict.fromkeys(("OWN", "MODE", "AFTER"), 1),
+    **dict.fromkeys(("CELLS", "VALUES", "CELLS_2", "VALUES_2", "CHANNELS", "SAMPLES"), 32),
+    **dict.fromkeys(("WEIGHT", "BIAS", "LEARNED", "REFERENCE", "CHOSEN", "AVERAGED"), True),
+    **dict.fromkeys(("GATED", "CHECKED", "COUNTED", "IF_ANY", "FOLDED", "EXACT"), True),
+    **dict.fromkeys(("ABOUT_ZERO", "FREEZE"), False),
+    "BLOCK": 256,
+    "C": 64,
+    "K": 3,
+}
+FORMS: Dict[str, Dict[str, Any]] = {  # and those that exclude them
+    "all": {},
+    "mean squares": {"ABOUT_ZERO": True, "POOLS": 1, "OWN": 0, "MODE": 0, "EXACT": False},
+    "own moments alone": {"OWN": 1, "POOLS": 0, "MODE": 0, "BIAS": False, "IF_ANY": False},
+    "eps outside of the root": {"MODE": 2, "OWN": 0, "WEIGHT": False, "AVERAGED": False},
+    "frozen ratios": {"FREEZE": True, "REFERENCE": False, "K": 2, "C": 4, "CHOSEN": False},
+    "smooth": {"EXACT": False, "FOLDED": False, "ACT": 3, "CHECKED": False, "COUNTED": False},
+    "rectified": {"EXACT": False, "ACT": 1, "GATED": False, "LEARNED": False},
+}
+FOLLOWING = {  # activations and what follows them, for kernels that read data
+    "nothing": {"ACT": 0, "AFTER": 0},
+    "relu": {"ACT": 1, "AFTER": 0},
+    "gelu": {"ACT": 3, "AFTER": 0},
+    "a floor": {"ACT": 0, "AFTER": 1},
+    "silu and a proxy": {"ACT": 2, "AFTER": 2},
+}
+ONES = ("first_s", "second_k", "rows", "samples")  # a launch makes constants of the number 1
 
 
-def program_of(name: str, data: str, statistics: str, capability: int, centred: bool) -> str:
+def program_of(
+    name: str, data: str, statistics: str, capability: int, centred: bool, following: str
+) -> str:
     """Return the assembler program of a kernel for data and statistics of these types."""
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
+    constants: Dict[str, Any] = {**TILE, "CENTRED": centred, "stride_d": 1, **FOLLOWING[following]}
+    return _program(DATA_KERNELS[name], name, data, statistics, constants, capability)
 
-    module = importlib.import_module(f"normlab.norms.triton_kernels.{KERNELS[name]}")
-    kernel = getattr(module, name)
-    constants: Dict[str, Any] = {**TILE, "CENTRED": centred, "stride_d": 1}
-    types = {n: _type(n, data, statistics, n in constants) for n in kernel.arg_names}
-    given = {(kernel.arg_names.index(n),): v for n, v in constants.items() if n in types}
-    source = ASTSource(kernel, types, given, _aligned(kernel.arg_names, types))
-    program = triton.compile(source, GPUTarget("cuda", capability, 32))
-    return str(program.asm["ptx"])
+
+def solving_program_of(name: str, form: str, capability: int) -> str:
+    """Return the assembler program of a kernel of the solve step, for one of FORMS."""
+    constants = {**ALL, **FORMS[form]}
+    if form == "own moments alone":
+        constants.update(dict.fromkeys(ONES, 1))
+    return _program(SOLVING_KERNELS[name], name, "fp32", "fp32", constants, capability)
 
 
 def load_for_a_gpu() -> Tuple[bool, bool]:
@@ -41,12 +106,31 @@ def load_for_a_gpu() -> Tuple[bool, bool]:
     return inside, engine_triton.is_loaded()
 
 
+def _program(
+    module: str, name: str, data: str, statistics: str, constants: Dict[str, Any], capability: int
+) -> str:
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    kernel = getattr(importlib.import_module(f"normlab.norms.triton_kernels.{module}"), name)
+    types = {n: _type(n, data, statistics, n in constants) for n in kernel.arg_names}
+    given = {(kernel.arg_names.index(n),): v for n, v in constants.items() if n in types}
+    source = ASTSource(kernel, types, given, _aligned(kernel.arg_names, types))
+    program = triton.compile(source, GPUTarget("cuda", capability, 32))
+    return str(program.asm["ptx"])
+
+
 def _type(name: str, data: str, statistics: str, constant: bool) -> str:
     if constant:
         return "constexpr"
+    if name in COEFFICIENTS:
+        return "fp32"
+    if name in OTHER_TYPES:
+        return OTHER_TYPES[name]
     if name in DATA:
         return f"*{data}"
-    is_number = name in NUMBERS or name.endswith(("_n", "_c"))
+    is_number = name in SIZES or name.endswith(("_n", "_c", "_s", "_k", "first_g", "second_g"))
     return "i32" if is_number else f"*{statistics}"
 
 

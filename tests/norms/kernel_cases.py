@@ -20,13 +20,14 @@ _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 class Case(NamedTuple):
     """A training step of one layer."""
 
-    kind: str  # of `matrix.KINDS`
+    kind: str  # of `matrix.KINDS` or `MORE`
     shape: Tuple[int, ...] = (3, CHANNELS, 3, 5)
     dtype: torch.dtype = torch.float32
     channels_last: bool = False
     affine: bool = True
     training: bool = True
     spoilt: float = 0.0  # of the first sample, if it is not 0
+    activation: Optional[str] = None  # if the kind of `KINDS` has none
 
 
 SOME = [
@@ -37,6 +38,27 @@ SOME = [
     "topk_batch",
     "online, clamp",
 ]
+MORE: Dict[str, Tuple[Any, Optional[str]]] = {  # proxies by other rules and at other places
+    "group, proxy by midpoints": (
+        {"kind": "group", "groups": 2, "proxy": True, "quadrature": "midpoint200"},
+        "relu",
+    ),
+    "rms, proxy by midpoints": (
+        {"kind": "rms", "proxy": True, "quadrature": "midpoint200"},
+        "gelu",
+    ),
+    "switchable, proxy": ({"kind": "switchable", "proxy": True}, "silu"),
+    "streaming, proxy": ({"kind": "streaming", "proxy": True}, "relu"),
+    "meta, groups": ({"kind": "meta", "channels": "groups", "groups": 2}, None),
+    "meta, own": ({"kind": "meta", "channels": "own"}, None),
+    "meta, batch and groups": (
+        {"kind": "meta", "samples": "batch", "channels": "groups", "groups": 2},
+        None,
+    ),
+    "switchable, without batch": ({"kind": "switchable", "batch_statistics": False}, None),
+    "sparse_switchable, corner": ({"kind": "sparse_switchable", "radius": 0.81}, None),
+}
+KNOWN = {**KINDS, **MORE}
 ROUNDING = {torch.float16: 2e-3, torch.bfloat16: 1.6e-2, torch.float32: 3e-5, torch.float64: 1e-12}
 VARIANTS: Dict[str, Dict[str, Any]] = {
     "positions of several blocks": {"shape": (1, 8, 35, 31)},
@@ -44,6 +66,7 @@ VARIANTS: Dict[str, Dict[str, Any]] = {
     "one sample": {"shape": (1, 8, 3, 5)},
     "sequences": {"shape": (3, 8, 7)},
     "volumes in channels last": {"shape": (3, 8, 3, 2, 3), "channels_last": True},
+    "values without positions": {"shape": (12, 8)},
     "float16": {"dtype": torch.float16},
     "bfloat16 in channels last": {"dtype": torch.bfloat16, "channels_last": True},
     "float64": {"dtype": torch.float64},
@@ -57,6 +80,7 @@ class Found(NamedTuple):
 
     differences: Dict[str, float]
     launches: int
+    followed: int  # maps that include an activation, or what follows it
     kept_format: bool
     moved: bool  # whether the state changed, without the count of such batches
     skipped: int  # statistics that were not finite
@@ -83,6 +107,7 @@ def compared(case: Case, device: str = "cpu") -> Found:
     return Found(
         {name: _difference(found[name], right[name]) for name in right},
         counted.launches,
+        counted.followed,
         found["y"].stride() == x.stride() and found["gx"].stride() == x.stride(),
         any(not torch.equal(before[name], t) for name, t in _state(layer).items()),
         nonfinite_statistics(layer),
@@ -121,7 +146,7 @@ def refused_for_a_gpu() -> str:
 class _Counted:
     """Counts the calls of the passes."""
 
-    launches = 0
+    launches = followed = 0
 
     def __enter__(self) -> _Counted:
         from normlab.norms import triton_kernels
@@ -139,18 +164,19 @@ class _Counted:
     def _counting(self, one: Any) -> Any:
         def call(*given: Any) -> Any:
             self.launches += 1
+            self.followed += one is self._own["affine"] and given[4:] not in ((), (None,))
             return one(*given)
 
         return call
 
 
 def _layer(case: Case) -> nn.Module:
-    spec, activation = KINDS[case.kind]
+    spec, activation = KNOWN[case.kind]
     options = {"kind": spec} if isinstance(spec, str) else dict(spec)
     if not case.affine:
         options["affine"] = False
     torch.manual_seed(1)
-    layer = make(options, CHANNELS, activation, max(1, len(case.shape) - 2))
+    layer = make(options, CHANNELS, activation or case.activation, max(1, len(case.shape) - 2))
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))

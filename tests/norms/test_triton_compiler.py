@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from itertools import chain
+from pathlib import Path
 from typing import Iterator
 
 import pytest
 
+from normlab.norms import engine_triton
 from tests.norms import compiled_kernels
+from tests.norms.compiled_kernels import DATA_KERNELS, FOLLOWING, FORMS, SOLVING_KERNELS
 from tests.norms.triton_process import Run, triton_process
 
 
@@ -17,17 +22,37 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 
 @pytest.mark.parametrize("data", ["fp32", "fp16", "fp64"])
-@pytest.mark.parametrize("name", compiled_kernels.KERNELS)
+@pytest.mark.parametrize("name", DATA_KERNELS)
 def test_a_kernel_compiles_and_reads_neighbours_at_once(name: str, data: str, run: Run) -> None:
     statistics = "fp64" if data == "fp64" else "fp32"
-    program = run(compiled_kernels.program_of, name, data, statistics, 90, True)
+    program = run(compiled_kernels.program_of, name, data, statistics, 90, True, "nothing")
     assert f"ld.global.v{2 if data == 'fp64' else 4}" in program
 
 
-def test_older_gpus_are_compiled_for_too(run: Run) -> None:
-    assert ".target sm_80" in run(
-        compiled_kernels.program_of, "affine_kernel", "bf16", "fp32", 80, False
-    )
+@pytest.mark.parametrize("data", ["bf16", "fp64"])
+@pytest.mark.parametrize("following", FOLLOWING)
+@pytest.mark.parametrize("name", ["affine_kernel", "sums_kernel", "combine_kernel"])
+def test_kernels_with_an_activation_compile(name: str, following: str, data: str, run: Run) -> None:
+    statistics = "fp64" if data == "fp64" else "fp32"
+    for capability in (80, 90):
+        program = run(
+            compiled_kernels.program_of, name, data, statistics, capability, True, following
+        )
+        assert f".target sm_{capability}" in program
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", SOLVING_KERNELS)
+def test_a_kernel_of_the_solve_step_compiles_in_every_form(name: str, form: str, run: Run) -> None:
+    for capability in (80, 90):
+        program = run(compiled_kernels.solving_program_of, name, form, capability)
+        assert f".target sm_{capability}" in program
+
+
+def test_every_kernel_is_compiled_here() -> None:
+    folder = Path(engine_triton.__file__).parent / "triton_kernels"
+    written = [re.findall(r"^def (\w+_kernel)\(", f.read_text(), re.M) for f in folder.glob("*.py")]
+    assert set(chain(*written)) == {*DATA_KERNELS, *SOLVING_KERNELS}
 
 
 def test_the_kernels_of_a_gpu_are_loaded_only_inside_the_switch(run: Run) -> None:

@@ -29,8 +29,8 @@ def test_a_step_on_the_kernels_equals_the_definition(kind: str, run: Run) -> Non
     found = run(kernel_cases.compared, Case(kind))
     check(found, torch.float32)
     name = kind.split(",")[0]
-    engine = name not in ELSEWHERE and (name not in STOCK or "ghost" in kind or "strided" in kind)
-    assert (found.launches > 0) == engine
+    other = any(word in kind for word in ("ghost", "strided", "proxy"))
+    assert (found.launches > 0) == (name not in ELSEWHERE and (name not in STOCK or other))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -41,7 +41,7 @@ def test_a_step_equals_the_definition_in_other_shapes_and_precisions(
     case = Case(kind)._replace(**VARIANTS[variant])
     found = run(kernel_cases.compared, case)
     check(found, case.dtype)
-    assert found.kept_format
+    assert found.kept_format or len(case.shape) == 2
 
 
 @pytest.mark.parametrize("kind", [*STOCK, "rms"])

@@ -7,7 +7,8 @@ import importlib.util
 import pytest
 import torch
 
-from tests.norms.kernel_cases import SOME, VARIANTS, Case, check, compared
+from tests.norms import solving_cases
+from tests.norms.kernel_cases import MORE, SOME, VARIANTS, Case, check, compared
 from tests.norms.matrix import KINDS
 
 pytestmark = [
@@ -30,6 +31,29 @@ def test_other_shapes_and_precisions_on_a_gpu_equal_the_definition(kind: str, va
     check(compared(case, "cuda"), case.dtype)
 
 
+@pytest.mark.parametrize("kind", MORE)
+def test_other_options_on_a_gpu_equal_the_definition(kind: str) -> None:
+    check(compared(Case(kind), "cuda"), torch.float32)
+
+
+@pytest.mark.parametrize("activation", ["relu", "silu", "gelu"])
+@pytest.mark.parametrize("kind", [kind for kind, (_, own) in KINDS.items() if own is None])
+def test_an_activation_in_a_gpu_s_kernels_equals_the_definition(kind: str, activation: str) -> None:
+    check(compared(Case(kind, activation=activation), "cuda"), torch.float32)
+
+
+@pytest.mark.parametrize("kind", ["switchable", "sparse_switchable", "meta", "streaming", "batch"])
+def test_state_after_several_steps_on_a_gpu_is_that_of_the_definition(kind: str) -> None:
+    found, right = solving_cases.after_steps(kind, "cuda")
+    for name, value in right.items():
+        torch.testing.assert_close(found[name], value, rtol=2e-4, atol=2e-4, msg=name)
+
+
+def test_one_hot_ratios_are_frozen_on_a_gpu() -> None:
+    state = solving_cases.frozen("cuda")
+    assert state["mean_weight"].tolist() == state["var_weight"].tolist() == [0.0, 1.0, 0.0]
+
+
 @pytest.mark.parametrize("shape", LARGE.values(), ids=LARGE)
 @pytest.mark.parametrize("kind", ["group, strided", "switchable", "batch_renorm"])
 def test_large_data_on_a_gpu_equal_the_definition(kind: str, shape: tuple[int, ...]) -> None:
@@ -38,7 +62,7 @@ def test_large_data_on_a_gpu_equal_the_definition(kind: str, shape: tuple[int, .
         assert found.differences[name] <= 1.6e-2
 
 
-@pytest.mark.parametrize("kind", ["group, strided", "switchable", "online"])
+@pytest.mark.parametrize("kind", ["group, strided", "switchable", "online", "meta", "streaming"])
 def test_two_steps_on_a_gpu_have_the_same_bits(kind: str) -> None:
     once, again = (compared(Case(kind), "cuda") for _ in range(2))
     assert once == again

@@ -5,9 +5,49 @@ of the statistics: float64 for float64, and float32 for all others.
 """
 
 from normlab.norms.triton_kernels.compiling import is_interpreted
+from normlab.norms.triton_kernels.gates import MOST_CHANNELS, gated, gated_slopes
 from normlab.norms.triton_kernels.gradient_sums import two_dots
 from normlab.norms.triton_kernels.layout import dense
 from normlab.norms.triton_kernels.maps import affine, combine
+from normlab.norms.triton_kernels.proxies import proxied, proxied_slopes
 from normlab.norms.triton_kernels.row_moments import moments
+from normlab.norms.triton_kernels.solve_step import (
+    Solving,
+    channel_sums,
+    moment_slopes,
+    pool_sums,
+    pooled,
+    ratio_slopes,
+    softmax,
+    solve,
+    sparsestmax,
+)
+from normlab.norms.triton_kernels.streams import Terms, close, stream
+from normlab.norms.triton_kernels.tracking import track
 
-__all__ = ["affine", "combine", "dense", "is_interpreted", "moments", "two_dots"]
+__all__ = [
+    "MOST_CHANNELS",
+    "Solving",
+    "Terms",
+    "affine",
+    "channel_sums",
+    "close",
+    "combine",
+    "dense",
+    "gated",
+    "gated_slopes",
+    "is_interpreted",
+    "moment_slopes",
+    "moments",
+    "pool_sums",
+    "pooled",
+    "proxied",
+    "proxied_slopes",
+    "ratio_slopes",
+    "softmax",
+    "solve",
+    "sparsestmax",
+    "stream",
+    "track",
+    "two_dots",
+]

@@ -1,0 +1,85 @@
+"""What follows a norm and can be computed together with its map: an activation, and its proxy."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from normlab.norms import engine_triton
+
+Activation = Callable[[Tensor], Tensor]
+
+ACTIVATIONS: Dict[str, Activation] = {"relu": F.relu, "silu": F.silu, "gelu": F.gelu}
+
+_hooks: Any = torch.nn.modules.module  # for global hooks, which have no annotations
+
+
+class Following(NamedTuple):
+    """
+    An activation, then max(y, floor) or scale * y + shift.
+
+    Args:
+        activation: "relu", "silu", "gelu" or None.
+        floor: (C,), without a scale.
+        scale: (C,), like the shift.
+    """
+
+    activation: Optional[str] = None
+    floor: Optional[Tensor] = None
+    scale: Optional[Tensor] = None
+    shift: Optional[Tensor] = None
+
+    def tensors(self) -> Tuple[Tensor, ...]:
+        """Return the numbers of each channel."""
+        return tuple(t for t in (self.floor, self.scale, self.shift) if t is not None)
+
+    def with_tensors(self, *found: Tensor) -> Following:
+        """Return the same with other numbers, in the order of `tensors`."""
+        if self.floor is not None:
+            return self._replace(floor=found[0])
+        return self if self.scale is None else self._replace(scale=found[0], shift=found[1])
+
+    def apply(self, y: Tensor) -> Tensor:
+        """Compute what follows *y*, (N, C, positions...), in plain operators."""
+        if self.activation is not None:
+            y = ACTIVATIONS[self.activation](y)
+        if self.floor is not None:
+            floor = _by_channel(self.floor, y)
+            y = torch.where(y <= floor, floor, y)
+        if self.scale is not None and self.shift is not None:
+            y = y * _by_channel(self.scale, y) + _by_channel(self.shift, y)
+        return y
+
+
+def can_follow(norm: Any, x: Tensor) -> bool:
+    """
+    Return whether the map of *norm* on *x* can include what follows.
+
+    There may be no hooks, which would see the output of what follows, or would not be called.
+    """
+    if engine_triton.kernels_for(x) is None or norm.plain or x.dim() == 2 or x.numel() == 0:
+        return False
+    return _on_engine(norm.__class__, norm.training) and not _has_hooks(norm)
+
+
+@lru_cache(maxsize=None)
+def _on_engine(kind: Any, training: bool) -> bool:
+    # said by the class that implements `normalize`: a subclass may compute more
+    author = next(c for c in kind.__mro__ if "normalize" in c.__dict__)
+    said = author.__dict__.get("on_engine" if training else "evaluates_on_engine", False)
+    unchanged = "following" in next(c for c in kind.__mro__ if "forward" in c.__dict__).__dict__
+    return bool(said) and unchanged
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    forward = (module._forward_hooks, module._forward_pre_hooks)
+    backward = (module._backward_hooks, module._backward_pre_hooks)
+    return any(map(len, (*forward, *backward))) or bool(_hooks._has_any_global_hook())
+
+
+def _by_channel(t: Tensor, y: Tensor) -> Tensor:
+    return t.view(-1, *[1] * (y.dim() - 2))

@@ -1,0 +1,96 @@
+"""Several training steps on the Triton kernels and without them, and kernels of the solve step."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from normlab.errors import InvalidSpec
+from normlab.norms import engine_triton, make, plain_operators, set_training_progress
+from normlab.norms.sparsestmax_numbers import project
+from tests.norms.kernel_cases import KNOWN
+
+Numbers = List[List[float]]
+
+
+def after_steps(kind: str, device: str = "cpu") -> Tuple[Dict[str, Tensor], Dict[str, Tensor]]:
+    """Train twice on each of three weights; return the state, and that without kernels."""
+    states = []
+    for on in (True, False):
+        layer = _layer(kind).to(device)
+        if not on:
+            plain_operators(layer).double()
+        with engine_triton.triton_kernels(on, device):
+            _train(layer)
+        states.append({k: v.double().cpu() for k, v in layer.state_dict().items()})
+    return states[0], states[1]
+
+
+def frozen(device: str = "cpu") -> Dict[str, Tensor]:
+    """Train a sparse layer to the end of a run; return its state."""
+    layer = make("sparse_switchable", 8).to(device)
+    logits = torch.tensor([1.0, 3.0, 2.0], device=device)
+    with torch.no_grad():
+        layer.mean_weight.copy_(logits)
+        layer.var_weight.copy_(logits)
+    with engine_triton.triton_kernels(True, device):
+        _train(layer)
+    return {k: v.cpu() for k, v in layer.state_dict().items()}
+
+
+def projected(logits: Numbers, radius: float, variant: str) -> Tuple[Any, Any]:
+    """Return SparsestMax and its derivatives of two sets of logits, by kernels and in numbers."""
+    from normlab.norms import triton_kernels
+
+    both = tuple(torch.tensor(z, device="cpu") for z in logits)
+    free = tuple(torch.tensor(False, device="cpu") for _ in logits)
+    with engine_triton.triton_kernels(True, "cpu"):
+        found = triton_kernels.sparsestmax(both, free, torch.tensor(radius), variant)
+    right = [project(z.tolist(), float(torch.tensor(radius)), variant) for z in both]
+    return found, tuple(torch.tensor(t, device="cpu") for t in zip(*right))
+
+
+def second_derivative_of_streaming() -> str:
+    """Return why a gradient of a gradient of streamed statistics is refused."""
+    layer = make("streaming", 8, "relu", 1)
+    x = torch.randn(3, 8, 4, device="cpu", requires_grad=True)
+    with engine_triton.triton_kernels(True, "cpu"):
+        (gx,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+        try:
+            gx.square().sum().backward()
+        except InvalidSpec as e:
+            return str(e)
+    return ""
+
+
+def launches_of(kind: str) -> Tuple[int, int]:
+    """Return the launches of torch and of Triton in a training step."""
+    from benchmarks import kernel_launches
+    from benchmarks.norms import step_of
+
+    layer = _layer(kind)
+    x = torch.randn(4, 8, 3, 5, device="cpu", requires_grad=True)
+    with engine_triton.triton_kernels(True, "cpu"):
+        return kernel_launches.launches(step_of(layer, x, torch.ones_like(x)), layer)
+
+
+def _layer(kind: str) -> nn.Module:
+    torch.manual_seed(0)
+    spec, activation = KNOWN[kind]
+    return make(spec, 8, activation)
+
+
+def _train(layer: nn.Module) -> None:
+    torch.manual_seed(1)
+    like = next(layer.parameters())
+    for i in range(6):
+        set_training_progress(layer, i / 5)
+        x, g = (torch.randn(4, 8, 3, 5, device="cpu").to(like) for _ in range(2))
+        (layer((x + i).requires_grad_(i != 2)) * g).sum().backward()
+        if i % 2:
+            with torch.no_grad():
+                for p in (p for p in layer.parameters() if p.grad is not None):
+                    p.sub_(0.1 * p.grad)
+                    p.grad = None
