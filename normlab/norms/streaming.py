@@ -122,13 +122,11 @@ class StreamingNorm(BatchStatisticsNorm):
             return self.normalize_by(x, self.running_mean, self.running_var, weight, bias)
         size = self.samples_merged(x.shape[0])
         if size == x.shape[0]:
-            return self._normalize_batch(x, weight, bias)
-        parts = [self._normalize_batch(part, weight, bias) for part in torch.split(x, size)]
+            return self._by_batch(x, weight, bias)
+        parts = [self._by_batch(part, weight, bias) for part in torch.split(x, size)]
         return torch.cat(parts)
 
-    def _normalize_batch(
-        self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
-    ) -> Tensor:
+    def _by_batch(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
         nodes = engine_fused.nodes_for(x, self.plain, weight, bias, self.short)
         if nodes is not None:
             return self._normalize_fused(x, weight, bias, nodes)
