@@ -42,7 +42,7 @@ def when_empty(option: OptionRecord) -> str:
 
 
 def meaning(option: OptionRecord) -> str:
-    """Return what *option* means, with "empty" in place of null."""
+    """Return what *option* means, with "none" in place of null."""
     return "; ".join(re.sub(r"^null\b", "none", part) for part in _parts(option))
 
 

@@ -98,5 +98,5 @@ def _with_host(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     said = [value for name, value in headers if name == _SAID]
     if not said:
         return headers
-    host = said[0].split(b",")[0].strip()  # each further proxy appends the address that it sees
+    host = said[0].split(b",")[0].strip()  # each further proxy appends the Host that it got
     return [(name, host if name == b"host" else value) for name, value in headers]

@@ -45,7 +45,7 @@ class Uploads:
         self._stored: list[AnyEvent] = []
         self._unrecorded: set[str] = set()  # places that a sweep spares
         self._notes = bytearray()
-        self._away = False  # the last problem of the store that the log has reported
+        self._away = False  # whether the log has said that the store does not answer
         self.lost: str | None = None
         """Why a result of the job can never be stored; None: nothing is lost."""
         self._changed = threading.Condition()

@@ -97,7 +97,7 @@ def name_of(row: ResultRow, without: str | None = None) -> str:
 
 
 def readable(table: ResultTable) -> ResultTable:
-    """Return the source of weights in words: `its twin` if there is only one, or fresh weights."""
+    """Write the source of weights in words: `its twin` if there is only one, or `fresh weights`."""
     path = "init_from"
     if path not in table.group_by:
         return table

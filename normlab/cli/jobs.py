@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ["job", "name", "state", "normalizer", "model", "dataset", "batch", "seed", "device"]
 
-# columns columns of a list in a narrow terminal; `--json` shows all
+# columns that a list omits in a narrow terminal; `--json` shows all
 SPARE = ["device", "dataset", "seed", "model", "epoch", "batch", "name", "age"]
 
 

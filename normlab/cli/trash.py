@@ -81,7 +81,7 @@ def gc(
     as_json: bool = AsJson,
 ) -> None:
     """
-    Purge your trash, and the files that your projects no longer keep if you administer them.
+    Purge your trash, and the files that the projects of which you are an admin no longer keep.
 
     This cannot be undone.
     """

@@ -26,8 +26,8 @@ class AsyncClient:
     `await lab.submit(spec)`, `await lab.studies.get(study)`. What `Client` yields is
     iterated (`async for line in lab.logs(job, follow=True)`) or, if awaited, a list.
 
-    Requests run in threads, so that the event loop never waits for one. A cancelled task continues
-    at once; the request that it waited for ends by itself, at the latest when the client closes.
+    Requests run in threads, so that the event loop never waits for one. A cancelled task stops
+    waiting at once; its request ends by itself, at the latest when the client closes.
 
     Args:
         url: such as `http://127.0.0.1:8000`.

@@ -30,7 +30,7 @@ def paired_t(differences: Sequence[float]) -> float | None:
 
 def holm(ps: Sequence[float | None]) -> List[float | None]:
     """
-    Adjust *ps* so that comparing each with 5 % gives any error with at most 5 %.
+    Adjust *ps* so that comparing each with 5 % errs with a probability of at most 5 %.
 
     The i-th smallest of m is multiplied by m - i + 1; none is smaller than the one before it.
 

@@ -42,7 +42,7 @@ class NormSpec(Spec):
     # The reason why a recorded step cannot be replayed; None if it can.
     graph_refusal: ClassVar[Optional[str]] = "no test has shown that a recording of it is complete"
     shard_refusal: ClassVar[Optional[str]] = None  # why replicas cannot divide its parameters
-    keeps_channels_last: ClassVar[bool] = False  # whether it is so cheap that tensor cores gain
+    keeps_channels_last: ClassVar[bool] = False  # so cheap in this layout that tensor cores gain
     native: ClassVar[bool] = False  # whether it costs on a CPU what torch's own operators cost
     packed_by_member: ClassVar[bool] = False  # whether members of a pack run it one after the other
     packed_options: ClassVar[Tuple[str, ...]] = ()  # options that may differ in one layer of a pack

@@ -31,7 +31,7 @@ def expected_gain(spec: JobSpec, members: int, layers: int = 1) -> Optional[floa
     The calls of operators are made once for all, and samples and weights cost what they cost; calls
     of a job alone are cheaper where its convolutions are lean. Compared with updates of
     `preresnet8` on one core (`make bench-packs`), it is within a quarter, and too low if members
-    have equal optimizers.
+    have equal optimizers and schedules.
 
     Args:
         layers: how many layers share each place of a normalizer, because their numbers differ.

@@ -28,7 +28,7 @@ def narrowed_by_value(
     """
     Return a condition that keeps the jobs which may match all of *asked*, as `rare.narrowed` does.
 
-    Returns None if *asked* names no metric, or if too many jobs have such a value.
+    Empty if *asked* names no metric, or if too many jobs have such a value.
     """
     metric = _metric(asked)
     if metric is None:

@@ -51,8 +51,8 @@ Condition = ColumnElement[bool]
 
 def narrowed(connection: Connection, asked: Sequence[Filter]) -> list[Condition]:
     """
-    Return a condition that keeps the jobs which may match all of *asked*. Returns None if they may
-    be more than MOST, if the words cannot decide, or while earlier jobs still lack words.
+    Return a condition that keeps the jobs which may match all of *asked*. Empty if they may be
+    more than MOST, if the words cannot decide, or while earlier jobs still lack words.
     """
     meets = _all(connection, asked)
     if meets is None or not indexing.is_whole(connection):

@@ -72,7 +72,7 @@ class Abilities:
     loads: Mapping[str, str] = field(default_factory=dict)
 
     def lacks(self, plugin: Wanted) -> list[str]:
-        """Return why *plugin* cannot be loaded there; None if no reason is known."""
+        """Return why *plugin* cannot be loaded there; empty if no reason is known."""
         tried = self.loads.get(plugin.digest)
         if tried is not None:
             return [tried] if tried else []
