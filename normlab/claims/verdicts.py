@@ -149,7 +149,7 @@ def _rule(claim: Claim, seeds: int) -> Rule:
 def _rows(studies: Results, study: str, effect: Effect) -> List[ResultRow] | str:
     try:
         return studies.results(study, metric=effect.metric, reduction=effect.reduction).rows
-    except InvalidSpec as e:  # no job reported it, such as a log of a negative value
+    except InvalidSpec as e:  # no job reported it, such as the log of 0
         return str(e)
 
 

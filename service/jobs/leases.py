@@ -271,7 +271,7 @@ def release(
 
     Args:
         pack_limit: the most members that a pack with this job may have from now on, because its
-            pack failed; with 1, or if this was already its limit, it runs alone.
+            pack failed; with 1, or if its limit was no higher before, it runs alone.
     """
     with database.begin() as connection:
         if not hold(connection, lease):

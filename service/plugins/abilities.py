@@ -139,8 +139,8 @@ def nobody_loads(
     device: str, plugins: Sequence[Wanted], offered: Sequence[Abilities]
 ) -> str | None:
     """
-    Return which of *plugins* no live worker for *device* can load; None if one can load them all.
-    Returns None without a live worker too: then the job waits for any worker.
+    Say which of *plugins* no live worker for *device* can load, and why; None if one can load all.
+    None without a live worker too: then the job waits for any worker.
     """
     told = [
         (offer.hostname, [f"{p.name}: {why}" for p in plugins for why in offer.lacks(p)])
