@@ -15,6 +15,8 @@ Activation = Callable[[Tensor], Tensor]
 
 ACTIVATIONS: Dict[str, Activation] = {"relu": F.relu, "silu": F.silu, "gelu": F.gelu}
 
+_CALLS = ("__call__", "forward", "normalize_with")  # what a call of a norm goes through
+
 _hooks: Any = torch.nn.modules.module  # for global hooks, which have no annotations
 
 
@@ -59,9 +61,12 @@ def can_follow(norm: Any, x: Tensor) -> bool:
     """
     Return whether the map of *norm* on *x* can include what follows.
 
-    There may be no hooks, which would see the output of what follows, or would not be called.
+    There may be no hooks, and no methods that another library put into this norm: they would see
+    the output of what follows, or would not be called.
     """
     if engine_triton.kernels_for(x) is None or norm.plain or x.dim() == 2 or x.numel() == 0:
+        return False
+    if any(name in norm.__dict__ for name in (*_CALLS, "normalize")):
         return False
     return _on_engine(norm.__class__, norm.training) and not _has_hooks(norm)
 
@@ -69,10 +74,14 @@ def can_follow(norm: Any, x: Tensor) -> bool:
 @lru_cache(maxsize=None)
 def _on_engine(kind: Any, training: bool) -> bool:
     # said by the class that implements `normalize`: a subclass may compute more
-    author = next(c for c in kind.__mro__ if "normalize" in c.__dict__)
+    author = _author(kind, "normalize")
     said = author.__dict__.get("on_engine" if training else "evaluates_on_engine", False)
-    unchanged = "following" in next(c for c in kind.__mro__ if "forward" in c.__dict__).__dict__
-    return bool(said) and unchanged
+    base = _author(kind, "followed")
+    return bool(said) and all(issubclass(base, _author(kind, name)) for name in _CALLS)
+
+
+def _author(kind: Any, method: str) -> Any:
+    return next(c for c in kind.__mro__ if method in c.__dict__)
 
 
 def _has_hooks(module: nn.Module) -> bool:

@@ -77,13 +77,19 @@ def seen_by_a_hook() -> Both:
     return seen[0].detach(), y.detach()
 
 
-def of_an_author() -> Both:
+def of_an_author(extended: str) -> Both:
     """Return the output of a norm that computes more than the one that it extends."""
     layer = make({"kind": "group", "groups": 1, "grouping": "strided"}, 3, "gelu")
-    layer.norm.__class__ = _Doubled
-    with engine_triton.triton_kernels(True, "cpu"):
-        fused = layer(_data()).detach()
-    return fused, layer(_data()).detach()
+    layer.norm.__class__ = AUTHORS[extended]
+    return _with_and_without(layer)
+
+
+def replaced_in_one_norm(method: str) -> Both:
+    """Return the output of a norm one of whose methods another library replaced."""
+    layer = make({"kind": "group", "groups": 1, "grouping": "strided"}, 3, "gelu")
+    own = getattr(layer.norm, method)
+    setattr(layer.norm, method, lambda *given: 2 * own(*given))
+    return _with_and_without(layer)
 
 
 def following_after_a_failure() -> Optional[Following]:
@@ -101,6 +107,25 @@ def following_after_a_failure() -> Optional[Following]:
 class _Doubled(GroupNorm):
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
         return 2 * super().normalize(x, weight, bias)
+
+
+class _DoubledWith(GroupNorm):
+    def normalize_with(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
+        return 2 * super().normalize_with(x, weight, bias)
+
+
+class _DoubledCall(GroupNorm):
+    def __call__(self, x: Tensor) -> Any:
+        return 2 * super().__call__(x)
+
+
+AUTHORS = {"normalize": _Doubled, "normalize_with": _DoubledWith, "__call__": _DoubledCall}
+
+
+def _with_and_without(layer: nn.Module) -> Both:
+    with engine_triton.triton_kernels(True, "cpu"):
+        fused = layer(_data()).detach()
+    return fused, layer(_data()).detach()
 
 
 def _squared_gradients(kind: str, on: bool) -> List[Tensor]:

@@ -80,8 +80,17 @@ def test_a_hook_of_the_norm_sees_its_output_before_the_activation(run: Run) -> N
     assert torch.equal(seen.relu(), y)
 
 
-def test_an_author_s_norm_that_computes_more_is_activated_afterwards(run: Run) -> None:
-    fused, plain = run(following_cases.of_an_author)
+@pytest.mark.parametrize("extended", following_cases.AUTHORS)
+def test_an_author_s_norm_that_computes_more_is_activated_afterwards(
+    extended: str, run: Run
+) -> None:
+    fused, plain = run(following_cases.of_an_author, extended)
+    torch.testing.assert_close(fused, plain)
+
+
+@pytest.mark.parametrize("method", ["forward", "normalize_with", "normalize"])
+def test_a_norm_with_a_replaced_method_is_activated_afterwards(method: str, run: Run) -> None:
+    fused, plain = run(following_cases.replaced_in_one_norm, method)
     torch.testing.assert_close(fused, plain)
 
 
