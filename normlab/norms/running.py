@@ -107,7 +107,8 @@ class BatchStatisticsNorm(ActivationNorm):
         self, mean: Tensor, spread: Tensor, running: Tensor, unused: Any = None
     ) -> bool:
         """Do the same in Triton kernels, if they are loaded and support it; return whether."""
-        kernels = None if self.plain else engine_triton.kernels_for(mean)
+        by_one_count = type(self).count_batch is BatchStatisticsNorm.count_batch
+        kernels = engine_triton.kernels_for(mean) if by_one_count and not self.plain else None
         mine = (mean, spread, self.running_mean, running)
         if kernels is None or any(t.dtype != torch.float32 for t in mine):
             return False

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from normlab.errors import InvalidSpec
 from normlab.norms import engine_triton, make, plain_operators, set_training_progress
 from normlab.norms.sparsestmax_numbers import project
+from normlab.training.packs.packing import pack
 from tests.norms.kernel_cases import KNOWN
 
 Numbers = List[List[float]]
@@ -63,6 +64,21 @@ def second_derivative_of_streaming() -> str:
         except InvalidSpec as e:
             return str(e)
     return ""
+
+
+def after_steps_of_a_pack() -> Tuple[Dict[str, Tensor], Dict[str, Tensor]]:
+    """Train two members side by side, one of which overflows once; return the same two states."""
+    states = []
+    for on in (True, False):
+        torch.manual_seed(1)
+        layer = pack([make({"kind": "batch", "virtual_batch_size": 2}, 3, "relu") for _ in "ab"])
+        with engine_triton.triton_kernels(on, "cpu"):
+            for i in range(2):
+                x = torch.randn(4, 6, 2, 3, device="cpu")
+                x[0, 0] = float("inf") if i == 1 else 0.0
+                layer(x)
+        states.append(dict(layer.named_buffers()))
+    return states[0], states[1]
 
 
 def launches_of(kind: str) -> Tuple[int, int]:

@@ -53,6 +53,13 @@ def test_state_and_parameters_after_several_steps_are_those_of_the_definition(
         torch.testing.assert_close(found[name], value, rtol=2e-4, atol=2e-4, msg=name)
 
 
+def test_members_side_by_side_keep_their_own_counts(run: Run) -> None:
+    found, right = run(solving_cases.after_steps_of_a_pack)
+    assert right["norm.num_batches_tracked"].tolist() == [1, 2]
+    for name, value in right.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6, msg=name)
+
+
 def test_ratios_that_become_one_hot_are_frozen_and_others_are_not_tracked(run: Run) -> None:
     state = run(solving_cases.frozen)
     assert state["mean_weight"].tolist() == state["var_weight"].tolist() == [0.0, 1.0, 0.0]
