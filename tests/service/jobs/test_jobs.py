@@ -165,7 +165,7 @@ def test_an_ended_job_cannot_be_cancelled(database: Database) -> None:
     job = submit(database)
     leases.finish(database, claim(database), Finished(step=1, summary={}))
     before = reading.get(database, job.id)
-    with pytest.raises(Conflict, match="succeeded already"):
+    with pytest.raises(Conflict, match="already succeeded"):
         changes.cancel(database, job.id)
     assert reading.get(database, job.id) == before
 
