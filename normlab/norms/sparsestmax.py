@@ -33,7 +33,7 @@ def sparsemax(z: Tensor) -> Tensor:
     z = z - z.detach().amax(-1, keepdim=True)  # the same p; large logits lose no digits
     support, size = _sparsemax_support(z.detach())
     tau = ((z * support).sum(-1, keepdim=True) - 1) / size  # the support is constant
-    return torch.where(support > 0, z - tau, torch.zeros_like(z))
+    return torch.where(support > 0, z - tau, (z - z).detach())  # NaN if a logit is not finite
 
 
 def sparsestmax(z: Tensor, radius: Union[float, Tensor], variant: Variant = "paper") -> Tensor:
@@ -84,7 +84,7 @@ def _sparsemax_support(z: Tensor) -> Tuple[Tensor, Tensor]:
     sorted_z = z.sort(dim=-1, descending=True).values
     rank = torch.arange(1, z.shape[-1] + 1, dtype=z.dtype, device=z.device)
     sums = _running_sums(sorted_z)
-    kept = 1 + rank * sorted_z > sums
+    kept = ~(1 + rank * sorted_z <= sums)  # true for NaN, because no index may be negative
     size = kept.sum(-1, keepdim=True)
     tau = (sums.gather(-1, size - 1) - 1) / size.to(z.dtype)
     support = (z > tau).to(z.dtype)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from typing_extensions import Literal
 
 from normlab.errors import InvalidSpec
 from normlab.norms.sparsestmax import sparsemax, sparsestmax
@@ -79,6 +80,18 @@ def test_a_radius_past_the_corners_gives_one_hot_ratios(z: list[float], variant:
     p = sparsestmax(torch.tensor(z), 1.0, variant)
     assert sorted(p.tolist()) == [0.0, 0.0, 1.0]
     assert p.argmax() == torch.tensor(z).argmax()
+
+
+@pytest.mark.parametrize("radius", [0.0, 0.5])
+@pytest.mark.parametrize("variant", ["paper", "reference"])
+@pytest.mark.parametrize("spoilt", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_give_nan(
+    spoilt: float, variant: Literal["paper", "reference"], radius: float
+) -> None:
+    z = torch.tensor([[1.0, spoilt, 0.0], [0.6, 0.4, -0.5]])
+    p = sparsestmax(z, radius, variant)
+    assert bool(p[0].isnan().all())
+    assert torch.equal(p[1], sparsestmax(z[1], radius, variant))
 
 
 def test_gradients_match_finite_differences() -> None:
