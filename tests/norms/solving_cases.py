@@ -81,6 +81,17 @@ def after_steps_of_a_pack() -> Tuple[Dict[str, Tensor], Dict[str, Tensor]]:
     return states[0], states[1]
 
 
+def gradient_of_a_lost_eps() -> Tensor:
+    """Return the gradient of a learned eps that is NaN."""
+    layer: Any = make({"kind": "filter_response", "learned_eps": True}, 3, "relu")
+    with torch.no_grad():
+        layer.norm.learned_eps.fill_(float("nan"))
+    with engine_triton.triton_kernels(True, "cpu"):
+        layer(torch.randn(2, 3, 2, 5, device="cpu")).sum().backward()
+    found: Tensor = layer.norm.learned_eps.grad
+    return found
+
+
 def launches_of(kind: str) -> Tuple[int, int]:
     """Return the launches of torch and of Triton in a training step."""
     from benchmarks import kernel_launches

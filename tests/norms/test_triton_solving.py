@@ -88,6 +88,10 @@ def test_sparsestmax_is_that_in_plain_numbers(
     torch.testing.assert_close(jacobians, slopes, rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
+def test_a_learned_eps_that_is_not_finite_has_no_gradient_of_zero(run: Run) -> None:
+    assert bool(run(solving_cases.gradient_of_a_lost_eps).isnan().all())
+
+
 def test_streaming_refuses_a_second_derivative(run: Run) -> None:
     assert "a second derivative was asked for" in run(solving_cases.second_derivative_of_streaming)
 

@@ -53,7 +53,7 @@ def channel_sums_kernel(
     dv = tl.sum(of_v, 1, keep_dims=True)
     if LEARNED:
         e = tl.load(learned + c * learned_step, mask=inside, other=0.0)
-        dv = tl.where(e < 0, -dv, tl.where(e > 0, dv, 0.0))
+        dv = tl.where(e < 0, -dv, tl.where(e == 0, 0.0, dv))  # NaN stays NaN
     tl.store(found + c, tl.sum(of_weight, 1, keep_dims=True), mask=inside)
     tl.store(found + channels + c, tl.sum(of_bias, 1, keep_dims=True), mask=inside)
     tl.store(found + 2 * channels + c, dv, mask=inside)
