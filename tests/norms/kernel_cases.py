@@ -180,6 +180,9 @@ def _layer(case: Case) -> nn.Module:
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
+        for name, gates in layer.named_parameters():
+            if name.endswith("channel_gates"):
+                gates[::2] *= -1  # some merge channels and some do not
     return layer.train(case.training)
 
 
