@@ -90,7 +90,7 @@ def test_two_plugins_cannot_declare_one_name(database: Database, tmp_path: Path)
     assert [one.name for one in found.good] == ["my_norms.py"]
     (trouble,) = found.troubles
     assert trouble.name == "again.py"
-    assert "'dyt_of_mine' is declared by my_norms.py already" in trouble.reason
+    assert "'dyt_of_mine' is already declared by my_norms.py" in trouble.reason
 
 
 def test_a_job_finds_the_code_with_which_it_was_accepted(
