@@ -84,14 +84,8 @@ def proxied_kernel(
     """Compute some channels."""
     c = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = c < channels
-    w, b = tl.load(weight + c, mask=inside, other=1.0), tl.load(bias + c, mask=inside, other=0.0)
-    spread = 1 + tl.load(proxy_weight + c, mask=inside, other=0.0)
-    center = tl.load(proxy_bias + c, mask=inside, other=0.0)
-    if EXACT:
-        m, var = _rectified(w * center + b, tl.abs(w * spread))
-    else:
-        m, var = _expected(w, b, spread, center, nodes, masses, rows, ACT)
-    i = tl.rsqrt(var + eps)
+    w, b, spread, center = _parameters(weight, bias, proxy_weight, proxy_bias, c, inside)
+    m, i = _statistics(w, b, spread, center, nodes, masses, rows, eps, ACT, EXACT)
     if FOLDED:
         tl.store(found + c, w * i, mask=inside)
         tl.store(found + channels + c, i * b - m * i, mask=inside)
@@ -123,16 +117,10 @@ def proxied_slopes_kernel(
     """Go back through `proxied_kernel` for some channels."""
     c = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = c < channels
-    w, b = tl.load(weight + c, mask=inside, other=1.0), tl.load(bias + c, mask=inside, other=0.0)
-    spread = 1 + tl.load(proxy_weight + c, mask=inside, other=0.0)
-    center = tl.load(proxy_bias + c, mask=inside, other=0.0)
+    w, b, spread, center = _parameters(weight, bias, proxy_weight, proxy_bias, c, inside)
     g_shift = tl.load(of_shift + c, mask=inside, other=0.0)
     g_floor = tl.load(of_floor + c, mask=inside, other=0.0)
-    if EXACT:
-        m, var = _rectified(w * center + b, tl.abs(w * spread))
-    else:
-        m, var = _expected(w, b, spread, center, nodes, masses, rows, ACT)
-    i = tl.rsqrt(var + eps)
+    m, i = _statistics(w, b, spread, center, nodes, masses, rows, eps, ACT, EXACT)
     dw, db = tl.zeros_like(w), tl.zeros_like(w)
     if FOLDED:
         g_scale = tl.load(of_scale + c, mask=inside, other=0.0)
@@ -143,13 +131,7 @@ def proxied_slopes_kernel(
         g_i = g_shift - g_floor * m
     g_m, g_half_var = -g_floor * i, -g_i * i * i * i
     if EXACT:
-        signed = w * spread
-        size = tl.abs(signed)
-        _, half_erf, density = _at_zero(w * center + b, size)
-        below = half_erf + 0.5
-        g_center = g_m * below + g_half_var * m * (1 - below)
-        g_size = g_m * density + g_half_var * (size * below - m * density)
-        g_signed = tl.where(signed < 0, -g_size, tl.where(signed > 0, g_size, 0.0))
+        g_center, g_signed = _rectified_slopes(w * center + b, w * spread, m, g_m, g_half_var)
         dw += g_center * center + g_signed * spread
         db += g_center
         dw2, db2 = g_signed * w, g_center * w
@@ -169,6 +151,52 @@ def proxied_slopes_kernel(
     tl.store(found + channels + c, db, mask=inside)
     tl.store(found + 2 * channels + c, dw2, mask=inside)
     tl.store(found + 3 * channels + c, db2, mask=inside)
+
+
+@jit
+def _parameters(
+    weight: tl.tensor,
+    bias: tl.tensor,
+    proxy_weight: tl.tensor,
+    proxy_bias: tl.tensor,
+    c: tl.tensor,
+    inside: tl.tensor,
+) -> tl.tensor:
+    w, b = tl.load(weight + c, mask=inside, other=1.0), tl.load(bias + c, mask=inside, other=0.0)
+    spread = 1 + tl.load(proxy_weight + c, mask=inside, other=0.0)
+    return w, b, spread, tl.load(proxy_bias + c, mask=inside, other=0.0)
+
+
+@jit
+def _statistics(
+    w: tl.tensor,
+    b: tl.tensor,
+    spread: tl.tensor,
+    center: tl.tensor,
+    nodes: tl.tensor,
+    masses: tl.tensor,
+    rows: tl.tensor,
+    eps: tl.tensor,
+    ACT: tl.constexpr,
+    EXACT: tl.constexpr,
+) -> tl.tensor:
+    if EXACT:
+        m, var = _rectified(w * center + b, tl.abs(w * spread))
+    else:
+        m, var = _expected(w, b, spread, center, nodes, masses, rows, ACT)
+    return m, tl.rsqrt(var + eps)
+
+
+@jit
+def _rectified_slopes(
+    center: tl.tensor, signed: tl.tensor, m: tl.tensor, g_m: tl.tensor, g_half_var: tl.tensor
+) -> tl.tensor:
+    size = tl.abs(signed)
+    _, half_erf, density = _at_zero(center, size)
+    below = half_erf + 0.5
+    g_center = g_m * below + g_half_var * m * (1 - below)
+    g_size = g_m * density + g_half_var * (size * below - m * density)
+    return g_center, tl.where(signed < 0, -g_size, tl.where(signed > 0, g_size, 0.0))
 
 
 @jit
