@@ -18,6 +18,7 @@ from normlab.cli.connecting import client_of
 from normlab.cli.output import console, print_json
 from normlab.errors import NormlabError, Unauthorized
 from normlab.presentation.counting import counted
+from normlab.records.catalogue import DeviceRecord, WorkerRecord
 from normlab.records.plugins import PluginList
 from normlab.stacks.addresses import Address, data_dir_of, resolve
 from normlab.stacks.checks import SET_CLOCKS, Check, Grade
@@ -134,39 +135,41 @@ def _token_and_workers(connection: Connection) -> Iterator[Check]:
     yield from _plugins(plugins)
     live = [worker for device in devices for worker in device.workers]
     for worker in live:
-        where = f"{worker.device} at {worker.address}" if worker.address else worker.device
-        text = f"{worker.id} on {where}, {worker.busy} of {worker.slots} slots busy"
-        if worker.able:
-            yield Check("worker", "ok", f"{text}, last seen {worker.last_seen_s:.0f} s ago")
-        else:
-            mend = "fix what the reason names on its host, then restart the worker"
-            yield Check("worker", "bad", f"{worker.id} takes no jobs: {worker.why}", mend)
-        for name, reason in worker.cannot_load.items():
-            found = f"{worker.id} cannot load {name}: {reason}"
-            mend = "install what is missing for the Python of its jobs, then restart the worker"
-            yield Check("plugin", "warn", found, mend)
+        yield from _worker(worker)
     for device in devices:
-        if device.queued and not device.workers:
-            wait = "waits" if device.queued == 1 else "wait"
-            found = (
-                f"{counted(device.queued, 'job')} {wait} for {device.kind}, which no worker serves"
-            )
-            mend = f"python -m workers --device {device.kind}, or submit with device auto"
-            yield Check("workers", "bad", found, mend)
-        elif device.queued and all(worker.busy == 0 for worker in device.workers):
-            found = (
-                f"{counted(device.queued, 'job')} waiting for {device.kind}, "
-                "although its workers are idle"
-            )
-            mend = (
-                "normlab show JOB says what it waits for; "
-                "if it waits for its turn, restart the worker"
-            )
-            yield Check("workers", "warn", found, mend)
+        yield from _queue(device)
     if not live:
-        yield Check(
-            "workers", "warn", "no worker is live: jobs stay queued until one starts", "normlab up"
+        found = "no worker is live: jobs stay queued until one starts"
+        yield Check("workers", "warn", found, "normlab up")
+
+
+def _worker(worker: WorkerRecord) -> Iterator[Check]:
+    where = f"{worker.device} at {worker.address}" if worker.address else worker.device
+    text = f"{worker.id} on {where}, {worker.busy} of {worker.slots} slots busy"
+    if worker.able:
+        yield Check("worker", "ok", f"{text}, last seen {worker.last_seen_s:.0f} s ago")
+    else:
+        mend = "fix what the reason names on its host, then restart the worker"
+        yield Check("worker", "bad", f"{worker.id} takes no jobs: {worker.why}", mend)
+    for name, reason in worker.cannot_load.items():
+        found = f"{worker.id} cannot load {name}: {reason}"
+        mend = "install what is missing for the Python of its jobs, then restart the worker"
+        yield Check("plugin", "warn", found, mend)
+
+
+def _queue(device: DeviceRecord) -> Iterator[Check]:
+    jobs = counted(device.queued, "job")
+    if device.queued and not device.workers:
+        wait = "waits" if device.queued == 1 else "wait"
+        mend = f"python -m workers --device {device.kind}, or submit with device auto"
+        found = f"{jobs} {wait} for {device.kind}, which no worker serves"
+        yield Check("workers", "bad", found, mend)
+    elif device.queued and all(worker.busy == 0 for worker in device.workers):
+        mend = (
+            "normlab show JOB says what it waits for; if it waits for its turn, restart the worker"
         )
+        found = f"{jobs} waiting for {device.kind}, although its workers are idle"
+        yield Check("workers", "warn", found, mend)
 
 
 def _host(address: Address) -> Iterator[Check]:
