@@ -28,7 +28,7 @@ from normlab.training.packs.session import PackSession
 
 NAME = "packs"
 RATE = 0.01
-SHAPES = ((1, 8), (2, 8), (2, 16), (8, 8), (32, 4))  # batch size and members
+SHAPES = ((1, 8), (2, 8), (2, 16), (8, 8), (32, 4), (32, 8))  # batch size and members
 LEAST = {(2, 16): 5.0, (32, 4): 1.5}  # times the speed of stock PyTorch, with batch norm
 _ROUND_S = 0.15  # of each of the compared trainings
 

@@ -68,7 +68,7 @@ def can_follow(norm: Any, x: Tensor) -> bool:
         return False
     if any(name in norm.__dict__ for name in (*_CALLS, "normalize")):
         return False
-    return _on_engine(norm.__class__, norm.training) and not _has_hooks(norm)
+    return _on_engine(norm.__class__, norm.training) and not has_hooks(norm)
 
 
 @lru_cache(maxsize=None)
@@ -84,7 +84,8 @@ def _author(kind: Any, method: str) -> Any:
     return next(c for c in kind.__mro__ if method in c.__dict__)
 
 
-def _has_hooks(module: nn.Module) -> bool:
+def has_hooks(module: nn.Module) -> bool:
+    """Return whether a hook may see a call of *module*, or change it."""
     forward = (module._forward_hooks, module._forward_pre_hooks)
     backward = (module._backward_hooks, module._backward_pre_hooks)
     return any(map(len, (*forward, *backward))) or bool(_hooks._has_any_global_hook())

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from normlab.training.packs.per_member import by_member
 
 _MOST_TAPS = 9  # each costs a copy of the input
+_SAMPLES = 32  # from here on, a call for each member costs less than the copies
 
 
 class PackedConv2d(nn.Conv2d):
@@ -21,7 +22,8 @@ class PackedConv2d(nn.Conv2d):
 
     Convolutions of one tap with a stride, and those of the network's input, whose gradient is not
     needed, are products of matrices in training: copying their patches costs less than oneDNN's
-    calls for groups. For all others, oneDNN was as fast or faster.
+    calls for groups. With many samples of several channels, that of the input is a call for each
+    member. For all others, one call of oneDNN was as fast or faster.
 
     Attributes:
         members: S.
@@ -37,9 +39,18 @@ class PackedConv2d(nn.Conv2d):
             return super().forward(x)
         if self.kernel_size == (1, 1) and self.padding == (0, 0) and self.stride != (1, 1):
             return self._product(self._positions(x))
-        if self._is_first(x) and self.dilation == (1, 1):
-            return self._product(self._patches(x))
-        return super().forward(x)
+        if not self._is_first(x) or self.dilation != (1, 1):
+            return super().forward(x)
+        if x.shape[0] >= _SAMPLES and self.in_channels > self.members:
+            return self._each(x)
+        return self._product(self._patches(x))
+
+    def _each(self, x: Tensor) -> Tensor:
+        """Convolve the channels of one member after the other."""
+        s = self.members
+        biases = [None] * s if self.bias is None else self.bias.chunk(s)
+        parts = zip(x.chunk(s, 1), self.weight.chunk(s), biases)
+        return torch.cat([F.conv2d(*part, self.stride, self.padding) for part in parts], 1)
 
     def _is_first(self, x: Tensor) -> bool:
         high, wide = self.kernel_size

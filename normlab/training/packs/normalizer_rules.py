@@ -19,6 +19,7 @@ from normlab.norms.per_sample import GroupNorm, InstanceNorm, LayerNorm
 from normlab.norms.switchable import SwitchableNorm
 from normlab.norms.weight_lengths import BoundedTotalWeightNorm, BoundedWeightNorm
 from normlab.training.packs import mixtures, normalizers
+from normlab.training.packs.batch_norms import PackedBatchNorm
 
 Rule = Callable[[Any, int], bool]
 
@@ -74,7 +75,7 @@ def _of_weights(packed: Type[nn.Module]) -> Rule:
 
 
 NORMALIZERS: Dict[Type[nn.Module], Rule] = {
-    BatchNorm: _by_channel(normalizers.PackedBatchNorm),
+    BatchNorm: _by_channel(PackedBatchNorm),
     BatchRenorm: _by_channel(normalizers.PackedBatchRenorm),
     L1BatchNorm: _by_channel(normalizers.PackedL1BatchNorm),
     LinfBatchNorm: _by_channel(normalizers.PackedLinfBatchNorm),

@@ -7,12 +7,11 @@ from typing import Any, Optional, Tuple
 import torch
 from torch import Tensor
 
-from normlab.norms.batch import BatchNorm
 from normlab.norms.batch_renorm import BatchRenorm
 from normlab.norms.capture import Number
 from normlab.norms.dynamic_tanh import DynamicTanh
 from normlab.norms.filter_response import FilterResponseNorm
-from normlab.norms.finite import Truth, count_if, count_unless, finiteness, keep, read_finite
+from normlab.norms.finite import Truth, count_if, count_unless, finiteness, keep
 from normlab.norms.lp_batch import L1BatchNorm, LinfBatchNorm, TopkBatchNorm
 from normlab.norms.online import OnlineNorm
 from normlab.norms.running import BatchStatisticsNorm
@@ -40,34 +39,6 @@ class MemberStatistics(BatchStatisticsNorm):
         """Return the weight of this batch: one number, or one for each channel from its member."""
         step = super().weight_of_new()
         return to_channels(step, self.num_features) if isinstance(step, Tensor) else step
-
-
-class PackedBatchNorm(MemberStatistics, BatchNorm):
-    """Batch normalization of S members."""
-
-    def _normalize_reading(
-        self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
-    ) -> Tensor:
-        if not isinstance(self.momentum, (int, float)):  # the kernel takes one number for all
-            return self._normalize_tracking(x, weight, bias)
-        mean, var = self.running_mean, self.running_var
-        before = torch.stack((mean, var))
-        y = torch.batch_norm(x, weight, bias, mean, var, True, self.momentum, self.eps, False)
-        self.num_batches_tracked.add_(1)
-        if not read_finite(mean, var):
-            self._put_back(before)
-        return y
-
-    @torch.no_grad()
-    def _put_back(self, before: Tensor) -> None:
-        finite = _finite_by_member(self.running_mean, self.running_var, self.members)
-        channels = to_channels(finite, self.num_features)
-        # through .data, because graphs of other forwards hold these two without using them
-        for running, old in zip((self.running_mean, self.running_var), before):
-            running.data.copy_(torch.where(channels, running, old))
-        lost = ~finite
-        self.num_batches_tracked.sub_(lost.to(self.num_batches_tracked.dtype))
-        self.nonfinite_statistics.add_(lost.to(self.nonfinite_statistics.dtype))
 
 
 class PackedBatchRenorm(MemberStatistics, BatchRenorm):
@@ -156,10 +127,11 @@ def finite_members(first: Tensor, second: Tensor, members: int, plain: bool = Fa
     """Return whether two statistics, (S * C,), are finite: true for all, or (S,)."""
     if not plain and finiteness(first, second) is True:
         return True
-    return _finite_by_member(first, second, members)
+    return finite_by_member(first, second, members)
 
 
-def _finite_by_member(first: Tensor, second: Tensor, members: int) -> Tensor:
+def finite_by_member(first: Tensor, second: Tensor, members: int) -> Tensor:
+    """Return which members' statistics, both (S * C,), are finite, as (S,)."""
     both = torch.stack((first, second)).view(2, members, -1)
     # IPUs have no isfinite
     finite: Tensor = (both.abs() <= torch.finfo(both.dtype).max).all(2).all(0)

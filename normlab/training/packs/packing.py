@@ -26,6 +26,7 @@ from normlab.norms.token_norm import TokenNorm
 from normlab.norms.weight_lengths import WeightNorm
 from normlab.norms.weight_standardization import ScaledWeightStandardization, WeightStandardization
 from normlab.training.packs import layers, sequence_layers
+from normlab.training.packs.batch_norms import PackedNormActivation
 from normlab.training.packs.convolutions import PackedConv2d
 from normlab.training.packs.normalizer_rules import NORMALIZERS, NUMBERS_OF_MEMBERS, WEIGHTS
 from normlab.training.packs.per_member import PerMember, join
@@ -207,7 +208,6 @@ _TRANSPARENT = (
     nn.GELU,
     nn.MaxPool2d,
     MeanPool,
-    NormActivation,
     ScaleOnlyNorm,
     ProxyNorm,
     Thresholded,
@@ -233,6 +233,7 @@ _RULES: Dict[Type[nn.Module], Rule] = {
     RandomSite: _site,
     PositionSite: _site,
     TokenNorm: _tokens,
+    NormActivation: _becomes(PackedNormActivation),
     nn.Conv2d: _convolution,
     PatchConv: _filters,
     nn.ConvTranspose2d: _transposed,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from normlab.nets.sites import conv1x1, conv3x3
+from normlab.training.packs import convolutions
 from normlab.training.packs.convolutions import PackedConv2d
 from normlab.training.packs.packing import pack
 from normlab.training.packs.session import PackSession
@@ -67,6 +68,28 @@ def test_a_number_that_is_not_finite_stays_with_its_member(name: str) -> None:
     x[:, 1] = float("inf")
     y = products(x.flatten(1, 2)).unflatten(1, (MEMBERS, -1))
     assert bool(y[:, [0, 2]].isfinite().all())
+
+
+@each_shape
+def test_many_samples_of_the_networks_input_are_convolved_by_member(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convolutions, "_SAMPLES", 2)
+    x = torch.randn(2, MEMBERS * CHANNELS, 7, 6, dtype=torch.float64)
+    grouped, products = two_forms(name)
+    for found, right in zip(seen_by(products, x), seen_by(grouped, x)):
+        torch.testing.assert_close(found, right, rtol=0, atol=1e-12)
+    by_member = "Cat" in type(products(x).grad_fn).__name__
+    assert by_member == (
+        name
+        in (
+            "nine taps",
+            "nine taps, every second position",
+            "unlike sides",
+            "one tap",
+            "one tap, with a margin",
+        )
+    )
 
 
 def test_an_evaluation_is_a_grouped_convolution() -> None:
