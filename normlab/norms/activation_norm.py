@@ -55,8 +55,9 @@ class ActivationNorm(nn.Module):
 
     folds_affine = True  # y = weight * (something) + bias, with nothing after it
     any_dims = False  # accepts any number of dimensions of positions, not only dims
-    on_engine = False  # its training forward is one call of `engine.normalize` with *following*
+    on_engine = False  # its training forward is one map that includes *following*
     evaluates_on_engine = False  # the same in evaluation
+    follows_on_vectors = False  # its map includes *following* for (N, C) too
     following: Optional[Following] = None  # what the map of the present forward includes
     plain = False  # no custom autograd function: any backend can differentiate it
     moved: Tuple[str, ...] = ()  # buffers that a training forward moves

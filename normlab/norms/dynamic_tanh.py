@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Optional
 
 import torch
 from torch import Tensor, nn
 
+from normlab.norms import kernel_nodes
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.channels import by_channel
+from normlab.norms.dynamic_tanh_fused import Tanh
+from normlab.norms.following import Following
 from normlab.norms.passes import statistics_dtype
 from normlab.specs.norms_with_activation import DynamicTanhSpec
 
@@ -39,6 +43,8 @@ class DynamicTanh(ActivationNorm):
         arXiv:2503.10622, algorithm 1.
     """
 
+    on_engine = evaluates_on_engine = follows_on_vectors = True
+
     def __init__(
         self,
         num_features: int,
@@ -53,13 +59,12 @@ class DynamicTanh(ActivationNorm):
 
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
         """Apply the tanh to each value."""
-        dtype = statistics_dtype(x)
-        y = torch.tanh(x.to(dtype) * by_channel(self.slope().to(dtype), x))
-        if weight is not None:
-            y = y * by_channel(weight.to(dtype), y)
-        if bias is not None:
-            y = y + by_channel(bias.to(dtype), y)
-        return y.to(x.dtype)
+        kernels, following = kernel_nodes.kernels_for(x, self.plain), self.following
+        definition = partial(_tanh, following=following)
+        if kernels is None or (following is not None and following.tensors()):
+            return definition(x, self.slope(), weight, bias)
+        tanh = Tanh(kernels, following, definition)
+        return kernel_nodes.apply(tanh, x, self.slope(), weight, bias)
 
     def slope(self) -> Tensor:
         """Return the slope of all channels, (1,), or of each, (C,)."""
@@ -68,3 +73,19 @@ class DynamicTanh(ActivationNorm):
     def extra_repr(self) -> str:
         """Show what the constructor was given."""
         return f"{self.num_features}, alpha={self.start:g}, affine={self.affine}, dims={self.dims}"
+
+
+def _tanh(
+    x: Tensor,
+    slope: Tensor,
+    weight: Optional[Tensor],
+    bias: Optional[Tensor],
+    following: Optional[Following],
+) -> Tensor:
+    dtype = statistics_dtype(x)
+    y = torch.tanh(x.to(dtype) * by_channel(slope.to(dtype), x))
+    if weight is not None:
+        y = y * by_channel(weight.to(dtype), y)
+    if bias is not None:
+        y = y + by_channel(bias.to(dtype), y)
+    return (y if following is None else following.apply(y)).to(x.dtype)

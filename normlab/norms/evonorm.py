@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
-from normlab.norms import engine_fused
+from normlab.norms import engine_fused, kernel_nodes
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.channels import by_channel
+from normlab.norms.evonorm_fused import Swish
 from normlab.norms.passes import like, positions, statistics_dtype
+from normlab.norms.solve_forms import Form, Pool
 from normlab.specs.norms_with_activation import EvoNormS0Spec
 
 _EVONORM = EvoNormS0Spec()
@@ -67,9 +69,18 @@ class EvoNormS0(ActivationNorm):
         if nodes is not None:
             fused: Tensor = nodes.swished(x, weight, bias, self.v, self.groups, self.eps)
             return fused
+        kernels = kernel_nodes.kernels_for(x, self.plain)
+        if kernels is None:
+            return self._swished(x, self.v, weight, bias)
+        form = Form(self.eps, (Pool(1, self.num_features // self.groups),))
+        return kernel_nodes.apply(Swish(kernels, form, self._swished), x, self.v, weight, bias)
+
+    def _swished(
+        self, x: Tensor, v: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
+    ) -> Tensor:
         dtype = statistics_dtype(x)
         wide = x.to(dtype)
-        y = wide * torch.sigmoid(wide * by_channel(self.v.to(dtype), x))
+        y = wide * torch.sigmoid(wide * by_channel(v.to(dtype), x))
         y = y * self._scale(wide, weight)
         y = y if bias is None else y + by_channel(bias.to(dtype), x)
         return like(y.to(x.dtype), x)

@@ -64,7 +64,9 @@ def can_follow(norm: Any, x: Tensor) -> bool:
     There may be no hooks, and no methods that another library put into this norm: they would see
     the output of what follows, or would not be called.
     """
-    if engine_triton.kernels_for(x) is None or norm.plain or x.dim() == 2 or x.numel() == 0:
+    if engine_triton.kernels_for(x) is None or norm.plain or x.numel() == 0:
+        return False
+    if x.dim() == 2 and not norm.follows_on_vectors:
         return False
     if any(name in norm.__dict__ for name in (*_CALLS, "normalize")):
         return False

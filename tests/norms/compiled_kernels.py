@@ -12,6 +12,11 @@ DATA_KERNELS = {  # the module of each that reads data
     "sums_kernel": "gradient_sums",
     "affine_kernel": "maps",
     "combine_kernel": "maps",
+    "swished_kernel": "swishes",
+    "swish_gradient_kernel": "swishes",
+    "swish_sums_kernel": "swish_sums",
+    "tanhed_kernel": "tanhs",
+    "tanh_gradients_kernel": "tanhs",
 }
 SOLVING_KERNELS = {  # the module of each that reads statistics
     "pools_kernel": "pooling",
@@ -30,6 +35,8 @@ SOLVING_KERNELS = {  # the module of each that reads statistics
     "close_kernel": "streams",
     "proxied_kernel": "proxies",
     "proxied_slopes_kernel": "proxies",
+    "swish_slopes_kernel": "swish_sums",
+    "parts_kernel": "parts",
 }
 DATA = ("x", "y", "g")
 SIZES = (
@@ -41,6 +48,10 @@ SIZES = (
     "second_cells",
     "learned_step",
     "length",
+    "shared",
+    "cells",
+    "tiles",
+    "columns",
 )
 COEFFICIENTS = ("eps", "factor", "r_least", "r_limit", "d_limit", "momentum", "tolerance", "share")
 OTHER_TYPES = {
@@ -52,11 +63,11 @@ OTHER_TYPES = {
     "first_count": "*i64",
     "closed": "*i64",
 }
-TILE = {"BLOCK_C": 4, "BLOCK_D": 256}
+TILE = {"BLOCK_C": 4, "BLOCK_D": 256, "WEIGHT": True, "BIAS": True}
 ALL: Dict[str, Any] = {  # the branches that most kernels have
     **dict.fromkeys(("POOLS", "ACT"), 2),
     **dict.fromkeys(("OWN", "MODE", "AFTER"), 1),
-    **dict.fromkeys(("CELLS", "VALUES", "CELLS_2", "VALUES_2", "CHANNELS", "SAMPLES"), 32),
+    **dict.fromkeys(("CELLS", "VALUES", "CELLS_2", "VALUES_2", "CHANNELS", "SAMPLES", "PARTS"), 32),
     **dict.fromkeys(("WEIGHT", "BIAS", "LEARNED", "REFERENCE", "CHOSEN", "AVERAGED"), True),
     **dict.fromkeys(("GATED", "CHECKED", "COUNTED", "IF_ANY", "FOLDED", "EXACT"), True),
     **dict.fromkeys(("ABOUT_ZERO", "FREEZE"), False),

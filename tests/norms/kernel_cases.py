@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from normlab.errors import DeviceUnavailable
 from normlab.norms import engine_triton, make, passes, plain_operators
 from normlab.norms.finite import nonfinite_statistics
+from normlab.norms.following import Following
 from tests.norms.matrix import KINDS
 
-PASSES = ("affine", "combine", "moments", "two_dots")
+PASSES = ("affine", "combine", "moments", "two_dots", "swished", "tanhed")
 CHANNELS = 8
 _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -37,6 +38,8 @@ SOME = [
     "meta, learned",
     "topk_batch",
     "online, clamp",
+    "dyt",
+    "evonorm_s0",
 ]
 MORE: Dict[str, Tuple[Any, Optional[str]]] = {  # proxies by other rules and at other places
     "group, proxy by midpoints": (
@@ -56,6 +59,8 @@ MORE: Dict[str, Tuple[Any, Optional[str]]] = {  # proxies by other rules and at 
         None,
     ),
     "switchable, without batch": ({"kind": "switchable", "batch_statistics": False}, None),
+    "evonorm_s0, one group": ({"kind": "evonorm_s0", "groups": 1}, "relu"),
+    "evonorm_s0, a channel each": ({"kind": "evonorm_s0", "groups": CHANNELS}, "relu"),
     "sparse_switchable, corner": ({"kind": "sparse_switchable", "radius": 0.81}, None),
 }
 KNOWN = {**KINDS, **MORE}
@@ -164,7 +169,8 @@ class _Counted:
     def _counting(self, one: Any) -> Any:
         def call(*given: Any) -> Any:
             self.launches += 1
-            self.followed += one is self._own["affine"] and given[4:] not in ((), (None,))
+            maps = (self._own["affine"], self._own["tanhed"])
+            self.followed += one in maps and any(isinstance(g, Following) for g in given)
             return one(*given)
 
         return call

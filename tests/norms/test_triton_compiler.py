@@ -14,6 +14,14 @@ from tests.norms import compiled_kernels
 from tests.norms.compiled_kernels import DATA_KERNELS, FOLLOWING, FORMS, SOLVING_KERNELS
 from tests.norms.triton_process import Run, triton_process
 
+ACTIVATED = (
+    "affine_kernel",
+    "sums_kernel",
+    "combine_kernel",
+    "tanhed_kernel",
+    "tanh_gradients_kernel",
+)
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
@@ -31,7 +39,10 @@ def test_a_kernel_compiles_and_reads_neighbours_at_once(name: str, data: str, ru
 
 @pytest.mark.parametrize("data", ["bf16", "fp64"])
 @pytest.mark.parametrize("following", FOLLOWING)
-@pytest.mark.parametrize("name", ["affine_kernel", "sums_kernel", "combine_kernel"])
+@pytest.mark.parametrize(
+    "name",
+    ACTIVATED,
+)
 def test_kernels_with_an_activation_compile(name: str, following: str, data: str, run: Run) -> None:
     statistics = "fp64" if data == "fp64" else "fp32"
     for capability in (80, 90):

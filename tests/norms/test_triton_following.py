@@ -13,9 +13,9 @@ from tests.norms.kernel_cases import MORE, VARIANTS, Case, check
 from tests.norms.matrix import KINDS
 from tests.norms.triton_process import Run, triton_process
 
-ELSEWHERE = ("l1_batch", "linf_batch", "topk_batch", "online", "dyt")  # maps of their own
+ELSEWHERE = ("l1_batch", "linf_batch", "topk_batch", "online")  # maps of their own
 PLAIN = [kind for kind, (_, activation) in KINDS.items() if activation is None]
-SOME = ["batch, ghost batches", "group, strided", "meta, learned"]
+SOME = ["batch, ghost batches", "group, strided", "meta, learned", "dyt"]
 PROXIES = [kind for kind in (*KINDS, *MORE) if "proxy" in kind and not kind.startswith("online")]
 
 
@@ -30,6 +30,13 @@ def test_an_activation_is_part_of_the_map_and_equals_the_definition(kind: str, r
     found = run(kernel_cases.compared, Case(kind, activation="gelu"))
     check(found, torch.float32)
     assert (found.followed > 0) == (kind.split(",")[0] not in ELSEWHERE)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_map_of_dyt_includes_an_activation_on_vectors(activation: str, run: Run) -> None:
+    found = run(kernel_cases.compared, Case("dyt", (12, 8), activation=activation))
+    check(found, torch.float32)
+    assert found.followed == 1
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -64,7 +71,10 @@ def test_gradients_of_what_follows_are_those_of_the_definition(follows: str, run
         torch.testing.assert_close(fused, plain, rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
-@pytest.mark.parametrize("kind", ["switchable", "meta", "group", "group, proxy", "batch, proxy"])
+@pytest.mark.parametrize(
+    "kind",
+    ["switchable", "meta", "group", "group, proxy", "batch, proxy", "dyt", "evonorm_s0"],
+)
 def test_second_derivatives_are_those_of_the_definition(kind: str, run: Run) -> None:
     for fused, plain in run(following_cases.second_derivatives, kind):
         assert (fused - plain).abs().max() <= 2e-5 * plain.abs().max()

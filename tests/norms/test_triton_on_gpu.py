@@ -16,6 +16,8 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here"),
     pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is missing here"),
 ]
+OWN_MAPS = ("dyt", "evonorm_s0")
+STEPPED = ("group, strided", "switchable", "online", "meta", "streaming", *OWN_MAPS)
 LARGE = {"wide": (256, 8, 32, 32), "deep": (2, 8, 224, 224)}
 
 
@@ -55,14 +57,14 @@ def test_one_hot_ratios_are_frozen_on_a_gpu() -> None:
 
 
 @pytest.mark.parametrize("shape", LARGE.values(), ids=LARGE)
-@pytest.mark.parametrize("kind", ["group, strided", "switchable", "batch_renorm"])
+@pytest.mark.parametrize("kind", ["group, strided", "switchable", "batch_renorm", *OWN_MAPS])
 def test_large_data_on_a_gpu_equal_the_definition(kind: str, shape: tuple[int, ...]) -> None:
     found = compared(Case(kind, shape, torch.bfloat16), "cuda")
     for name in ("y", "gx"):  # sums over a batch are rounded more often than data
         assert found.differences[name] <= 1.6e-2
 
 
-@pytest.mark.parametrize("kind", ["group, strided", "switchable", "online", "meta", "streaming"])
+@pytest.mark.parametrize("kind", STEPPED)
 def test_two_steps_on_a_gpu_have_the_same_bits(kind: str) -> None:
     once, again = (compared(Case(kind), "cuda") for _ in range(2))
     assert once == again

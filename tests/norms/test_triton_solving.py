@@ -21,6 +21,8 @@ MOST_LAUNCHES = {  # of a step with moving statistics, in the kernels of Triton 
     "batch, ghost batches": (10, 1),
     "group, strided": (9, 1),
     "rms": (9, 1),
+    "dyt": (3, 0),
+    "evonorm_s0": (6, 1),
     "filter_response": (7, 1),
     "batch_renorm": (10, 7),
     "streaming": (11, 1),

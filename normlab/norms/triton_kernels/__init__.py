@@ -23,6 +23,9 @@ from normlab.norms.triton_kernels.solve_step import (
     sparsestmax,
 )
 from normlab.norms.triton_kernels.streams import Terms, close, stream
+from normlab.norms.triton_kernels.swish_sums import swish_slopes, swish_sums
+from normlab.norms.triton_kernels.swishes import swish_gradient, swished
+from normlab.norms.triton_kernels.tanhs import tanh_gradients, tanhed
 from normlab.norms.triton_kernels.tracking import track
 
 __all__ = [
@@ -48,6 +51,12 @@ __all__ = [
     "solve",
     "sparsestmax",
     "stream",
+    "swish_gradient",
+    "swish_slopes",
+    "swish_sums",
+    "swished",
+    "tanh_gradients",
+    "tanhed",
     "track",
     "two_dots",
 ]

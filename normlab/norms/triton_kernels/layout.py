@@ -47,7 +47,19 @@ def tiles_of(x: Tensor) -> Tiles:
     """Cut dense *x*, (N, C, positions...)."""
     n, c = x.shape[:2]
     d = x.numel() // (n * c)
-    if dense_format(x) is torch.contiguous_format:
+    return _cut(n, c, d, dense_format(x) is not torch.contiguous_format)
+
+
+def tiles_of_all(x: Tensor) -> Tiles:
+    """Cut dense *x* where samples do not matter: those of adjacent channels are one sample."""
+    n, c = x.shape[:2]
+    d = x.numel() // (n * c)
+    last = d == 1 or dense_format(x) is not torch.contiguous_format
+    return _cut(1, c, n * d, True) if last else _cut(n, c, d, False)
+
+
+def _cut(n: int, c: int, d: int, channels_last: bool) -> Tiles:
+    if not channels_last:
         strides = (d, 1)
         along_d = min(_TILE, triton.next_power_of_2(d))
         along_c = min(_TILE // along_d, triton.next_power_of_2(c))
@@ -71,6 +83,17 @@ def channels_of(program: tl.tensor, channels: tl.tensor, BLOCK_C: tl.constexpr) 
     n = (program // blocks).to(tl.int64)  # data may have more than 2^31 values
     c = (program % blocks) * BLOCK_C + tl.arange(0, BLOCK_C)
     return n, c[:, None].to(tl.int64)
+
+
+@jit
+def tile_at(
+    channels: tl.tensor, positions: tl.tensor, BLOCK_C: tl.constexpr, BLOCK_D: tl.constexpr
+) -> tl.tensor:
+    """Return the sample, channels and positions of this program's tile, and a mask of the data."""
+    along = tl.cdiv(positions, BLOCK_D)
+    n, c = channels_of(tl.program_id(0) // along, channels, BLOCK_C)
+    d = (tl.program_id(0) % along) * BLOCK_D + tl.arange(0, BLOCK_D)[None, :]
+    return n, c, d.to(tl.int64), (c < channels) & (d < positions)
 
 
 @jit

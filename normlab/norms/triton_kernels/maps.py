@@ -11,10 +11,10 @@ from torch import Tensor
 from normlab.norms.triton_kernels.activating import before, codes_of, followed
 from normlab.norms.triton_kernels.compiling import jit, launch
 from normlab.norms.triton_kernels.layout import (
-    channels_of,
     dense_format,
     row_start,
     strides_of,
+    tile_at,
     tiles_of,
 )
 
@@ -105,7 +105,7 @@ def affine_kernel(
     BLOCK_D: tl.constexpr,
 ) -> None:
     """Map one tile."""
-    n, c, d, inside = _tile(channels, positions, BLOCK_C, BLOCK_D)
+    n, c, d, inside = tile_at(channels, positions, BLOCK_C, BLOCK_D)
     place = row_start(n, c, channels, positions, stride_c) + d * stride_d
     values = tl.load(x + place, mask=inside, other=0.0).to(scale.dtype.element_ty)
     if CENTRED:
@@ -148,7 +148,7 @@ def combine_kernel(
     BLOCK_D: tl.constexpr,
 ) -> None:
     """Combine one tile of each."""
-    n, c, d, inside = _tile(channels, positions, BLOCK_C, BLOCK_D)
+    n, c, d, inside = tile_at(channels, positions, BLOCK_C, BLOCK_D)
     place = row_start(n, c, channels, positions, stride_c) + d * stride_d
     values = tl.load(x + place, mask=inside, other=0.0).to(of_x.dtype.element_ty)
     slope = tl.load(g + place, mask=inside, other=0.0).to(of_x.dtype.element_ty)
@@ -164,17 +164,6 @@ def combine_kernel(
         slope, _ = before(slope, z, c, c < channels, after, ACT, AFTER)
     found = by_x * values + by_g * slope + rest
     tl.store(y + place, found.to(y.dtype.element_ty), mask=inside)
-
-
-@jit
-def _tile(
-    channels: tl.tensor, positions: tl.tensor, BLOCK_C: tl.constexpr, BLOCK_D: tl.constexpr
-) -> tl.tensor:
-    """Return the sample, channels and positions of this program, and a mask of the data."""
-    along = tl.cdiv(positions, BLOCK_D)
-    n, c = channels_of(tl.program_id(0) // along, channels, BLOCK_C)
-    d = (tl.program_id(0) % along) * BLOCK_D + tl.arange(0, BLOCK_D)[None, :]
-    return n, c, d.to(tl.int64), (c < channels) & (d < positions)
 
 
 @jit

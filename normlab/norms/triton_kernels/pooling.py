@@ -6,9 +6,23 @@ which are consecutive or, if g is not 0, g apart. A tile is some cells by some o
 
 from __future__ import annotations
 
+from typing import Any, Tuple
+
+import triton
 import triton.language as tl
 
 from normlab.norms.triton_kernels.compiling import jit
+
+_TILE, _LINE = 1024, 32  # values of a tile, and adjacent channels that a tile takes at least
+
+
+def tile_of_cells(pool: Any, cells: int) -> Tuple[int, int]:
+    """Return the cells of a tile, and their values; the adjacent channels come first."""
+    size = triton.next_power_of_2(pool.samples * pool.channels)
+    if pool.channels == 1:
+        return _LINE, min(_TILE // _LINE, size)
+    values = min(_TILE, size)
+    return min(_TILE // values, triton.next_power_of_2(cells)), values
 
 
 @jit

@@ -9,7 +9,7 @@ import triton
 from torch import Tensor
 
 from normlab.norms.triton_kernels.compiling import launch
-from normlab.norms.triton_kernels.pooling import pool_sums_kernel, pools_kernel
+from normlab.norms.triton_kernels.pooling import pool_sums_kernel, pools_kernel, tile_of_cells
 from normlab.norms.triton_kernels.ratios import (
     ratio_slopes_kernel,
     softmax_kernel,
@@ -18,7 +18,7 @@ from normlab.norms.triton_kernels.ratios import (
 from normlab.norms.triton_kernels.slopes import channel_sums_kernel, moment_slopes_kernel
 from normlab.norms.triton_kernels.solving import BLOCK, solve_kernel
 
-_TILE, _LINE = 1024, 32  # values of a tile, and adjacent channels that a tile takes at least
+_LINE = 32  # adjacent channels that a tile takes at least
 
 
 class Solving(NamedTuple):
@@ -40,7 +40,7 @@ def pooled(
         return []
     (n, c), cells = mean.shape, [p.cells(*mean.shape) for p in form.pools]
     found = [mean.new_empty(3, size) for size in cells]
-    shapes = [_shape(p, size) for p, size in zip(form.pools, cells)]
+    shapes = [tile_of_cells(p, size) for p, size in zip(form.pools, cells)]
     launch(
         pools_kernel, _programs(shapes, cells), mean, var, found[0], found[-1],
         mean if merged is None else merged, form.factor,
@@ -81,7 +81,7 @@ def pool_sums(form: Any, f: Solving, s0: Tensor, s1: Tensor) -> List[Tensor]:
         return []
     (n, c), cells = f.mean.shape, [pool.shape[1] for pool in f.pools]
     found = [f.mean.new_empty(2, size) for size in cells]
-    shapes = [_shape(p, size) for p, size in zip(form.pools, cells)]
+    shapes = [tile_of_cells(p, size) for p, size in zip(form.pools, cells)]
     launch(
         pool_sums_kernel, _programs(shapes, cells), f.solved, s0, s1, found[0], found[-1],
         n, c, *_numbers(form), len(cells), *shapes[0], *shapes[-1],
@@ -183,15 +183,6 @@ def _two(tensors: Sequence[Tensor], unused: Tensor) -> Tuple[Tensor, Tensor]:
 
 def _step(learned: Optional[Tensor]) -> int:
     return 0 if learned is None or learned.numel() == 1 else 1
-
-
-def _shape(pool: Any, cells: int) -> Tuple[int, int]:
-    """Return the cells of a tile, and their values; the adjacent channels come first."""
-    size = triton.next_power_of_2(pool.samples * pool.channels)
-    if pool.channels == 1:
-        return _LINE, min(_TILE // _LINE, size)
-    values = min(_TILE, size)
-    return min(_TILE // values, triton.next_power_of_2(cells)), values
 
 
 def _programs(shapes: Sequence[Tuple[int, int]], cells: Sequence[int]) -> int:
