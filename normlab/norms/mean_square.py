@@ -73,8 +73,8 @@ class RMSNorm(ActivationNorm):
             shift = scale * mean  # y = scale * (x - mean) + shift
             return Solved(scale, shift if bias is None else shift + bias)
 
-        form = Form(self.eps, (Pool(1, by_group[2]),), about_zero=True)
-        known = form if self.seen == by_group[2] > 1 else None
+        form = Form(self.eps, (Pool(1, by_group[2]),), about_zero=True, seen=self.seen)
+        known = form if by_group[2] > 1 else None
         return engine.normalize(x, solve, (weight, bias), self.plain, known, self.following)[0]
 
     def extra_repr(self) -> str:

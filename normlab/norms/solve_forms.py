@@ -22,7 +22,11 @@ Ratios = Tuple[Tensor, Tensor]  # (2, K) of means and variances, and their deriv
 
 
 class Pool(NamedTuple):
-    """Samples and channels that share a statistic; channels are *groups* apart if it is not 0."""
+    """
+    Samples and channels that share a statistic; channels are *groups* apart if it is not 0.
+
+    The last samples are a smaller group, if their number is not a multiple.
+    """
 
     samples: int
     channels: int
@@ -30,7 +34,11 @@ class Pool(NamedTuple):
 
     def cells(self, n: int, c: int) -> int:
         """Return the number of statistics of *n* samples and *c* channels."""
-        return (n // self.samples) * (c // self.channels)
+        return self.groups_of(n) * (c // self.channels)
+
+    def groups_of(self, n: int) -> int:
+        """Return the number of groups of *n* samples."""
+        return -(-n // self.samples)
 
 
 class Stream(Protocol):
@@ -64,6 +72,9 @@ class Form(NamedTuple):
         stream: what replaces the only pool's statistics and their gradients, if anything.
         tracked: the number of the pool whose statistics are returned, if any.
         unbiased: whether they have the unbiased variance.
+        mixes_unbiased: whether the unbiased variances of pools are used instead of the biased ones.
+        seen: the number of channels of each cell of the first pool, the first ones, whose moments
+            are pooled for all of them; None is all.
     """
 
     eps: float
@@ -81,6 +92,8 @@ class Form(NamedTuple):
     stream: Optional[Stream] = None
     tracked: Optional[int] = None
     unbiased: bool = True
+    mixes_unbiased: bool = False
+    seen: Optional[int] = None
 
     def is_mixed(self) -> bool:
         """Return whether there are ratios."""
@@ -90,15 +103,26 @@ class Form(NamedTuple):
         """Return whether there are pools that kernels have to compute."""
         return len(self.pools) > 0 and not (self.gated and self.pools[0] == Pool(1, 1))
 
+    def seen_channels(self) -> int:
+        """Return the number of channels of each cell of the first pool that are pooled."""
+        return self.seen or (self.pools[0].channels if self.pools else 1)
+
     def statistics(self, pools: Sequence[Tensor], n: int, c: int) -> Tuple[Tensor, ...]:
-        """Return the tracked mean and variance, (groups of samples, C), of the kernels' *pools*."""
+        """
+        Return the tracked mean and variance, (groups of samples, C), of the kernels' *pools*.
+
+        If the last group is smaller, they are those of each sample, (N, C), so that their mean over
+        the rows is always that over the samples.
+        """
         if self.tracked is None:
             return ()
         pool, found = self.pools[self.tracked], pools[self.tracked]
-        shape = (n // pool.samples, c // pool.channels, 1)
-        wide = (*shape[:2], pool.channels)
-        kept = (found[0], found[2 if self.unbiased else 1])
-        return tuple(t.view(shape).expand(wide).reshape(-1, c) for t in kept)
+        shape = (pool.groups_of(n), c // pool.channels, 1)
+        kept = [found[0].view(shape), found[2 if self.unbiased else 1].view(shape)]
+        if n % pool.samples:
+            group = torch.arange(n, device=found.device) // pool.samples
+            kept = [t[group] for t in kept]
+        return tuple(t.expand(-1, -1, pool.channels).reshape(-1, c) for t in kept)
 
 
 def kernels_for(form: Optional[Form], x: Tensor, tensors: Sequence[Optional[Tensor]]) -> Any:
@@ -106,8 +130,6 @@ def kernels_for(form: Optional[Form], x: Tensor, tensors: Sequence[Optional[Tens
     if form is None or x.dtype == torch.float64:
         return None
     if any(t is not None and not t.is_contiguous() for t in tensors):
-        return None
-    if any(x.shape[0] % pool.samples for pool in form.pools):  # a smaller last group
         return None
     kernels = engine_triton.kernels_for(x)
     if form.gated and kernels is not None and x.shape[1] > kernels.MOST_CHANNELS:

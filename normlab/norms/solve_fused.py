@@ -106,10 +106,11 @@ def _gradients(ctx: Any, s1: Tensor, s0: Tensor) -> Tuple[Any, ...]:
     if form.stream is not None and ctx.needs_input_grad[2]:
         sums, f = [form.stream.streamed(kernels, sums[0], used[0])], f._replace(pools=list(now))
     if not form.gated:
-        moments = kernels.moment_slopes(form, f, s0, s1, sums)
+        moments = kernels.moment_slopes(form, f, s0, s1, sums, ctx.how.positions)
     else:
         if form.is_pooled():
-            g = kernels.moment_slopes(form, f._replace(mean=steps[-1, 0]), s0, s1, sums)
+            merged = f._replace(mean=steps[-1, 0])
+            g = kernels.moment_slopes(form, merged, s0, s1, sums, ctx.how.positions)
         else:
             g = sums[0].view(2, *mean.shape)
         moments, of_own[0] = kernels.gated_slopes(steps, own[0], g)

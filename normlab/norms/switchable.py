@@ -142,7 +142,7 @@ class SwitchableNorm(BatchStatisticsNorm):
         return y
 
     def _form(self, x: Tensor) -> Optional[Form]:
-        if not self.training or not self.has_node or (self.unbiased_reference and self.dims == 1):
+        if not self.training or not self.has_node:
             return None
         d, own = positions(x), "instance" in self.choices
         layer, batch = Pool(1, self.num_features), Pool(self.samples_merged(x.shape[0]), 1)
@@ -151,9 +151,10 @@ class SwitchableNorm(BatchStatisticsNorm):
             (layer, batch) if self.batch_statistics else (layer,),
             own,
             ratios=self.ratios_by,
-            factor=d / (d - 1) if self.unbiased_reference else 1.0,
+            factor=d / (d - 1) if self.unbiased_reference and own else 1.0,
             tracked=1 if self.batch_statistics else None,
             unbiased=False,
+            mixes_unbiased=self.unbiased_reference and self.dims == 1,
         )
 
     def ratios_by(self, kernels: Any, mean_weight: Tensor, var_weight: Tensor) -> Ratios:

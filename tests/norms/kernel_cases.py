@@ -58,9 +58,23 @@ MORE: Dict[str, Tuple[Any, Optional[str]]] = {  # proxies by other rules and at 
         {"kind": "meta", "samples": "batch", "channels": "groups", "groups": 2},
         None,
     ),
+    "switchable, ghost batches": ({"kind": "switchable", "virtual_batch_size": 2}, None),
+    "meta, ghost batches": (
+        {
+            "kind": "meta",
+            "samples": "batch",
+            "channels": "learned",
+            "virtual_batch_size": 2,
+        },
+        None,
+    ),
     "switchable, without batch": ({"kind": "switchable", "batch_statistics": False}, None),
     "evonorm_s0, one group": ({"kind": "evonorm_s0", "groups": 1}, "relu"),
     "evonorm_s0, a channel each": ({"kind": "evonorm_s0", "groups": CHANNELS}, "relu"),
+    "sparse_switchable, unbiased": (
+        {"kind": "sparse_switchable", "radius": 0.3, "unbiased_reference": True},
+        None,
+    ),
     "sparse_switchable, corner": ({"kind": "sparse_switchable", "radius": 0.81}, None),
 }
 KNOWN = {**KINDS, **MORE}

@@ -92,21 +92,21 @@ def gradient_of_a_lost_eps() -> Tensor:
     return found
 
 
-def launches_of(kind: str) -> Tuple[int, int]:
+def launches_of(kind: str, shape: Tuple[int, ...] = (4, 8, 3, 5)) -> Tuple[int, int]:
     """Return the launches of torch and of Triton in a training step."""
     from benchmarks import kernel_launches
     from benchmarks.norms import step_of
 
-    layer = _layer(kind)
-    x = torch.randn(4, 8, 3, 5, device="cpu", requires_grad=True)
+    layer = _layer(kind, max(1, len(shape) - 2))
+    x = torch.randn(shape, device="cpu", requires_grad=True)
     with engine_triton.triton_kernels(True, "cpu"):
         return kernel_launches.launches(step_of(layer, x, torch.ones_like(x)), layer)
 
 
-def _layer(kind: str) -> nn.Module:
+def _layer(kind: str, dims: int = 2) -> nn.Module:
     torch.manual_seed(0)
     spec, activation = KNOWN[kind]
-    return make(spec, 8, activation)
+    return make(spec, 8, activation, dims)
 
 
 def _train(layer: nn.Module) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator, List
+from typing import Iterator, List, Tuple
 
 import pytest
 import torch
@@ -21,6 +21,7 @@ MOST_LAUNCHES = {  # of a step with moving statistics, in the kernels of Triton 
     "batch, ghost batches": (10, 1),
     "group, strided": (9, 1),
     "rms": (9, 1),
+    "rms, partial": (9, 1),
     "dyt": (3, 0),
     "evonorm_s0": (6, 1),
     "filter_response": (7, 1),
@@ -33,6 +34,9 @@ MOST_LAUNCHES = {  # of a step with moving statistics, in the kernels of Triton 
     "group, proxy": (11, 2),
     "batch, proxy": (12, 5),
 }
+
+GHOSTS = [kind for kind in (*KINDS, *MORE) if "ghost batches" in kind]
+UNBIASED = [(6, 8), (3, 8, 7)]  # without an instance of several positions, a pool is unbiased
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +108,35 @@ def test_a_step_needs_few_launches(kind: str, run: Run) -> None:
     most_triton, most_torch = MOST_LAUNCHES[kind]
     assert triton_count <= most_triton
     assert torch_count <= most_torch
+
+
+@pytest.mark.parametrize("kind", GHOSTS)
+@pytest.mark.parametrize("shape", [(5, 8, 3, 5), (7, 8, 1, 4)])
+def test_a_smaller_last_virtual_batch_equals_the_definition(
+    kind: str, shape: Tuple[int, ...], run: Run
+) -> None:
+    check(run(compared, Case(kind, shape)), torch.float32)
+
+
+@pytest.mark.parametrize("kind", ["switchable, unbiased", "sparse_switchable, unbiased"])
+@pytest.mark.parametrize("shape", UNBIASED)
+def test_unbiased_variances_in_one_dimension_equal_the_definition(
+    kind: str, shape: Tuple[int, ...], run: Run
+) -> None:
+    check(run(compared, Case(kind, shape)), torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "most"),
+    [
+        ("batch, ghost batches", (5, 8, 3, 5), (10, 5)),
+        ("switchable, ghost batches", (5, 8, 3, 5), (12, 5)),
+        ("switchable, unbiased", (6, 8), (8, 4)),
+    ],
+)
+def test_pools_of_other_sizes_need_few_launches(
+    kind: str, shape: Tuple[int, ...], most: Tuple[int, int], run: Run
+) -> None:
+    torch_count, triton_count = run(solving_cases.launches_of, kind, shape)
+    assert triton_count <= most[0]
+    assert torch_count <= most[1]

@@ -1,7 +1,8 @@
 """Pooled moments, and sums of gradients over everything that shares a statistic.
 
-A pool has (N // s) * (C // k) cells; each is the statistic of s consecutive samples and k channels,
-which are consecutive or, if g is not 0, g apart. A tile is some cells by some of their values.
+A pool has ceil(N / s) * (C // k) cells; each is the statistic of s consecutive samples, the last
+ones perhaps of fewer, and k channels, which are consecutive or, if g is not 0, g apart. A tile is
+some cells by some of their values.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def pools_kernel(
     second: tl.tensor,
     merged: tl.tensor,
     factor: tl.tensor,
+    seen: tl.tensor,
     samples: tl.tensor,
     channels: tl.tensor,
     positions: tl.tensor,
@@ -45,27 +47,29 @@ def pools_kernel(
     POOLS: tl.constexpr,
     ABOUT_ZERO: tl.constexpr,
     GATED: tl.constexpr,
+    UNBIASED: tl.constexpr,
     CELLS: tl.constexpr,
     VALUES: tl.constexpr,
     CELLS_2: tl.constexpr,
     VALUES_2: tl.constexpr,
 ) -> None:
     """
-    Pool the moments of a tile's cells: M, V, and V over one value less.
+    Pool the moments of a tile's cells: M, V, and V over one value less, if UNBIASED also as V.
 
-    *merged* is the number of channels that each value has been merged of already.
+    *merged* is the number of channels that each value has been merged of already. Of the channels
+    of a cell of the first pool, only the first *seen* count.
     """
     program = tl.program_id(0)
-    programs = tl.cdiv((samples // first_s) * (channels // first_k), CELLS)
+    programs = tl.cdiv(tl.cdiv(samples, first_s) * (channels // first_k), CELLS)
     if program < programs:
         _pool(
-            program, mean, var, first, merged, factor, samples, channels, positions,
-            first_s, first_k, first_g, ABOUT_ZERO, GATED, CELLS, VALUES,
+            program, mean, var, first, merged, factor, seen, samples, channels, positions,
+            first_s, first_k, first_g, ABOUT_ZERO, GATED, UNBIASED, CELLS, VALUES,
         )  # fmt: skip
     elif POOLS > 1:
         _pool(
-            program - programs, mean, var, second, merged, factor, samples, channels, positions,
-            second_s, second_k, second_g, ABOUT_ZERO, GATED, CELLS_2, VALUES_2,
+            program - programs, mean, var, second, merged, factor, second_k, samples, channels,
+            positions, second_s, second_k, second_g, ABOUT_ZERO, GATED, UNBIASED, CELLS_2, VALUES_2,
         )  # fmt: skip
 
 
@@ -92,7 +96,7 @@ def pool_sums_kernel(
 ) -> None:
     """Sum the gradients of M and V over a tile's cells."""
     program = tl.program_id(0)
-    programs = tl.cdiv((samples // first_s) * (channels // first_k), CELLS)
+    programs = tl.cdiv(tl.cdiv(samples, first_s) * (channels // first_k), CELLS)
     if program < programs:
         _sum(
             program, solved, s0, s1, first, samples, channels,
@@ -113,6 +117,7 @@ def _pool(
     found: tl.tensor,
     merged: tl.tensor,
     factor: tl.tensor,
+    seen: tl.tensor,
     samples: tl.tensor,
     channels: tl.tensor,
     positions: tl.tensor,
@@ -121,34 +126,39 @@ def _pool(
     g: tl.tensor,
     ABOUT_ZERO: tl.constexpr,
     GATED: tl.constexpr,
+    UNBIASED: tl.constexpr,
     CELLS: tl.constexpr,
     VALUES: tl.constexpr,
 ) -> None:
-    cells = (samples // s) * (channels // k)
+    cells = tl.cdiv(samples, s) * (channels // k)
     cell = program * CELLS + tl.arange(0, CELLS)[:, None]
     along = tl.arange(0, VALUES)[None, :]
+    shared = samples_of(cell // (channels // k), samples, s)
     total = tl.zeros([CELLS, VALUES], tl.float32)
     for start in range(0, s * k, VALUES):
-        inside = (cell < cells) & (start + along < s * k)
-        place = _place(cell, start + along, channels, s, k, g)
+        value = start + along
+        inside = (cell < cells) & (value < shared * k) & (value % k < seen)
+        place = _place(cell, value, channels, s, k, g)
         total += tl.load(mean + place, mask=inside, other=0.0)
-    m = tl.sum(total, 1, keep_dims=True) / (s * k)
+    m = tl.sum(total, 1, keep_dims=True) / (shared * seen)
     if ABOUT_ZERO:
         m = tl.zeros_like(m)
     squares = tl.zeros([CELLS, VALUES], tl.float32)
     for start in range(0, s * k, VALUES):
-        inside = (cell < cells) & (start + along < s * k)
-        place = _place(cell, start + along, channels, s, k, g)
+        value = start + along
+        inside = (cell < cells) & (value < shared * k) & (value % k < seen)
+        place = _place(cell, value, channels, s, k, g)
         centred = tl.load(mean + place, mask=inside, other=0.0) - m
         spread = tl.load(var + place, mask=inside, other=0.0) * factor + centred * centred
         squares += tl.where(inside, spread, 0.0)
-    v = tl.sum(squares, 1, keep_dims=True) / (s * k)
-    count = tl.zeros([1, 1], tl.float32) + s * k * positions
+    v = tl.sum(squares, 1, keep_dims=True) / (shared * seen)
+    count = (shared * seen).to(tl.float32) * positions
     if GATED:  # each mean is of several channels
         count *= tl.load(merged)
+    unbiased = v * bessel(count)
     tl.store(found + cell, m, mask=cell < cells)
-    tl.store(found + cells + cell, v, mask=cell < cells)
-    tl.store(found + 2 * cells + cell, v * (count / tl.maximum(count - 1, 1)), mask=cell < cells)
+    tl.store(found + cells + cell, unbiased if UNBIASED else v, mask=cell < cells)
+    tl.store(found + 2 * cells + cell, unbiased, mask=cell < cells)
 
 
 @jit
@@ -166,14 +176,15 @@ def _sum(
     CELLS: tl.constexpr,
     VALUES: tl.constexpr,
 ) -> None:
-    cells = (samples // s) * (channels // k)
+    cells = tl.cdiv(samples, s) * (channels // k)
     size = samples * channels
     cell = program * CELLS + tl.arange(0, CELLS)[:, None]
     along = tl.arange(0, VALUES)[None, :]
+    shared = samples_of(cell // (channels // k), samples, s)
     of_m = tl.zeros([CELLS, VALUES], tl.float32)
     of_v = tl.zeros([CELLS, VALUES], tl.float32)
     for start in range(0, s * k, VALUES):
-        inside = (cell < cells) & (start + along < s * k)
+        inside = (cell < cells) & (start + along < shared * k)
         dm, dv = slopes_at(
             _place(cell, start + along, channels, s, k, g), inside, size, solved, s0, s1
         )
@@ -199,6 +210,18 @@ def slopes_at(
     turn = tl.load(solved + 4 * size + place, mask=inside, other=0.0)
     of_scale = tl.load(s1 + place, mask=inside, other=0.0) + of_shift * offset
     return -scale * of_shift, turn * of_scale
+
+
+@jit
+def samples_of(group: tl.tensor, samples: tl.tensor, s: tl.tensor) -> tl.tensor:
+    """Return the number of samples of a *group*: s, or the rest in the last one."""
+    return tl.maximum(tl.minimum(samples - group * s, s), 1)  # 1 is for tiles beyond the data
+
+
+@jit
+def bessel(count: tl.tensor) -> tl.tensor:
+    """Return count / (count - 1)."""
+    return count / tl.maximum(count - 1, 1)
 
 
 @jit

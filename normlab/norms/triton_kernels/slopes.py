@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton.language as tl
 
 from normlab.norms.triton_kernels.compiling import jit
-from normlab.norms.triton_kernels.pooling import slopes_at
+from normlab.norms.triton_kernels.pooling import bessel, samples_of, slopes_at
 from normlab.norms.triton_kernels.solving import cell_of
 
 
@@ -74,8 +74,10 @@ def moment_slopes_kernel(
     ratios: tl.tensor,
     slopes: tl.tensor,
     factor: tl.tensor,
+    seen: tl.tensor,
     samples: tl.tensor,
     channels: tl.tensor,
+    positions: tl.tensor,
     first_s: tl.tensor,
     first_k: tl.tensor,
     first_g: tl.tensor,
@@ -85,9 +87,14 @@ def moment_slopes_kernel(
     OWN: tl.constexpr,
     POOLS: tl.constexpr,
     ABOUT_ZERO: tl.constexpr,
+    UNBIASED: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """Write the gradients of BLOCK means, without that through the map's shift, and variances."""
+    """
+    Write the gradients of BLOCK means, without that through the map's shift, and variances.
+
+    *seen* and UNBIASED are those of `pools_kernel`.
+    """
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     size = samples * channels
     inside = place < size
@@ -104,8 +111,12 @@ def moment_slopes_kernel(
         of_mean += dm
     if POOLS > 0:
         cell = cell_of(n, c, channels, first_s, first_k, first_g)
-        cells = (samples // first_s) * (channels // first_k)
-        dm, dv, m = _of_pool(first, first_sums, cell, cells, first_s * first_k, inside)
+        cells = tl.cdiv(samples, first_s) * (channels // first_k)
+        shared = samples_of(n // first_s, samples, first_s) * seen
+        counts = inside & ((c % first_k < seen) | (first_g > 0))
+        dm, dv, m = _of_pool(
+            first, first_sums, cell, cells, shared, positions, counts, UNBIASED
+        )  # fmt: skip
         if OWN + POOLS > 1:
             dm *= tl.load(ratios + OWN)
             dv *= tl.load(ratios + OWN + POOLS + OWN)
@@ -116,8 +127,11 @@ def moment_slopes_kernel(
             of_mean += dm + 2 * dv * (own - m)
     if POOLS > 1:
         cell = cell_of(n, c, channels, second_s, second_k, second_g)
-        cells = (samples // second_s) * (channels // second_k)
-        dm, dv, m = _of_pool(second, second_sums, cell, cells, second_s * second_k, inside)
+        cells = tl.cdiv(samples, second_s) * (channels // second_k)
+        shared = samples_of(n // second_s, samples, second_s) * second_k
+        dm, dv, m = _of_pool(
+            second, second_sums, cell, cells, shared, positions, inside, UNBIASED
+        )  # fmt: skip
         dm *= tl.load(ratios + OWN + 1)
         dv *= tl.load(ratios + OWN + POOLS + OWN + 1)
         of_var += dv
@@ -132,10 +146,14 @@ def _of_pool(
     sums: tl.tensor,
     cell: tl.tensor,
     cells: tl.tensor,
-    count: tl.tensor,
+    shared: tl.tensor,
+    positions: tl.tensor,
     inside: tl.tensor,
+    UNBIASED: tl.constexpr,
 ) -> tl.tensor:
-    """Return the gradients of the cell's M and V for each value, and M."""
-    dm = tl.load(sums + cell, mask=inside, other=0.0) / count
-    dv = tl.load(sums + cells + cell, mask=inside, other=0.0) / count
+    """Return the gradients of M and V for each of the *shared* values of a cell, and M."""
+    dm = tl.load(sums + cell, mask=inside, other=0.0) / shared
+    dv = tl.load(sums + cells + cell, mask=inside, other=0.0) / shared
+    if UNBIASED:
+        dv *= bessel(shared.to(tl.float32) * positions)
     return dm, dv, tl.load(pool + cell, mask=inside, other=0.0)

@@ -43,9 +43,9 @@ def pooled(
     shapes = [tile_of_cells(p, size) for p, size in zip(form.pools, cells)]
     launch(
         pools_kernel, _programs(shapes, cells), mean, var, found[0], found[-1],
-        mean if merged is None else merged, form.factor,
+        mean if merged is None else merged, form.factor, form.seen_channels(),
         n, c, positions, *_numbers(form), len(cells), form.about_zero, merged is not None,
-        *shapes[0], *shapes[-1],
+        form.mixes_unbiased, *shapes[0], *shapes[-1],
     )  # fmt: skip
     return found
 
@@ -109,7 +109,9 @@ def channel_sums(
     return found
 
 
-def moment_slopes(form: Any, f: Solving, s0: Tensor, s1: Tensor, sums: Sequence[Tensor]) -> Tensor:
+def moment_slopes(
+    form: Any, f: Solving, s0: Tensor, s1: Tensor, sums: Sequence[Tensor], positions: int
+) -> Tensor:
     """
     Return the gradients of variance and mean, without that through the map's shift, in one launch.
 
@@ -120,8 +122,9 @@ def moment_slopes(form: Any, f: Solving, s0: Tensor, s1: Tensor, sums: Sequence[
     found = f.mean.new_empty(2, n, c)
     launch(
         moment_slopes_kernel, triton.cdiv(n * c, BLOCK), f.mean, f.solved, s0, s1,
-        *_two(f.pools, f.mean), *_two(sums, f.mean), f.ratios, found, form.factor, n, c,
-        *_numbers(form), int(form.own), len(f.pools), form.about_zero, BLOCK,
+        *_two(f.pools, f.mean), *_two(sums, f.mean), f.ratios, found, form.factor,
+        form.seen_channels(), n, c, positions, *_numbers(form), int(form.own), len(f.pools),
+        form.about_zero, form.mixes_unbiased, BLOCK,
     )  # fmt: skip
     return found
 

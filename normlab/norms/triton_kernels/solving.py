@@ -67,7 +67,7 @@ def solve_kernel(
         m, v = m * tl.load(ratios), v * tl.load(ratios + 1 + POOLS)
     if POOLS > 0:
         cell = cell_of(n, c, channels, first_s, first_k, first_g)
-        cells = (samples // first_s) * (channels // first_k)
+        cells = tl.cdiv(samples, first_s) * (channels // first_k)
         a = tl.load(first + cell, mask=inside, other=0.0)
         b = tl.load(first + cells + cell, mask=inside, other=0.0)
         if OWN:
@@ -79,7 +79,7 @@ def solve_kernel(
             m, v = a, b
     if POOLS > 1:
         cell = cell_of(n, c, channels, second_s, second_k, second_g)
-        cells = (samples // second_s) * (channels // second_k)
+        cells = tl.cdiv(samples, second_s) * (channels // second_k)
         m += tl.load(second + cell, mask=inside, other=0.0) * tl.load(ratios + OWN + 1)
         b = tl.load(second + cells + cell, mask=inside, other=0.0)
         v += b * tl.load(ratios + OWN + POOLS + OWN + 1)
