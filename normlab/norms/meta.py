@@ -111,16 +111,18 @@ class MetaNorm(BatchStatisticsNorm):
                 state = (batch[0], batch[1] * bessel(size * samples * positions(x)))
             return Solved(*affine_after((v + self.eps).rsqrt(), mean - m, weight, bias), state)
 
-        form, following = self._form(x.shape[0]), self.following
+        form, following = self._form(x), self.following
         y, statistics = engine.normalize(x, solve, tensors, self.plain, form, following)
         if statistics:
             self.track(*statistics)
         return y
 
-    def _form(self, samples: int) -> Optional[Form]:
-        batch = self.samples == "batch"
-        if self.samples == "learned" or not self.has_node or (batch and not self.training):
+    def _form(self, x: Tensor) -> Optional[Form]:
+        batch, samples = self.samples == "batch", x.shape[0]
+        if self.samples == "learned" or not self.has_node:
             return None
+        if batch and not self.training:
+            return Form(self.eps, (Pool(samples, 1),), given=self.given_to_kernels(x))
         block = {"groups": self.num_features // self.groups, "all": self.num_features}
         pool = Pool(self.samples_merged(samples) if batch else 1, block.get(self.channels, 1))
         gated = self.channel_gates is not None

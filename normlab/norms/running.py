@@ -118,6 +118,12 @@ class BatchStatisticsNorm(ActivationNorm):
         kernels.track(rows, (self.running_mean, running), *counts, step, unused)
         return True
 
+    def given_to_kernels(self, x: Tensor) -> Optional[Tensor]:
+        """Return running mean and variance, (2, C), for the Triton kernels if they are loaded."""
+        if self.plain or engine_triton.kernels_for(x) is None:
+            return None
+        return torch.stack([self.running_mean, self.running_var]).to(torch.float32)
+
     def move(self, new: Dict[str, Tensor], step: Any, finite: Truth) -> None:
         """Move each buffer by the share *step* of the way to its new value, if it is *finite*."""
         if finite is False:

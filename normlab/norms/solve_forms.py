@@ -70,6 +70,7 @@ class Form(NamedTuple):
         gated: whether the first of the step's own tensors are gates that merge channels before the
             pools. A pool of one sample and one channel takes the merged moments as they are.
         stream: what replaces the only pool's statistics and their gradients, if anything.
+        given: constant statistics, (2, C), that are used instead of those of the last pool.
         tracked: the number of the pool whose statistics are returned, if any.
         unbiased: whether they have the unbiased variance.
         mixes_unbiased: whether the unbiased variances of pools are used instead of the biased ones.
@@ -90,6 +91,7 @@ class Form(NamedTuple):
     adds: bool = False
     gated: bool = False
     stream: Optional[Stream] = None
+    given: Optional[Tensor] = None
     tracked: Optional[int] = None
     unbiased: bool = True
     mixes_unbiased: bool = False
@@ -102,6 +104,10 @@ class Form(NamedTuple):
     def is_pooled(self) -> bool:
         """Return whether there are pools that kernels have to compute."""
         return len(self.pools) > 0 and not (self.gated and self.pools[0] == Pool(1, 1))
+
+    def without_given(self) -> Form:
+        """Return the form of the pools that kernels have to compute."""
+        return self if self.given is None else self._replace(pools=self.pools[:-1])
 
     def seen_channels(self) -> int:
         """Return the number of channels of each cell of the first pool that are pooled."""

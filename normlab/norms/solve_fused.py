@@ -67,7 +67,9 @@ class _Solve(Function):
         inner = moments if steps is None else steps[-1].unbind()
         now = [] if steps is None else [steps[-1].view(2, -1)]
         if form.is_pooled():
-            now = kernels.pooled(form, *inner, how.positions, merged)
+            now = kernels.pooled(form.without_given(), *inner, how.positions, merged)
+        if form.given is not None:
+            now = [*now, form.given]
         used = now if form.stream is None else [form.stream.used(kernels, now[0])]
         ratios = None if form.ratios is None else form.ratios(kernels, *own)
         f = kernels.solve(form, moments, used, ratios, weight, bias, own[0] if form.adds else None)
@@ -103,6 +105,8 @@ def _gradients(ctx: Any, s1: Tensor, s0: Tensor) -> Tuple[Any, ...]:
     if form.adds:
         each = of_channels[2]
         of_own[0] = each if own[0].numel() > 1 else each.sum().view_as(own[0])
+    if form.given is not None:
+        sums[-1].zero_()
     if form.stream is not None and ctx.needs_input_grad[2]:
         sums, f = [form.stream.streamed(kernels, sums[0], used[0])], f._replace(pools=list(now))
     if not form.gated:

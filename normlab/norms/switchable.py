@@ -142,17 +142,19 @@ class SwitchableNorm(BatchStatisticsNorm):
         return y
 
     def _form(self, x: Tensor) -> Optional[Form]:
-        if not self.training or not self.has_node:
+        if not self.has_node:
             return None
-        d, own = positions(x), "instance" in self.choices
-        layer, batch = Pool(1, self.num_features), Pool(self.samples_merged(x.shape[0]), 1)
+        d, own, known = positions(x), "instance" in self.choices, not self.training
+        samples = x.shape[0] if known else self.samples_merged(x.shape[0])
+        layer, batch = Pool(1, self.num_features), Pool(samples, 1)
         return Form(
             self.eps,
             (layer, batch) if self.batch_statistics else (layer,),
             own,
             ratios=self.ratios_by,
             factor=d / (d - 1) if self.unbiased_reference and own else 1.0,
-            tracked=1 if self.batch_statistics else None,
+            given=self.given_to_kernels(x) if known and self.batch_statistics else None,
+            tracked=1 if self.batch_statistics and self.training else None,
             unbiased=False,
             mixes_unbiased=self.unbiased_reference and self.dims == 1,
         )

@@ -81,6 +81,20 @@ def after_steps_of_a_pack() -> Tuple[Dict[str, Tensor], Dict[str, Tensor]]:
     return states[0], states[1]
 
 
+def gradients_of_a_pack(activation: str) -> Tuple[Dict[str, Tensor], Dict[str, Tensor]]:
+    """Train two members of `dyt` with different slopes; return the gradients, twice."""
+    found = []
+    for on in (True, False):
+        torch.manual_seed(1)
+        members: List[Any] = [make("dyt", 3, activation) for _ in "ab"]
+        members[1].norm.alpha.data.fill_(2.0)
+        layer = pack(members)
+        with engine_triton.triton_kernels(on, "cpu"):
+            layer(torch.randn(4, 6, 2, 3, device="cpu")).square().sum().backward()
+        found.append({n: p.grad for n, p in layer.named_parameters() if p.grad is not None})
+    return found[0], found[1]
+
+
 def gradient_of_a_lost_eps() -> Tensor:
     """Return the gradient of a learned eps that is NaN."""
     layer: Any = make({"kind": "filter_response", "learned_eps": True}, 3, "relu")
@@ -92,12 +106,14 @@ def gradient_of_a_lost_eps() -> Tensor:
     return found
 
 
-def launches_of(kind: str, shape: Tuple[int, ...] = (4, 8, 3, 5)) -> Tuple[int, int]:
-    """Return the launches of torch and of Triton in a training step."""
+def launches_of(
+    kind: str, shape: Tuple[int, ...] = (4, 8, 3, 5), training: bool = True
+) -> Tuple[int, int]:
+    """Return the launches of torch and of Triton in a step, forward and backward."""
     from benchmarks import kernel_launches
     from benchmarks.norms import step_of
 
-    layer = _layer(kind, max(1, len(shape) - 2))
+    layer = _layer(kind, max(1, len(shape) - 2)).train(training)
     x = torch.randn(shape, device="cpu", requires_grad=True)
     with engine_triton.triton_kernels(True, "cpu"):
         return kernel_launches.launches(step_of(layer, x, torch.ones_like(x)), layer)

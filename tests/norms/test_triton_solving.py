@@ -36,6 +36,13 @@ MOST_LAUNCHES = {  # of a step with moving statistics, in the kernels of Triton 
 }
 
 GHOSTS = [kind for kind in (*KINDS, *MORE) if "ghost batches" in kind]
+BY_RUNNING = {  # kinds that evaluate by running statistics: launches of Triton and of torch
+    "switchable": (11, 3),
+    "switchable, unbiased": (11, 3),
+    "sparse_switchable": (11, 4),
+    "meta, batch and groups": (8, 3),
+    "meta, ghost batches": (8, 3),
+}
 UNBIASED = [(6, 8), (3, 8, 7)]  # without an instance of several positions, a pool is unbiased
 
 
@@ -62,6 +69,13 @@ def test_state_and_parameters_after_several_steps_are_those_of_the_definition(
 def test_members_side_by_side_keep_their_own_counts(run: Run) -> None:
     found, right = run(solving_cases.after_steps_of_a_pack)
     assert right["norm.num_batches_tracked"].tolist() == [1, 2]
+    for name, value in right.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_members_side_by_side_have_their_own_slope_of_tanh(run: Run) -> None:
+    found, right = run(solving_cases.gradients_of_a_pack, "gelu")
+    assert right["norm.alpha"].shape == (2,)
     for name, value in right.items():
         torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6, msg=name)
 
@@ -140,3 +154,21 @@ def test_pools_of_other_sizes_need_few_launches(
     torch_count, triton_count = run(solving_cases.launches_of, kind, shape)
     assert triton_count <= most[0]
     assert torch_count <= most[1]
+
+
+@pytest.mark.parametrize("shape", [(5, 8, 3, 5), (6, 8)])
+@pytest.mark.parametrize("kind", BY_RUNNING)
+def test_evaluation_by_running_statistics_equals_the_definition(
+    kind: str, shape: Tuple[int, ...], run: Run
+) -> None:
+    found = run(compared, Case(kind, shape, training=False))
+    check(found, torch.float32)
+    assert not found.moved
+
+
+@pytest.mark.parametrize("kind", BY_RUNNING)
+def test_evaluation_by_running_statistics_needs_few_launches(kind: str, run: Run) -> None:
+    torch_count, triton_count = run(solving_cases.launches_of, kind, (4, 8, 3, 5), False)
+    most_triton, most_torch = BY_RUNNING[kind]
+    assert triton_count <= most_triton
+    assert torch_count <= most_torch
