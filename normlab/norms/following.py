@@ -22,18 +22,20 @@ _hooks: Any = torch.nn.modules.module  # for global hooks, which have no annotat
 
 class Following(NamedTuple):
     """
-    An activation, then max(y, floor) or scale * y + shift.
+    An activation, then max(y, floor) or scale * y + shift; or a limit of abs(y) alone.
 
     Args:
         activation: "relu", "silu", "gelu" or None.
         floor: (C,), without a scale.
         scale: (C,), like the shift.
+        limit: (1,), without an activation; the gradient is 0 where abs(y) is at or above it.
     """
 
     activation: Optional[str] = None
     floor: Optional[Tensor] = None
     scale: Optional[Tensor] = None
     shift: Optional[Tensor] = None
+    limit: Optional[Tensor] = None
 
     def tensors(self) -> Tuple[Tensor, ...]:
         """Return the numbers of each channel."""
@@ -54,6 +56,8 @@ class Following(NamedTuple):
             y = torch.where(y <= floor, floor, y)
         if self.scale is not None and self.shift is not None:
             y = y * _by_channel(self.scale, y) + _by_channel(self.shift, y)
+        if self.limit is not None:
+            y = torch.where(y.abs() >= self.limit, self.limit.copysign(y), y)
         return y
 
 

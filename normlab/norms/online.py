@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from normlab.errors import InvalidSpec
-from normlab.norms import capture, online_fused, online_registered, passes
+from normlab.norms import capture, online_fused, online_registered, online_triton, passes
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.finite import count_unless, finiteness, keep
 from normlab.norms.online_coefficients import OnlineOptions
@@ -136,8 +136,7 @@ class OnlineNorm(ActivationNorm):
         self._keep_state_in(passes.statistics_dtype(x))
         if capture.is_on(x):
             return online_registered.normalize(self, x, weight, bias)
-        function: Any = online_fused.Normalize if online_fused.serves(x) else Normalize
-        y: Tensor = function.apply(x, weight, bias, self)
+        y: Tensor = _function_for(x).apply(x, weight, bias, self)
         return y
 
     def start(self) -> Tuple[Tensor, Tensor]:
@@ -146,6 +145,8 @@ class OnlineNorm(ActivationNorm):
 
     def move(self, mu: Tensor, var: Tensor) -> None:
         """Set the statistics after a forward, if they are finite."""
+        if online_triton.keep((self.mu, self.var), (mu, var), self.nonfinite_statistics):
+            return
         finite = finiteness(mu, var)
         # in place, so that buffers given by torch.func.functional_call change too
         keep(self.mu, mu, finite)
@@ -154,6 +155,8 @@ class OnlineNorm(ActivationNorm):
 
     def move_control(self, control: Tuple[Tensor, Tensor], u: Tensor, v: Tensor) -> None:
         """Set the forward's *control* to *u* and *v* after a backward, if they are finite."""
+        if online_triton.keep(control, (u, v)):
+            return
         finite = finiteness(u, v)
         for state, new in zip(control, (u, v)):
             keep(state, new, finite)
@@ -190,6 +193,13 @@ class OnlineNorm(ActivationNorm):
         if self.options.group_size is not None:
             z = scale_layer(z, self.options.group_size, self.options.scaling_eps)
         return z.to(x.dtype)
+
+
+def _function_for(x: Tensor) -> Any:
+    for fused in (online_fused, online_triton):
+        if fused.serves(x):
+            return fused.Normalize
+    return Normalize
 
 
 def scale_layer(z: Tensor, group_size: int, eps: float = 1e-5) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from normlab.norms import engine_triton
 
@@ -37,6 +37,11 @@ SOLVING_KERNELS = {  # the module of each that reads statistics
     "proxied_slopes_kernel": "proxies",
     "swish_slopes_kernel": "swish_sums",
     "parts_kernel": "parts",
+    "scan_kernel": "running_scan",
+    "layer_scaling_kernel": "layer_scaling",
+    "scaling_slopes_kernel": "layer_scaling",
+    "control_kernel": "control",
+    "keep_kernel": "keeping",
 }
 DATA = ("x", "y", "g")
 SIZES = (
@@ -55,6 +60,7 @@ SIZES = (
     "columns",
 )
 COEFFICIENTS = ("eps", "factor", "r_least", "r_limit", "d_limit", "momentum", "tolerance", "share")
+COEFFICIENTS += ("gain", "decay")
 OTHER_TYPES = {
     "mean_fixed": "*i1",
     "var_fixed": "*i1",
@@ -64,6 +70,7 @@ OTHER_TYPES = {
     "first_count": "*i64",
     "closed": "*i64",
 }
+SCANS = {"scan_kernel": "running_scan", "control_kernel": "control"}  # of one warp
 TILE = {"BLOCK_C": 4, "BLOCK_D": 256, "WEIGHT": True, "BIAS": True}
 ALL: Dict[str, Any] = {  # the branches that most kernels have
     **dict.fromkeys(("POOLS", "ACT"), 2),
@@ -71,6 +78,7 @@ ALL: Dict[str, Any] = {  # the branches that most kernels have
     **dict.fromkeys(("CELLS", "VALUES", "CELLS_2", "VALUES_2", "CHANNELS", "SAMPLES", "PARTS"), 32),
     **dict.fromkeys(("WEIGHT", "BIAS", "LEARNED", "REFERENCE", "CHOSEN", "AVERAGED"), True),
     **dict.fromkeys(("UNBIASED", "GATED", "CHECKED", "COUNTED", "IF_ANY", "FOLDED", "EXACT"), True),
+    **dict.fromkeys(("SPREAD", "SCALED"), True),
     **dict.fromkeys(("ABOUT_ZERO", "FREEZE"), False),
     "BLOCK": 256,
     "C": 64,
@@ -90,6 +98,7 @@ FORMS: Dict[str, Dict[str, Any]] = {  # and those that exclude them
     "eps outside of the root": {"MODE": 2, "OWN": 0, "WEIGHT": False, "AVERAGED": False},
     "frozen ratios": {"FREEZE": True, "REFERENCE": False, "K": 2, "C": 4, "CHOSEN": False},
     "smooth": {"EXACT": False, "FOLDED": False, "ACT": 3, "CHECKED": False, "COUNTED": False},
+    "vectors": {"SPREAD": False, "SCALED": False, "WEIGHT": False, "BIAS": False},
     "rectified": {"EXACT": False, "ACT": 1, "GATED": False, "LEARNED": False},
 }
 FOLLOWING = {  # activations and what follows them, for kernels that read data
@@ -98,6 +107,7 @@ FOLLOWING = {  # activations and what follows them, for kernels that read data
     "gelu": {"ACT": 3, "AFTER": 0},
     "a floor": {"ACT": 0, "AFTER": 1},
     "silu and a proxy": {"ACT": 2, "AFTER": 2},
+    "a limit": {"ACT": 0, "AFTER": 3},
 }
 ONES = ("first_s", "second_k", "rows", "samples")  # a launch makes constants of the number 1
 
@@ -118,6 +128,15 @@ def solving_program_of(name: str, form: str, capability: int) -> str:
     return _program(SOLVING_KERNELS[name], name, "fp32", "fp32", constants, capability)
 
 
+def scan_program_of(name: str, data: str, capability: int) -> str:
+    """Return the program of a scan over samples as it is launched, without positions or with."""
+    constants = {**ALL, "BLOCK": 32, "SPREAD": data == "fp32"}
+    if data != "fp32":  # vectors of one number
+        constants.update(dict.fromkeys(("channels", "positions", "length"), 1))
+    types = {"mean": f"*{data}"}
+    return _program(SCANS[name], name, "fp32", "fp32", constants, capability, types, num_warps=1)
+
+
 def load_for_a_gpu() -> Tuple[bool, bool]:
     """Return whether the kernels are loaded inside and after the switch."""
     with engine_triton.triton_kernels(True):
@@ -126,7 +145,14 @@ def load_for_a_gpu() -> Tuple[bool, bool]:
 
 
 def _program(
-    module: str, name: str, data: str, statistics: str, constants: Dict[str, Any], capability: int
+    module: str,
+    name: str,
+    data: str,
+    statistics: str,
+    constants: Dict[str, Any],
+    capability: int,
+    other_types: Optional[Dict[str, str]] = None,
+    **options: int,
 ) -> str:
     import triton
     from triton.backends.compiler import GPUTarget
@@ -134,9 +160,10 @@ def _program(
 
     kernel = getattr(importlib.import_module(f"normlab.norms.triton_kernels.{module}"), name)
     types = {n: _type(n, data, statistics, n in constants) for n in kernel.arg_names}
+    types.update(other_types or {})
     given = {(kernel.arg_names.index(n),): v for n, v in constants.items() if n in types}
     source = ASTSource(kernel, types, given, _aligned(kernel.arg_names, types))
-    program = triton.compile(source, GPUTarget("cuda", capability, 32))
+    program = triton.compile(source, GPUTarget("cuda", capability, 32), options)
     return str(program.asm["ptx"])
 
 
@@ -155,7 +182,6 @@ def _type(name: str, data: str, statistics: str, constant: bool) -> str:
 
 def _aligned(names: Any, types: Dict[str, str]) -> Dict[Tuple[int, ...], Any]:
     # as a launch finds them: torch aligns its tensors, and sizes are mostly multiples of 16
-    wide = [
-        i for i, n in enumerate(names) if types[n].startswith("*") or n in ("positions", "stride_c")
-    ]
+    sizes = [n for n in ("positions", "stride_c") if types.get(n) != "constexpr"]
+    wide = [i for i, n in enumerate(names) if types[n].startswith("*") or n in sizes]
     return {(i,): [["tt.divisibility", 16]] for i in wide}

@@ -22,6 +22,7 @@ FOLLOWS: Dict[str, Following] = {
     "gelu": Following("gelu"),
     "a floor": Following(floor=_NUMBERS),
     "silu and a proxy": Following("silu", scale=_NUMBERS, shift=_NUMBERS + 1),
+    "a limit": Following(limit=torch.tensor([0.5], device="cpu")),
 }
 _INF = float("inf")
 

@@ -11,7 +11,7 @@ import pytest
 
 from normlab.norms import engine_triton
 from tests.norms import compiled_kernels
-from tests.norms.compiled_kernels import DATA_KERNELS, FOLLOWING, FORMS, SOLVING_KERNELS
+from tests.norms.compiled_kernels import DATA_KERNELS, FOLLOWING, FORMS, SCANS, SOLVING_KERNELS
 from tests.norms.triton_process import Run, triton_process
 
 ACTIVATED = (
@@ -58,6 +58,15 @@ def test_a_kernel_of_the_solve_step_compiles_in_every_form(name: str, form: str,
     for capability in (80, 90):
         program = run(compiled_kernels.solving_program_of, name, form, capability)
         assert f".target sm_{capability}" in program
+
+
+@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("name", SCANS)
+def test_a_scan_over_samples_loads_them_ahead(name: str, capability: int, run: Run) -> None:
+    program = run(compiled_kernels.scan_program_of, name, "fp32", capability)
+    assert "cp.async.ca.shared.global" in program
+    program = run(compiled_kernels.scan_program_of, name, "fp16", capability)
+    assert f".target sm_{capability}" in program
 
 
 def test_every_kernel_is_compiled_here() -> None:

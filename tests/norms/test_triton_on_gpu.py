@@ -7,7 +7,7 @@ import importlib.util
 import pytest
 import torch
 
-from tests.norms import solving_cases
+from tests.norms import online_cases, solving_cases
 from tests.norms.kernel_cases import MORE, SOME, VARIANTS, Case, check, compared
 from tests.norms.matrix import KINDS
 
@@ -49,6 +49,16 @@ def test_state_after_several_steps_on_a_gpu_is_that_of_the_definition(kind: str)
     found, right = solving_cases.after_steps(kind, "cuda")
     for name, value in right.items():
         torch.testing.assert_close(found[name], value, rtol=2e-4, atol=2e-4, msg=name)
+
+
+@pytest.mark.parametrize("shape", ["maps", "vectors", "one map"])
+@pytest.mark.parametrize("options", online_cases.OPTIONS)
+def test_each_step_of_online_on_a_gpu_is_that_of_the_definition(options: str, shape: str) -> None:
+    found, right = online_cases.steps(options, shape, device="cuda")
+    for one, other in zip(found, right):
+        for name, value in other.items():
+            difference = (one[name].double() - value).abs().max()
+            assert difference <= 1e-4 * value.abs().max().clamp_min(1), name
 
 
 def test_one_hot_ratios_are_frozen_on_a_gpu() -> None:

@@ -31,6 +31,9 @@ MOST_LAUNCHES = {  # of a step with moving statistics, in the kernels of Triton 
     "sparse_switchable": (13, 3),
     "meta": (10, 1),
     "meta, batch": (13, 1),
+    "online": (10, 1),
+    "online, clamp": (8, 2),
+    "online, none": (8, 1),
     "group, proxy": (11, 2),
     "batch, proxy": (12, 5),
 }

@@ -5,12 +5,16 @@ of the statistics: float64 for float64, and float32 for all others.
 """
 
 from normlab.norms.triton_kernels.compiling import is_interpreted
+from normlab.norms.triton_kernels.control import control
 from normlab.norms.triton_kernels.gates import MOST_CHANNELS, gated, gated_slopes
 from normlab.norms.triton_kernels.gradient_sums import two_dots
+from normlab.norms.triton_kernels.keeping import keep
+from normlab.norms.triton_kernels.layer_scaling import scale_layers, scaling_slopes
 from normlab.norms.triton_kernels.layout import dense
 from normlab.norms.triton_kernels.maps import affine, combine
 from normlab.norms.triton_kernels.proxies import proxied, proxied_slopes
 from normlab.norms.triton_kernels.row_moments import moments
+from normlab.norms.triton_kernels.running_scan import Scanned, scan_statistics
 from normlab.norms.triton_kernels.solve_step import (
     Solving,
     channel_sums,
@@ -30,16 +34,19 @@ from normlab.norms.triton_kernels.tracking import track
 
 __all__ = [
     "MOST_CHANNELS",
+    "Scanned",
     "Solving",
     "Terms",
     "affine",
     "channel_sums",
     "close",
     "combine",
+    "control",
     "dense",
     "gated",
     "gated_slopes",
     "is_interpreted",
+    "keep",
     "moment_slopes",
     "moments",
     "pool_sums",
@@ -47,6 +54,9 @@ __all__ = [
     "proxied",
     "proxied_slopes",
     "ratio_slopes",
+    "scale_layers",
+    "scaling_slopes",
+    "scan_statistics",
     "softmax",
     "solve",
     "sparsestmax",

@@ -1,4 +1,4 @@
-"""Activations inside kernels, with what follows them: a floor, or a scale and shift.
+"""Activations inside kernels, with what follows them: a floor, a scale and shift, or a limit.
 
 The backward pass computes them again, from the input of the norm. NaN and the sign of zero are
 those of torch's operators.
@@ -14,7 +14,7 @@ from torch import Tensor
 from normlab.norms.triton_kernels.compiling import jit
 
 NUMBERS = {None: 0, "relu": 1, "silu": 2, "gelu": 3}
-_FLOORED, _SCALED = 1, 2
+_FLOORED, _SCALED, _LIMITED = 1, 2, 3
 
 
 def codes_of(following: Any, unused: Tensor) -> Tuple[int, int, Tensor, Tensor]:
@@ -32,6 +32,8 @@ def codes_of(following: Any, unused: Tensor) -> Tuple[int, int, Tensor, Tensor]:
         return act, _FLOORED, following.floor, unused
     if following.scale is not None:
         return act, _SCALED, following.scale, following.shift
+    if following.limit is not None:
+        return act, _LIMITED, following.limit, unused
     return act, 0, unused, unused
 
 
@@ -53,6 +55,9 @@ def followed(
     if AFTER == 2:
         y = y * tl.load(after + c, mask=inside, other=0.0)
         y += tl.load(then + c, mask=inside, other=0.0)
+    if AFTER == 3:
+        limit = tl.load(after)
+        y = tl.where(y > limit, limit, tl.where(y < -limit, -limit, y))
     return y
 
 
@@ -75,6 +80,8 @@ def before(
     if AFTER == 2:
         of_after = g * activated(z, ACT)
         g = g * tl.load(after + c, mask=inside, other=0.0)
+    if AFTER == 3:  # without an activation
+        g = tl.where(tl.abs(z) >= tl.load(after), 0.0, g)
     if ACT == 1:
         g = tl.where(z <= 0, 0.0, g)
     if ACT > 1:

@@ -16,11 +16,16 @@ def is_interpreted() -> bool:
     return not isinstance(_nothing, triton.JITFunction)
 
 
-def launch(kernel: Any, programs: int, x: Tensor, *given: Any) -> None:
-    """Run *programs* programs of *kernel* on *x* and the other arguments, on the GPU of *x*."""
+def launch(kernel: Any, programs: int, x: Tensor, *given: Any, **options: int) -> None:
+    """
+    Run *programs* programs of *kernel* on *x* and the other arguments, on the GPU of *x*.
+
+    Args:
+        options: of Triton's launch, such as num_warps.
+    """
     # Triton uses the current GPU, perhaps not the replica's; -1, for a CPU, changes nothing.
     with torch.cuda.device(x.get_device()):
-        kernel[(programs,)](x, *given)
+        kernel[(programs,)](x, *given, **options)
 
 
 @jit

@@ -7,6 +7,7 @@ from typing import Any, Optional, Tuple
 import torch
 from torch import Tensor
 
+from normlab.norms import online_triton
 from normlab.norms.batch_renorm import BatchRenorm
 from normlab.norms.capture import Number
 from normlab.norms.dynamic_tanh import DynamicTanh
@@ -72,6 +73,9 @@ class PackedOnlineNorm(OnlineNorm):
 
     def move(self, mu: Tensor, var: Tensor) -> None:
         """Take the statistics of the members with finite ones."""
+        state, skipped = (self.mu, self.var), self.nonfinite_statistics
+        if online_triton.keep(state, (mu, var), skipped, self.members):
+            return
         finite = finite_members(mu, var, self.members)
         channels = _of_channels(finite, self.num_features)
         keep(self.mu, mu, channels)
@@ -80,6 +84,8 @@ class PackedOnlineNorm(OnlineNorm):
 
     def move_control(self, control: Tuple[Tensor, Tensor], u: Tensor, v: Tensor) -> None:
         """Take *u* and *v* of the members with finite ones."""
+        if online_triton.keep(control, (u, v), members=self.members):
+            return
         channels = _of_channels(finite_members(u, v, self.members), self.num_features)
         for state, new in zip(control, (u, v)):
             keep(state, new, channels)
