@@ -26,10 +26,14 @@ def main() -> int:
     parser.add_argument("--seeds", type=at_least_one, default=100, help="%(default)s by default")
     parser.add_argument("--members", type=at_least_one, default=20, help="members: %(default)s")
     parser.add_argument("--epochs", type=at_least_one, default=2, help="%(default)s by default")
+    parser.add_argument("--data", default="digits", help="such as shapes32; %(default)s by default")
+    parser.add_argument("--batch-size", type=at_least_one, default=8, help="%(default)s by default")
     chosen = parser.parse_args()
-    rows = [_row(kind, chosen.seeds, chosen.members, chosen.epochs) for kind in chosen.kinds]
+    how = {"dataset": chosen.data, "batch_size": chosen.batch_size, "epochs": chosen.epochs}
+    rows = [_row(kind, chosen.seeds, chosen.members, how) for kind in chosen.kinds]
     note = (
-        f"val/accuracy of preresnet8 (width 4) on 480 digits, batch 8, {chosen.epochs} epochs, "
+        f"val/accuracy of preresnet8 (width 4) on 480 samples of {chosen.data}, "
+        f"batch {chosen.batch_size}, {chosen.epochs} epochs, "
         f"{chosen.seeds} seeds, alone and in packs of {chosen.members}, float32; equivalent: the "
         f"90% interval of the mean paired difference lies within {MARGIN:g} of 0 (two one-sided "
         f"tests at 5%); load {os.getloadavg()[0]:.1f}"
@@ -38,8 +42,8 @@ def main() -> int:
     return int(not all(row["equivalent"] for row in rows))
 
 
-def _row(kind: str, seeds: int, members: int, epochs: int) -> Dict[str, Any]:
-    specs = [_spec(kind, seed, epochs) for seed in range(seeds)]
+def _row(kind: str, seeds: int, members: int, how: Dict[str, Any]) -> Dict[str, Any]:
+    specs = [_spec(kind, seed, **how) for seed in range(seeds)]
     with tempfile.TemporaryDirectory(prefix="normlab-bench-") as folder:
         single = [one.accuracy for one in alone(specs, Path(folder))]
         parts = [specs[i : i + members] for i in range(0, seeds, members)]
@@ -59,13 +63,13 @@ def _row(kind: str, seeds: int, members: int, epochs: int) -> Dict[str, Any]:
     }
 
 
-def _spec(kind: str, seed: int, epochs: int) -> JobSpec:
+def _spec(kind: str, seed: int, dataset: str, batch_size: int, epochs: int) -> JobSpec:
     return JobSpec.model_validate(
         {
             "normalizer": kind,
             "model": {"name": "preresnet8", "width": 4},
-            "dataset": {"name": "digits", "train_size": 480},
-            "batch_size": 8,
+            "dataset": {"name": dataset, "train_size": 480},
+            "batch_size": batch_size,
             "epochs": epochs,
             "evaluate_every": epochs,
             "optimizer": {"lr": 0.05},
