@@ -7,7 +7,7 @@ from typing import Any, List, Optional, Tuple, cast
 import torch
 from torch import Tensor
 
-from normlab.norms import deviations, engine_fused, passes
+from normlab.norms import deviation_node, deviations, engine_fused, engine_triton, passes
 from normlab.norms.deviations import Deviation
 from normlab.norms.running import BatchStatisticsNorm
 from normlab.specs.norms_over_batches import L1BatchNormSpec
@@ -76,6 +76,9 @@ class DeviationBatchNorm(BatchStatisticsNorm):
         self._check_values(x)
         n = x.shape[0]
         size = min(n, self.virtual_batch_size or n)
+        y = self._normalize_by_kernels(x, size, weight, bias)
+        if y is not None:
+            return y
         rows = passes.dense(x)
         fused = self._normalize_fused(rows, size, weight, bias)
         if fused is not None:
@@ -121,6 +124,37 @@ class DeviationBatchNorm(BatchStatisticsNorm):
         )
         self.track(mean, new)
         return cast("Tensor", y)
+
+    def _normalize_by_kernels(
+        self, x: Tensor, size: int, weight: Optional[Tensor], bias: Optional[Tensor]
+    ) -> Optional[Tensor]:
+        kernels = None if self.plain or self.largest is None else engine_triton.kernels_for(x)
+        wide = any(t is not None and t.dtype == torch.float64 for t in (x, weight, bias))
+        if kernels is None or wide or x.numel() == 0 or x.shape[0] % size:
+            return None
+        values = size * passes.positions(x)
+        c, reciprocal = self.constant_for(values), self.running == "reference"
+        rule = kernels.Rule(size, self.largest, c, self.eps, reciprocal)
+
+        def plain(x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
+            return self._normalize_plainly(x, size, weight, bias)
+
+        y, mean, new = deviation_node.deviated(kernels, rule, plain, x, weight, bias)
+        self.track(mean, new)
+        return y
+
+    def _normalize_plainly(
+        self, x: Tensor, size: int, weight: Optional[Tensor], bias: Optional[Tensor]
+    ) -> Tensor:
+        rows = passes.dense(x)
+        grouped = rows.view(x.shape[0] // size, size, x.shape[1], -1)
+        values = size * grouped.shape[3]
+
+        def divisor(deviation: Tensor) -> Tensor:
+            return self.factor(deviation, values)
+
+        y = deviations.normalize_plain(grouped, self.measure_plain, divisor, weight, bias)[0]
+        return passes.like(y.view(x.shape).to(x.dtype), x)
 
     def _normalize_groups(
         self, x: Tensor, size: int, weight: Optional[Tensor], bias: Optional[Tensor]

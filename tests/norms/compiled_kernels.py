@@ -43,6 +43,16 @@ SOLVING_KERNELS = {  # the module of each that reads statistics
     "control_kernel": "control",
     "keep_kernel": "keeping",
 }
+DEVIATION_KERNELS = {  # the module of each kernel of norms that divide by a deviation
+    "part_sums_kernel": "deviating",
+    "part_deviations_kernel": "deviating",
+    "deviation_kernel": "deviating",
+    "choose_kernel": "choosing",
+    "chosen_kernel": "choosing",
+    "part_slopes_kernel": "deviating_slopes",
+    "deviation_slopes_kernel": "deviating_slopes",
+    "deviated_gradient_kernel": "deviating_slopes",
+}
 DATA = ("x", "y", "g")
 SIZES = (
     "channels",
@@ -58,9 +68,23 @@ SIZES = (
     "cells",
     "tiles",
     "columns",
+    "groups",
+    "part_count",
+    "k",
 )
-COEFFICIENTS = ("eps", "factor", "r_least", "r_limit", "d_limit", "momentum", "tolerance", "share")
-COEFFICIENTS += ("gain", "decay")
+COEFFICIENTS = (
+    "eps",
+    "factor",
+    "r_least",
+    "r_limit",
+    "d_limit",
+    "momentum",
+    "tolerance",
+    "share",
+    "gain",
+    "decay",
+    "constant",
+)
 OTHER_TYPES = {
     "mean_fixed": "*i1",
     "var_fixed": "*i1",
@@ -69,6 +93,9 @@ OTHER_TYPES = {
     "count": "*i64",
     "first_count": "*i64",
     "closed": "*i64",
+    **dict.fromkeys(
+        ("least", "allowed", "ties", "before", "counts", "state_before", "state"), "*i32"
+    ),
 }
 SCANS = {"scan_kernel": "running_scan", "control_kernel": "control"}  # of one warp
 TILE = {"BLOCK_C": 4, "BLOCK_D": 256, "WEIGHT": True, "BIAS": True}
@@ -109,6 +136,12 @@ FOLLOWING = {  # activations and what follows them, for kernels that read data
     "silu and a proxy": {"ACT": 2, "AFTER": 2},
     "a limit": {"ACT": 0, "AFTER": 3},
 }
+_PART = {"BLOCK_C": 4, "BLOCK_D": 256, "BLOCK": 32, "FIRST": 0, "LAST": 3}
+DEVIATIONS: Dict[str, Dict[str, Any]] = {  # how norms that divide by a deviation are computed
+    "all": {"LARGEST": False, "SOME": False, "RECIPROCAL": False, **_PART, "part_count": 1},
+    "a first round": {"LARGEST": True, "SOME": True, "RECIPROCAL": True, **_PART, "LAST": 0},
+    "a last round": {"LARGEST": True, "SOME": True, "RECIPROCAL": True, **_PART, "FIRST": 3},
+}
 ONES = ("first_s", "second_k", "rows", "samples")  # a launch makes constants of the number 1
 
 
@@ -135,6 +168,13 @@ def scan_program_of(name: str, data: str, capability: int) -> str:
         constants.update(dict.fromkeys(("channels", "positions", "length"), 1))
     types = {"mean": f"*{data}"}
     return _program(SCANS[name], name, "fp32", "fp32", constants, capability, types, num_warps=1)
+
+
+def deviation_program_of(name: str, case: str, data: str, capability: int) -> str:
+    """Return the assembler program of a kernel for one of DEVIATIONS."""
+    affine = case != "a first round"
+    constants = {**DEVIATIONS[case], "stride_d": 1, "WEIGHT": affine, "BIAS": affine}
+    return _program(DEVIATION_KERNELS[name], name, data, "fp32", constants, capability)
 
 
 def load_for_a_gpu() -> Tuple[bool, bool]:

@@ -68,6 +68,21 @@ MORE: Dict[str, Tuple[Any, Optional[str]]] = {  # proxies by other rules and at 
         },
         None,
     ),
+    "l1_batch, ghost batches": (
+        {"kind": "l1_batch", "virtual_batch_size": 2, "constant": "one"},
+        None,
+    ),
+    "linf_batch, ghost batches": (
+        {"kind": "linf_batch", "virtual_batch_size": 2, "running": "reference"},
+        None,
+    ),
+    "topk_batch, ghost batches": (
+        {"kind": "topk_batch", "virtual_batch_size": 2, "k": 2, "constant": "consistent"},
+        None,
+    ),
+    "topk_batch, the largest": ({"kind": "topk_batch", "k": 1}, None),
+    "topk_batch, all of 45": ({"kind": "topk_batch", "k": 45, "momentum": None}, None),
+    "topk_batch, proxy": ({"kind": "topk_batch", "proxy": True}, "relu"),
     "switchable, without batch": ({"kind": "switchable", "batch_statistics": False}, None),
     "evonorm_s0, one group": ({"kind": "evonorm_s0", "groups": 1}, "relu"),
     "evonorm_s0, a channel each": ({"kind": "evonorm_s0", "groups": CHANNELS}, "relu"),

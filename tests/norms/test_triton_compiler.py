@@ -11,7 +11,15 @@ import pytest
 
 from normlab.norms import engine_triton
 from tests.norms import compiled_kernels
-from tests.norms.compiled_kernels import DATA_KERNELS, FOLLOWING, FORMS, SCANS, SOLVING_KERNELS
+from tests.norms.compiled_kernels import (
+    DATA_KERNELS,
+    DEVIATION_KERNELS,
+    DEVIATIONS,
+    FOLLOWING,
+    FORMS,
+    SCANS,
+    SOLVING_KERNELS,
+)
 from tests.norms.triton_process import Run, triton_process
 
 ACTIVATED = (
@@ -69,10 +77,22 @@ def test_a_scan_over_samples_loads_them_ahead(name: str, capability: int, run: R
     assert f".target sm_{capability}" in program
 
 
+@pytest.mark.parametrize("case", DEVIATIONS)
+@pytest.mark.parametrize("name", DEVIATION_KERNELS)
+def test_a_kernel_of_deviations_compiles_and_reads_neighbours_at_once(
+    name: str, case: str, run: Run
+) -> None:
+    for capability, data in ((80, "bf16"), (90, "fp32")):
+        program = run(compiled_kernels.deviation_program_of, name, case, data, capability)
+        assert f".target sm_{capability}" in program
+        reads_data = name.startswith(("part_", "choose_", "deviated_"))
+        assert not reads_data or "ld.global.v4" in program
+
+
 def test_every_kernel_is_compiled_here() -> None:
     folder = Path(engine_triton.__file__).parent / "triton_kernels"
     written = [re.findall(r"^def (\w+_kernel)\(", f.read_text(), re.M) for f in folder.glob("*.py")]
-    assert set(chain(*written)) == {*DATA_KERNELS, *SOLVING_KERNELS}
+    assert set(chain(*written)) == {*DATA_KERNELS, *SOLVING_KERNELS, *DEVIATION_KERNELS}
 
 
 def test_the_kernels_of_a_gpu_are_loaded_only_inside_the_switch(run: Run) -> None:

@@ -16,7 +16,7 @@ from tests.norms.triton_process import Run, triton_process
 ELSEWHERE = ("l1_batch", "linf_batch", "topk_batch", "online")  # maps of their own
 PLAIN = [kind for kind, (_, activation) in KINDS.items() if activation is None]
 SOME = ["batch, ghost batches", "group, strided", "meta, learned", "dyt"]
-PROXIES = [kind for kind in (*KINDS, *MORE) if "proxy" in kind and not kind.startswith("online")]
+PROXIES = [kind for kind in (*KINDS, *MORE) if "proxy" in kind and not kind.startswith(ELSEWHERE)]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,17 @@ def test_gradients_of_what_follows_are_those_of_the_definition(follows: str, run
 
 @pytest.mark.parametrize(
     "kind",
-    ["switchable", "meta", "group", "group, proxy", "batch, proxy", "dyt", "evonorm_s0"],
+    [
+        "switchable",
+        "meta",
+        "group",
+        "group, proxy",
+        "batch, proxy",
+        "dyt",
+        "evonorm_s0",
+        "l1_batch",
+        "topk_batch, proxy",
+    ],
 )
 def test_second_derivatives_are_those_of_the_definition(kind: str, run: Run) -> None:
     for fused, plain in run(following_cases.second_derivatives, kind):

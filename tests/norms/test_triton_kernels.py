@@ -69,7 +69,10 @@ def test_a_value_that_is_not_finite_spoils_only_what_the_definition_says(
 
 
 @pytest.mark.parametrize("spoilt", [float("inf"), float("nan"), 1e30])
-@pytest.mark.parametrize("kind", ["batch, ghost batches", "switchable", "streaming", "topk_batch"])
+@pytest.mark.parametrize(
+    "kind",
+    ["batch, ghost batches", "switchable", "streaming", "l1_batch", "linf_batch", "topk_batch"],
+)
 def test_a_batch_that_is_not_finite_is_counted_and_leaves_the_state(
     kind: str, spoilt: float, run: Run
 ) -> None:

@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here"),
     pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is missing here"),
 ]
-OWN_MAPS = ("dyt", "evonorm_s0")
+OWN_MAPS = ("dyt", "evonorm_s0", "l1_batch", "linf_batch", "topk_batch")
 STEPPED = ("group, strided", "switchable", "online", "meta", "streaming", *OWN_MAPS)
 LARGE = {"wide": (256, 8, 32, 32), "deep": (2, 8, 224, 224)}
 

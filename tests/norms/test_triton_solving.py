@@ -15,7 +15,7 @@ from tests.norms.triton_process import Run, triton_process
 WITH_STATE = [
     kind
     for kind in (*KINDS, *MORE)
-    if kind.startswith(("batch", "streaming", "switchable", "sparse", "meta"))
+    if kind.startswith(("batch", "streaming", "switchable", "sparse", "meta", "l1", "linf", "topk"))
 ]
 MOST_LAUNCHES = {  # of a step with moving statistics, in the kernels of Triton and of torch
     "batch, ghost batches": (10, 1),
@@ -34,6 +34,10 @@ MOST_LAUNCHES = {  # of a step with moving statistics, in the kernels of Triton 
     "online": (10, 1),
     "online, clamp": (8, 2),
     "online, none": (8, 1),
+    "l1_batch": (8, 0),
+    "linf_batch": (8, 0),
+    "topk_batch": (7, 0),
+    "topk_batch, ghost batches": (7, 2),
     "group, proxy": (11, 2),
     "batch, proxy": (12, 5),
 }

@@ -6,6 +6,12 @@ of the statistics: float64 for float64, and float32 for all others.
 
 from normlab.norms.triton_kernels.compiling import is_interpreted
 from normlab.norms.triton_kernels.control import control
+from normlab.norms.triton_kernels.deviations import (
+    Deviations,
+    Rule,
+    deviation_gradients,
+    deviations,
+)
 from normlab.norms.triton_kernels.gates import MOST_CHANNELS, gated, gated_slopes
 from normlab.norms.triton_kernels.gradient_sums import two_dots
 from normlab.norms.triton_kernels.keeping import keep
@@ -34,6 +40,8 @@ from normlab.norms.triton_kernels.tracking import track
 
 __all__ = [
     "MOST_CHANNELS",
+    "Deviations",
+    "Rule",
     "Scanned",
     "Solving",
     "Terms",
@@ -43,6 +51,8 @@ __all__ = [
     "combine",
     "control",
     "dense",
+    "deviation_gradients",
+    "deviations",
     "gated",
     "gated_slopes",
     "is_interpreted",
