@@ -74,8 +74,9 @@ class RMSNorm(ActivationNorm):
             return Solved(scale, shift if bias is None else shift + bias)
 
         form = Form(self.eps, (Pool(1, by_group[2]),), about_zero=True, seen=self.seen)
-        known = form if by_group[2] > 1 else None
-        return engine.normalize(x, solve, (weight, bias), self.plain, known, self.following)[0]
+        if by_group[2] == 1:
+            form = Form(self.eps, own=True, about_zero=True)
+        return engine.normalize(x, solve, (weight, bias), self.plain, form, self.following)[0]
 
     def extra_repr(self) -> str:
         """Show what the constructor was given."""

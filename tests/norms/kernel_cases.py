@@ -46,6 +46,7 @@ MORE: Dict[str, Tuple[Any, Optional[str]]] = {  # proxies by other rules and at 
         {"kind": "group", "groups": 2, "proxy": True, "quadrature": "midpoint200"},
         "relu",
     ),
+    "rms, a channel each": ({"kind": "rms", "groups": CHANNELS}, None),
     "rms, proxy by midpoints": (
         {"kind": "rms", "proxy": True, "quadrature": "midpoint200"},
         "gelu",

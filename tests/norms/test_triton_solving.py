@@ -22,6 +22,7 @@ MOST_LAUNCHES = {  # of a step with moving statistics, in the kernels of Triton 
     "group, strided": (9, 1),
     "rms": (9, 1),
     "rms, partial": (9, 1),
+    "rms, a channel each": (7, 1),
     "dyt": (3, 0),
     "evonorm_s0": (6, 1),
     "filter_response": (7, 1),
