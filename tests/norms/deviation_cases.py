@@ -75,6 +75,17 @@ def kernels_used(options: Dict[str, Any], shape: Tuple[int, ...]) -> bool:
     return bool(used)
 
 
+def launches_of(kind: str, shape: Tuple[int, ...]) -> Tuple[int, int]:
+    """Return the launches of torch and of Triton in a training step."""
+    from benchmarks import kernel_launches
+    from benchmarks.norms import step_of
+
+    layer = make(kind, shape[1])
+    x = torch.randn(shape, device="cpu", requires_grad=True)
+    with engine_triton.triton_kernels(True, "cpu"):
+        return kernel_launches.launches(step_of(layer, x, torch.ones_like(x)), layer)
+
+
 def far_from_zero(kind: str) -> Tuple[Tensor, Tensor]:
     """Return the output for data with a mean of 1000, and that in float64."""
     torch.manual_seed(0)

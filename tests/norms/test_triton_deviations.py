@@ -60,6 +60,19 @@ def test_statistics_that_several_programs_share_equal_the_definition(
     check(run(kernel_cases.compared, case), torch.float32)
 
 
+@pytest.mark.parametrize("kind", GHOSTS[1:])
+def test_several_programs_share_a_ghost_batch(kind: str, run: Run) -> None:
+    check(run(kernel_cases.compared, Case(kind, (4, 8, 96, 96))), torch.float32)
+
+
+@pytest.mark.parametrize(("kind", "most"), [("l1_batch", 8), ("linf_batch", 8), ("topk_batch", 11)])
+def test_a_step_that_several_programs_share_needs_few_launches(
+    kind: str, most: int, run: Run
+) -> None:
+    torch_count, triton_count = run(deviation_cases.launches_of, kind, (2, 2, 96, 96))
+    assert (torch_count, triton_count) == (0, most)
+
+
 @pytest.mark.parametrize("k", [1, 2, 7, 20, 90])
 def test_of_equal_deviations_the_first_are_chosen(k: int, run: Run) -> None:
     found, right = run(deviation_cases.ties, k, (3, 2, 3, 5))
