@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 from unittest import mock
 
@@ -13,9 +14,12 @@ from normlab.errors import Conflict, InvalidSpec
 from normlab.norms import engine_triton, make
 from normlab.norms.online import OnlineNorm
 from normlab.training.packs.packing import pack
+from tests.norms.kernel_cases import KNOWN
 from tests.norms.online_loop import STATE, perturbed
 
 Step = Dict[str, Tensor]
+
+_PASSES = ("moments", "affine", "two_dots", "combine")  # over data
 
 CHANNELS = 40  # more than a program of the scan takes
 OPTIONS: Dict[str, Dict[str, Any]] = {
@@ -99,6 +103,26 @@ def reads_by_the_host(options: str) -> int:
         _step(layer, x, g)
     events = [e for e in found.events() if e.name == "aten::_local_scalar_dense"]
     return sum(kernel_launches._IN_TRITON not in _parents(e) for e in events)
+
+
+def reads_in_place(kind: str, dtype: torch.dtype) -> bool:
+    """Return whether the passes over data in channels last read their memory itself."""
+    from normlab.norms import triton_kernels
+
+    layer, x = make(KNOWN[kind][0], 8), torch.randn(3, 8, 3, 5, device="cpu").to(dtype)
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    read: List[int] = []
+
+    def noted(own: Any, place: int) -> Any:
+        return lambda *given: read.append(given[place].data_ptr()) or own(*given)
+
+    with engine_triton.triton_kernels(True, "cpu"), ExitStack() as patches:
+        for name in _PASSES:
+            one = noted(getattr(triton_kernels, name), 1 if name == "two_dots" else 0)
+            patches.enter_context(mock.patch.object(triton_kernels, name, one))
+        y = layer(x)
+        y.backward(torch.ones_like(y))
+    return read == [x.data_ptr()] * len(_PASSES)
 
 
 def chosen_without_kernels() -> Tuple[str, bool]:
