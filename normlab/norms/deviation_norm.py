@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, List, Optional, Tuple, cast
 
 import torch
@@ -13,6 +14,8 @@ from normlab.norms.running import BatchStatisticsNorm
 from normlab.specs.norms_over_batches import L1BatchNormSpec
 
 _DEFAULTS = L1BatchNormSpec()
+
+_COMPUTED = ("measure", "measure_plain", "factor", "_running_value")  # by the fused forms too
 
 # the output, and sums over the samples of the mean and of the tracked value
 _Part = Tuple[Tensor, Tensor, Tensor]
@@ -114,13 +117,13 @@ class DeviationBatchNorm(BatchStatisticsNorm):
         self, x: Tensor, size: int, weight: Optional[Tensor], bias: Optional[Tensor]
     ) -> Optional[Tensor]:
         affine = [p if p is None or p.dtype == x.dtype else p.to(x.dtype) for p in (weight, bias)]
-        nodes = engine_fused.nodes_for(x, self.plain, *affine)
-        if nodes is None or self.largest is None:
+        nodes, largest = engine_fused.nodes_for(x, self.plain, *affine), self._averaged()
+        if nodes is None or largest is None:
             return None
         samples = (size, x.shape[0] % size or size)  # of a statistic, and of the last, smaller one
         constants = [self.constant_for(n * passes.positions(x)) for n in samples]
         y, mean, new = nodes.deviated(
-            x, *affine, size, self.largest, constants, self.eps, self.running == "reference"
+            x, *affine, size, largest, constants, self.eps, self.running == "reference"
         )
         self.track(mean, new)
         return cast("Tensor", y)
@@ -128,13 +131,14 @@ class DeviationBatchNorm(BatchStatisticsNorm):
     def _normalize_by_kernels(
         self, x: Tensor, size: int, weight: Optional[Tensor], bias: Optional[Tensor]
     ) -> Optional[Tensor]:
-        kernels = None if self.plain or self.largest is None else engine_triton.kernels_for(x)
+        largest = self._averaged()
+        kernels = None if self.plain or largest is None else engine_triton.kernels_for(x)
         wide = any(t is not None and t.dtype == torch.float64 for t in (x, weight, bias))
         if kernels is None or wide or x.numel() == 0 or x.shape[0] % size:
             return None
         values = size * passes.positions(x)
         c, reciprocal = self.constant_for(values), self.running == "reference"
-        rule = kernels.Rule(size, self.largest, c, self.eps, reciprocal)
+        rule = kernels.Rule(size, largest, c, self.eps, reciprocal)
 
         def plain(x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
             return self._normalize_plainly(x, size, weight, bias)
@@ -142,6 +146,10 @@ class DeviationBatchNorm(BatchStatisticsNorm):
         y, mean, new = deviation_node.deviated(kernels, rule, plain, x, weight, bias)
         self.track(mean, new)
         return y
+
+    def _averaged(self) -> Optional[int]:
+        """Return how many deviations a fused form averages; None if none computes the same."""
+        return self.largest if _is_known(type(self)) else None
 
     def _normalize_plainly(
         self, x: Tensor, size: int, weight: Optional[Tensor], bias: Optional[Tensor]
@@ -213,6 +221,12 @@ class DeviationBatchNorm(BatchStatisticsNorm):
 
     def _check_values(self, x: Tensor) -> None:
         self._check_statistics(x)
+
+
+@lru_cache(maxsize=None)
+def _is_known(kind: Any) -> bool:
+    """Return whether no subclass by others changes what *kind* computes."""
+    return all(getattr(kind, name).__module__.startswith("normlab.") for name in _COMPUTED)
 
 
 def _cut(x: Tensor, size: int) -> List[Tuple[Tensor, int]]:

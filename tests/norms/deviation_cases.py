@@ -9,6 +9,7 @@ from torch import Tensor
 
 from normlab.norms import deviations, engine_triton, make
 from normlab.norms.deviations import Deviation
+from normlab.norms.lp_batch import L1BatchNorm
 
 Results = Dict[str, Tensor]
 
@@ -104,3 +105,16 @@ def _first(x: Tensor, mean: Tensor, k: int) -> Deviation:
     places = (order // d * channels + channel) * d + order % d
     values = rows.gather(1, order).mean(1)
     return Deviation(values.view(1, 1, channels, 1), places.unsqueeze(0))
+
+
+class _Halved(L1BatchNorm):
+    def factor(self, deviation: Tensor, n: int) -> Tensor:
+        """Return twice the factor."""
+        return 2 * super().factor(deviation, n)
+
+
+def of_a_subclass() -> Tuple[Tensor, Tensor]:
+    """Return the output of a layer that halves what it divides by, and twice the usual output."""
+    x = torch.randn(4, 3, 5, 5, device="cpu")
+    with engine_triton.triton_kernels(True, "cpu"):
+        return _Halved(3)(x).detach(), 2 * L1BatchNorm(3)(x).detach()

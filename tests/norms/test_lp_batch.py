@@ -296,3 +296,18 @@ BAD: list[tuple[Callable[[], Any], str]] = [
 def test_bad_options_and_inputs_are_named(ask: Callable[[], Any], message: str) -> None:
     with pytest.raises(InvalidSpec, match=message):
         ask()
+
+
+class _Halved(L1BatchNorm):
+    """A layer of somebody else, which divides by half the deviation."""
+
+    def factor(self, deviation: Tensor, n: int) -> Tensor:
+        """Return twice the factor."""
+        return 2 * super().factor(deviation, n)
+
+
+def test_what_a_subclass_changes_is_computed_in_every_form(form: str) -> None:
+    halved, usual = _Halved(3), L1BatchNorm(3)
+    halved.plain = usual.plain = form == "plain"
+    x = torch.randn(4, 3, 5, 5)
+    torch.testing.assert_close(halved(x), 2 * usual(x))

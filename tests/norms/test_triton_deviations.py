@@ -101,3 +101,7 @@ def test_a_smaller_last_virtual_batch_is_left_to_torch_s_operators(kind: str, ru
     options = {"kind": kind, "virtual_batch_size": 2}
     assert run(deviation_cases.kernels_used, options, (4, 8, 5, 5))
     assert not run(deviation_cases.kernels_used, options, (5, 8, 5, 5))
+
+
+def test_what_a_subclass_changes_is_computed(run: Run) -> None:
+    torch.testing.assert_close(*run(deviation_cases.of_a_subclass))
