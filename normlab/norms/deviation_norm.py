@@ -149,7 +149,8 @@ class DeviationBatchNorm(BatchStatisticsNorm):
 
     def _averaged(self) -> Optional[int]:
         """Return how many deviations a fused form averages; None if none computes the same."""
-        return self.largest if _is_known(type(self)) else None
+        kind: Any = type(self)  # classes are hashed by identity
+        return self.largest if _is_known(kind) else None
 
     def _normalize_plainly(
         self, x: Tensor, size: int, weight: Optional[Tensor], bias: Optional[Tensor]
