@@ -17,7 +17,8 @@ class Exclusions:
     path, for any number of rules.
 
     Args:
-        rules: each maps paths to a value or a list of values; a name may stand for an object.
+        rules: each maps paths to a value or a list of values; a name may stand for an object,
+            and a list for the value of a field that is a list, such as augmentations.
     """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
@@ -28,7 +29,8 @@ class Exclusions:
             for path, wanted in rule.items():
                 values = self._by_value.setdefault(path, {})
                 self._free[path] = self._free.get(path, self._every) & ~(1 << i)
-                for value in wanted if isinstance(wanted, list) else [wanted]:
+                # a list is some values, or the one value of a field that is itself a list
+                for value in [*wanted, wanted] if isinstance(wanted, list) else [wanted]:
                     key = _key(path, value)
                     values[key] = values.get(key, 0) | 1 << i
 

@@ -50,10 +50,17 @@ def test_a_rule_about_the_id_of_a_job_finds_an_object_with_it() -> None:
 
 @pytest.mark.parametrize("path", ["augmentations", "metrics", "hooks"])
 def test_a_rule_about_a_list_of_names_finds_a_list_of_objects(path: str) -> None:
-    for rule in ({path: [["x"]]}, {path: [[{"name": "x"}]]}):
+    for rule in ({path: ["x"]}, {path: [["x"]]}, {path: [["y"], ["x"]]}, {path: [[{"name": "x"}]]}):
         assert Exclusions([rule]).leave_out({path: ["x"]})
         assert Exclusions([rule]).leave_out({path: [{"name": "x"}]})
         assert not Exclusions([rule]).leave_out({path: [{"name": "x", "size": 2}]})
+
+
+def test_a_list_in_a_rule_is_some_values_or_one_that_is_a_list() -> None:
+    rule = {"freeze": ["stem", "head"]}
+    assert Exclusions([rule]).leave_out({"freeze": ["stem", "head"]})
+    assert not Exclusions([rule]).leave_out({"freeze": ["head", "stem"]})
+    assert not Exclusions([rule]).leave_out({"freeze": ["stem"]})
 
 
 @pytest.mark.parametrize("path", ["ema", "init_from", "loss"])
