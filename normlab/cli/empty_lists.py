@@ -1,16 +1,17 @@
-"""Why a list is empty: an unknown name, a filter that nothing matches, or no entries at all."""
+"""Why a list is empty or not sorted: an unknown name, a filter that nothing matches, no entries."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence
 
 from normlab.errors import InvalidSpec, NotFound
 
 if TYPE_CHECKING:
     from normlab.client import Client
+    from normlab.records import JobRecord
 
 _METRIC = re.compile(r"[a-z]\w*/[\w./-]+")
 _NONE = "no jobs found; queue one: normlab submit -s normalizer=batch"
@@ -80,6 +81,14 @@ def why_none(
         return _NONE_FITS
     hidden = list(client.list(limit=1, archived="only"))
     return "all jobs are archived; list them: normlab ls --archived" if hidden else _NONE
+
+
+def why_unsorted(client: Client, sort: Optional[str], jobs: Sequence[JobRecord]) -> str:
+    """Say that none of *jobs* has the metric by which they were to be sorted; empty if one has."""
+    metric = (sort or "").lstrip("-")
+    if "/" not in metric or any(metric in job.last for job in jobs):
+        return ""
+    return _unknown_metric(client, metric) or f"no job in this list has reported {metric} yet"
 
 
 def why_no_study(client: Client, project: Optional[str], archived: bool) -> str:

@@ -18,7 +18,7 @@ from normlab.cli.completion import (
     study_names,
 )
 from normlab.cli.connecting import connect
-from normlab.cli.empty_lists import refuse_unknown, why_none
+from normlab.cli.empty_lists import refuse_unknown, why_none, why_unsorted
 from normlab.cli.output import (
     AsJson,
     ago,
@@ -26,6 +26,7 @@ from normlab.cli.output import (
     device_of,
     examples,
     last,
+    measured,
     normalizer,
     print_each,
     print_json,
@@ -104,7 +105,10 @@ def ls(
         jobs = list(client.list(limit=limit, sort=sort, trash=trash or None, **filters))
         if not jobs:
             refuse_unknown(client, device=device, normalizer=kind, project=project)
-        why = "" if jobs else why_none(client, where, sort, trash=trash, archived=archived)
+        if jobs:
+            why = why_unsorted(client, sort, jobs)
+        else:
+            why = why_none(client, where, sort, trash=trash, archived=archived)
     if as_json:
         print_json(jobs, columns=JobRecord.model_fields)
     elif ids:
@@ -144,7 +148,7 @@ def _show(job: JobDetail) -> None:
     if job.last:
         print()
         values = [
-            (name, v.step, *map(v.number, ("value", "min", "max")))
+            (name, v.step, *(measured(name, v.number(of)) for of in ("value", "min", "max")))
             for name, v in sorted(job.last.items())
         ]
         print_table(["metric", "step", "last", "min", "max"], values)

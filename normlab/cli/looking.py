@@ -22,6 +22,7 @@ from normlab.cli.output import (
     console,
     examples,
     last,
+    measured,
     normalizer,
     print_json,
     print_table,
@@ -187,9 +188,10 @@ def _of_courses(job: JobRecord, series: Dict[str, SeriesRecord], points: int) ->
     sparks = {name: sparkline(_thinned(one, room)) for name, one in series.items()}
     course = ["curve"] if any(sparks.values()) else []  # curves of one point have no sparkline
     rows = [
-        [name, *([sparks[name]] if course else []), *_ends(one, points)]
+        [name, *([sparks[name]] if course else []),
+         *(measured(name, value) for value in _ends(one, points))]
         for name, one in series.items()
-    ]
+    ]  # fmt: skip
     columns = ["metric", *course, *[f"{i - points}" for i in range(points)]]
     return Group(head, *([table_of(columns, rows)] if rows else []))
 
@@ -234,7 +236,7 @@ def open_page(
 def _print_best(jobs: List[JobRecord], metric: str) -> None:
     rows = [
         [short, job.name, state(job), normalizer(job), job.model, job.dataset, job.batch_size,
-         job.seed, last(job, metric)]
+         job.seed, measured(metric, last(job, metric))]
         for short, job in zip(short_ids([job.id for job in jobs]), jobs)
     ]  # fmt: skip
     columns = ["job", "name", "state", "normalizer", "model", "dataset", "batch", "seed", metric]

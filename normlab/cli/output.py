@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from normlab.records import JobRecord
 
 __all__ = [
-    "STYLES", "AsJson", "ago", "console", "device_of", "examples", "last",
+    "STYLES", "AsJson", "ago", "console", "device_of", "examples", "last", "measured",
     "normalizer", "print_each", "print_json", "print_json_line", "print_rows", "print_table",
     "print_told", "short_ids", "size", "state", "table_of",
 ]  # fmt: skip
@@ -161,7 +161,7 @@ def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
 
     table = Table(box=None, pad_edge=False)
     for i, name in enumerate(columns):
-        numeric = bool(rows) and all(isinstance(row[i], (int, float)) for row in rows)
+        numeric = bool(rows) and all(_is_number(row[i]) for row in rows)
         # as Text, because a name such as base[0] is not markup
         justify: Literal["right", "left"] = "right" if numeric else "left"
         table.add_column(Text(name), justify=justify, overflow="fold")  # nothing is cut off
@@ -176,6 +176,19 @@ def short_ids(ids: Sequence[str]) -> List[str]:
     while len({one[-length:] for one in ids}) < len(set(ids)):
         length += 1
     return [one[-length:] for one in ids]
+
+
+def measured(metric: str, value: Optional[float]) -> Any:
+    """Return a value of *metric* for a table; bytes have a unit, and are on the right."""
+    from rich.text import Text
+
+    if value is None or not metric.endswith("_bytes"):
+        return value
+    return Text(counting.measured(metric, value), justify="right")
+
+
+def _is_number(cell: Any) -> bool:
+    return isinstance(cell, (int, float)) or getattr(cell, "justify", None) == "right"
 
 
 def _cell(value: Any) -> str:

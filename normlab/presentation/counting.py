@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
+
+from normlab.not_finite import written
 
 _POWERS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 _UNITS = {"": 1, "B": 1, **{unit: power for power, unit in _POWERS}}
@@ -21,6 +24,12 @@ def size(count: float) -> str:
         if abs(count) >= power:
             return f"{count / power:.1f} {unit}"
     return f"{count:.0f} B"
+
+
+def measured(metric: str, value: float) -> str:
+    """Format a value of *metric*, with its unit if it is a number of bytes."""
+    is_size = metric.endswith("_bytes") and math.isfinite(value)
+    return size(value) if is_size else written(value)
 
 
 def read_size(text: str) -> int:

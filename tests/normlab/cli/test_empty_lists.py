@@ -27,6 +27,7 @@ def _a_stack(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ("words", "says"),
     [
         ("ls", FIRST_JOB),
+        ("ls --sort -nope/metric", FIRST_JOB),
         ("best", FIRST_JOB),
         ("usage", FIRST_JOB),
         ("study ls", "`normlab study run --help` shows"),
@@ -82,6 +83,18 @@ def test_a_project_without_studies_says_that_others_have_some(
     assert capsys.readouterr().err == (
         "no study is in the project vision; `normlab study ls` alone lists all\n"
     )
+
+
+def test_a_list_that_is_sorted_by_a_metric_of_none_of_its_jobs_says_so(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run_a_study(capsys, tmp_path)
+    assert run(["ls", "--sort", "-nope/metric"]) == 0
+    said = capsys.readouterr()
+    assert "digits" in said.out
+    assert said.err == "no job in this list has reported nope/metric yet\n"
+    assert run(["ls", "--sort", "batch_size"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_what_cannot_be_a_metric_is_refused_as_one(capsys: pytest.CaptureFixture[str]) -> None:

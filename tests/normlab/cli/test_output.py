@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from normlab.cli.application import run
-from normlab.cli.output import device_of, print_each, print_table
+from normlab.cli.output import device_of, measured, print_each, print_table
 from normlab.errors import NotFound
 from normlab.records import JobRecord
 
@@ -65,3 +65,13 @@ def test_values_in_a_table_are_written_as_in_a_file(capsys: pytest.CaptureFixtur
     print_table(["field", "value"], [["nesterov", True], ["milestones", [1, 2]], ["lr", None]])
     written = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[1:]]
     assert [value.rstrip() for _, value in written] == ["true", "[1, 2]", "-"]
+
+
+def test_bytes_have_a_unit_in_a_table_and_are_on_the_right_like_numbers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = [(name, measured(name, 3e8)) for name in ("device/memory_bytes", "train/loss")]
+    print_table(["metric", "last"], rows)
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1:] for line in lines] == [["286.1", "MiB"], ["3e+08"]]
+    assert len({len(line.rstrip()) for line in lines}) == 1

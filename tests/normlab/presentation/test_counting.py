@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from normlab.presentation.counting import counted, read_size, size
+from normlab.presentation.counting import counted, measured, read_size, size
 
 
 def test_one_thing_is_singular_and_others_are_plural() -> None:
@@ -18,6 +20,18 @@ def test_one_thing_is_singular_and_others_are_plural() -> None:
 )
 def test_a_size_is_told_in_the_largest_unit_that_fits(count: int, told: str) -> None:
     assert size(count) == told
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "told"),
+    [
+        ("device/memory_peak_bytes", 3.1e8, "295.6 MiB"),
+        ("device/memory_peak_bytes", math.nan, "NaN"),
+        ("train/loss", 1.23456, "1.235"),
+    ],
+)
+def test_a_value_of_a_metric_in_bytes_has_its_unit(metric: str, value: float, told: str) -> None:
+    assert measured(metric, value) == told
 
 
 @pytest.mark.parametrize(
