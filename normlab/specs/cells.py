@@ -194,6 +194,8 @@ def label(value: Any) -> str:
     if isinstance(value, float):
         short = f"{value:g}"
         return short if float(short) == value else repr(value)  # not the same label twice
+    if isinstance(value, bool):
+        return "true" if value else "false"  # as in a file
     if not isinstance(value, dict):
         return str(value)
     rest = {k: v for k, v in value.items() if k not in ("kind", "name", "proxy")}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, List, Mapping, NamedTuple, Sequence, Set, Tuple
+import re
+from typing import Dict, Iterator, List, Mapping, Match, NamedTuple, Sequence, Set, Tuple
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs.cells import Cell, label
@@ -10,6 +11,7 @@ from normlab.specs.decisions import Decide
 from normlab.specs.studies import StudySpec
 
 Labels = Dict[str, str]
+_TRUTH = re.compile(r"(?<![^(= ])(true|false)(?![^,;) ])", re.IGNORECASE)
 
 
 class Comparison(NamedTuple):
@@ -29,7 +31,8 @@ class Comparison(NamedTuple):
     def key(self) -> str:
         """Its name, which does not depend on the order of the axes."""
         rest = "".join(f"; {path}={name}" for path, name in sorted(self.where))
-        return f"{self.axis}: {self.value} / {self.against}{rest}"
+        # looks are stored under it, and earlier labels had True and False
+        return _TRUTH.sub(_capital, f"{self.axis}: {self.value} / {self.against}{rest}")
 
 
 def comparisons(study: StudySpec, cells: Sequence[Cell]) -> List[Comparison]:
@@ -86,16 +89,26 @@ def _chosen(
     decide: Decide, axis: str, known: Sequence[str], there: Sequence[str]
 ) -> Tuple[str, List[str]]:
     compare = decide.compare
+    asked = {name: _as_now(name, known) for _, name in _asked(decide)}
     for field, name in _asked(decide):
-        if name not in known:
+        if asked[name] not in known:
             rule = f"{axis} has no value {name!r}: one of {', '.join(known)}"
             raise InvalidSpec(rule, [FieldProblem(f"decide.compare.{field}", rule)])
-    against = compare.against if compare and compare.against is not None else known[0]
-    values = list(compare.values) if compare and compare.values else list(there)
+    against = asked[compare.against] if compare and compare.against is not None else known[0]
+    values = [asked[v] for v in compare.values] if compare and compare.values else list(there)
     if compare and compare.values and against in values:
         rule = f"{against!r} would be compared with itself; leave it out"
         raise InvalidSpec(rule, [FieldProblem("decide.compare.values", rule)])
     return against, [name for name in values if name != against]
+
+
+def _as_now(name: str, known: Sequence[str]) -> str:
+    """Return *name* as labels have it now, if it is one of before, with True or False."""
+    return name if name in known else _TRUTH.sub(lambda found: found[0].lower(), name)
+
+
+def _capital(found: Match[str]) -> str:
+    return found[0].capitalize()
 
 
 def _asked(decide: Decide) -> Iterator[Tuple[str, str]]:

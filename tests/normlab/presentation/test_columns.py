@@ -20,7 +20,7 @@ GROUP = {"kind": "group", "groups": 4}
         ([True, False], [True, False]),
         (["batch", "layer"], ["batch", "layer"]),
         (["batch", GROUP], ["batch", "group(groups=4)"]),
-        ([True, 2], ["True", "2"]),
+        ([True, 2], ["true", "2"]),
         (["8", 8], ["8", "8"]),
         ([[1, 2], None], ["[1, 2]", None]),
         ([None, None], [None, None]),

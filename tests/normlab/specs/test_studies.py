@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from normlab.errors import InvalidSpec
 from normlab.specs.cells import expand, label, lay_out
+from normlab.specs.contrasts import comparisons
 from normlab.specs.studies import StudySpec, headline_of
 
 KINDS = ["batch", "layer", {"kind": "group", "groups": 4, "proxy": True}]
@@ -164,6 +165,21 @@ def test_a_search_with_a_grid_is_refused_not_ignored(grid: dict[str, Any]) -> No
 def test_labels_read_like_the_paper() -> None:
     assert [label(k) for k in KINDS] == ["batch", "layer", "group(groups=4)+proxy"]
     assert label(0.05) == "0.05"
+
+
+def test_labels_write_booleans_as_a_file_does() -> None:
+    assert [label(value) for value in (True, False)] == ["true", "false"]
+    assert label({"kind": "batch", "affine": False}) == "batch(affine=false)"
+
+
+@pytest.mark.parametrize("against", ["false", "False"])
+def test_looks_at_booleans_and_questions_about_them_keep_their_earlier_names(against: str) -> None:
+    compare = {"axis": "normalizer.affine", "against": against}
+    axes = {"normalizer": ["batch", "layer"], "normalizer.affine": [True, False]}
+    decides = study(axes=axes, decide={"by": 0.01, "compare": compare})
+    found = comparisons(decides, expand(decides))
+    assert [(c.value, c.against) for c in found] == [("true", "false")] * 2
+    assert found[0].key == "normalizer.affine: True / False; normalizer=batch"
 
 
 @given(st.lists(st.integers(1, 64), min_size=1, unique=True), st.integers(1, 5))
