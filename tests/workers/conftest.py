@@ -88,7 +88,7 @@ class NoFallback:
 @pytest.fixture(scope="session")
 def warm(job_environment: dict[str, str]) -> Iterator[WarmLauncher]:
     launcher = WarmLauncher(sys.executable, job_environment, NoFallback())
-    assert launcher.warm_up(timeout_s=60)
+    assert launcher.warm_up(timeout_s=300)
     yield launcher
     launcher.close()
 

@@ -158,7 +158,7 @@ def test_the_jobs_of_a_dead_host_end_and_the_host_is_replaced(
     job_environment: Mapping[str, str], fresh: FreshLauncher, tmp_path: Path
 ) -> None:
     launcher = WarmLauncher(sys.executable, job_environment, fresh)
-    assert launcher.warm_up(60)
+    assert launcher.warm_up(300)
     process = launcher.start(make_order(tmp_path, LONG))
     read_until(process, "started")
     os.kill(psutil.Process(process.pid).ppid(), signal.SIGKILL)
@@ -171,7 +171,7 @@ def test_the_jobs_of_a_dead_host_end_and_the_host_is_replaced(
     events, _ = read_to_the_end(again)
     again.close()
     assert isinstance(events[-1], Finished)
-    assert launcher.warm_up(60)
+    assert launcher.warm_up(300)
     launcher.close()
 
 
@@ -241,7 +241,7 @@ import os
 launcher = fresh = FreshLauncher(sys.executable, dict(os.environ))
 if sys.argv[1] == "warm":
     launcher = WarmLauncher(sys.executable, dict(os.environ), fresh)
-    launcher.warm_up(60)
+    launcher.warm_up(300)
 process = launcher.start(make_order(Path(sys.argv[2]), LONG))
 read_until(process, "started")
 print(process.pid, flush=True)

@@ -107,7 +107,8 @@ class JointOptimizer:
             there = self._optimizer.state[tensor]
             found = own.state.get(parameter, {})
             for key in there.keys() - found.keys() - {_NUMBER}:
-                _part(key, there[key], self._blocks[name], number).zero_()
+                if there[key] is not None:  # a momentum of 0 in older versions of torch
+                    _part(key, there[key], self._blocks[name], number).zero_()
             for key, value in found.items():
                 if not isinstance(value, Tensor):
                     there.update({} if value is None else {key: value})
