@@ -15,7 +15,7 @@ from normlab.norms.finite import read_finite
 from normlab.norms.passes import positions
 from normlab.norms.pooling import bessel, pool_batch, samples_sharing
 from normlab.norms.running import BatchStatisticsNorm
-from normlab.norms.solve_forms import Form, Pool
+from normlab.norms.solve_forms import Pool, make_form
 from normlab.norms.typed_bases import Function
 from normlab.specs.norms_over_batches import BatchNormSpec
 
@@ -96,8 +96,8 @@ class BatchNorm(BatchStatisticsNorm):
             scale = (v + self.eps).rsqrt()
             return Solved(*affine_after(scale, mean - m, weight, bias), (m, unbiased))
 
-        merged = (Pool(self.samples_merged(x.shape[0]), 1),)
-        form = None if synced else Form(self.eps, merged, tracked=0)
+        merged = (Pool(self.samples_merged(x.shape[0]), 1, 0),)
+        form = None if synced else make_form(self.eps, merged, tracked=0)
         affine, following = (weight, bias), self.following
         y, (mean, var) = engine.normalize(x, solve, affine, self.plain, form, following)
         self.track(mean, var)

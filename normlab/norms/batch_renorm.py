@@ -14,7 +14,7 @@ from normlab.norms.capture import Number
 from normlab.norms.engine import Solved
 from normlab.norms.pooling import pool_batch
 from normlab.norms.running import BatchStatisticsNorm, per_channel
-from normlab.norms.solve_forms import CORRECTED, CORRECTED_OUTSIDE, Form, Pool
+from normlab.norms.solve_forms import CORRECTED, CORRECTED_OUTSIDE, Pool, make_form
 from normlab.specs.norms_over_batches import BatchRenormSpec
 
 _DEFAULTS = BatchRenormSpec()
@@ -177,9 +177,9 @@ class BatchRenorm(BatchStatisticsNorm):
             scale, shift = affine_after(r / sigma_b, mean - m, weight, bias)
             return Solved(scale, shift + (d if weight is None else d * weight), (m, v))
 
-        form = Form(
+        form = make_form(
             self.eps,
-            (Pool(self.samples_merged(x.shape[0]), 1),),
+            (Pool(self.samples_merged(x.shape[0]), 1, 0),),
             mode=CORRECTED_OUTSIDE if self.variant == "ludvb" else CORRECTED,
             past=torch.stack([mu, sigma]) if engine_triton.kernels_for(x) is not None else None,
             limits=(r_least, r_limit, d_limit),

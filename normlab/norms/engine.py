@@ -38,11 +38,15 @@ from normlab.norms.solve_fused import Cancelled
 
 
 class Solved(NamedTuple):
-    """The result of *solve*; *statistics* are for the layer's running state."""
+    """
+    The result of *solve*; *statistics* are for the layer's running state.
+
+    No field has a default, because PyTorch 2.0 cannot compile a tuple with fields left out.
+    """
 
     scale: Tensor
     shift: Tensor
-    statistics: Tuple[Tensor, ...] = ()
+    statistics: Tuple[Tensor, ...]
 
 
 Solve = Callable[..., Solved]  # (mean, var, *tensors) -> Solved; mean and var are (N, C)

@@ -13,7 +13,7 @@ from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.channels import by_channel
 from normlab.norms.evonorm_fused import Swish
 from normlab.norms.passes import like, positions, statistics_dtype
-from normlab.norms.solve_forms import Form, Pool
+from normlab.norms.solve_forms import Pool, make_form
 from normlab.specs.norms_with_activation import EvoNormS0Spec
 
 _EVONORM = EvoNormS0Spec()
@@ -72,7 +72,7 @@ class EvoNormS0(ActivationNorm):
         kernels = kernel_nodes.kernels_for(x, self.plain)
         if kernels is None:
             return self._swished(x, self.v, weight, bias)
-        form = Form(self.eps, (Pool(1, self.num_features // self.groups),))
+        form = make_form(self.eps, (Pool(1, self.num_features // self.groups, 0),))
         return kernel_nodes.apply(Swish(kernels, form, self._swished), x, self.v, weight, bias)
 
     def _swished(

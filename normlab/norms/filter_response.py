@@ -14,7 +14,7 @@ from normlab.norms.channels import clamp_channels
 from normlab.norms.engine import Solved
 from normlab.norms.following import Following, can_follow
 from normlab.norms.passes import positions, statistics_dtype
-from normlab.norms.solve_forms import Form
+from normlab.norms.solve_forms import make_form
 from normlab.specs.norms_by_mean_square import FilterResponseNormSpec
 
 _FRN = FilterResponseNormSpec()
@@ -78,10 +78,10 @@ class FilterResponseNorm(ActivationNorm):
             squares = squares if learned is None else squares + learned.abs()
             scale = squares.rsqrt() if weight is None else squares.rsqrt() * weight
             shift = scale * mean  # y = scale * (x - mean) + shift
-            return Solved(scale, shift if bias is None else shift + bias)
+            return Solved(scale, shift if bias is None else shift + bias, ())
 
         added = self.added()
-        form = Form(self.eps, own=True, about_zero=True, adds=added is not None)
+        form = make_form(self.eps, own=True, about_zero=True, adds=added is not None)
         affine, following = (weight, bias, added), self.following
         return engine.normalize(x, solve, affine, self.plain, form, following)[0]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from normlab.norms import engine
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.engine import Solved
-from normlab.norms.solve_forms import Form, Pool
+from normlab.norms.solve_forms import Pool, make_form
 from normlab.specs.norms_by_mean_square import RmsNormSpec
 
 _RMS = RmsNormSpec()
@@ -71,11 +71,11 @@ class RMSNorm(ActivationNorm):
             scale = inverse.expand(by_group).reshape(mean.shape)  # (N, G, 1) -> (N, C)
             scale = scale if weight is None else scale * weight
             shift = scale * mean  # y = scale * (x - mean) + shift
-            return Solved(scale, shift if bias is None else shift + bias)
+            return Solved(scale, shift if bias is None else shift + bias, ())
 
-        form = Form(self.eps, (Pool(1, by_group[2]),), about_zero=True, seen=self.seen)
+        form = make_form(self.eps, (Pool(1, by_group[2], 0),), about_zero=True, seen=self.seen)
         if by_group[2] == 1:
-            form = Form(self.eps, own=True, about_zero=True)
+            form = make_form(self.eps, own=True, about_zero=True)
         return engine.normalize(x, solve, (weight, bias), self.plain, form, self.following)[0]
 
     def extra_repr(self) -> str:

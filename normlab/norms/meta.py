@@ -15,7 +15,7 @@ from normlab.norms.engine import Solved
 from normlab.norms.passes import positions
 from normlab.norms.pooling import bessel, pool, pool_batch, samples_sharing
 from normlab.norms.running import BatchStatisticsNorm
-from normlab.norms.solve_forms import Form, Pool
+from normlab.norms.solve_forms import Form, Pool, make_form
 from normlab.specs.norms_mixed import MetaNormSpec
 
 _DEFAULTS = MetaNormSpec()
@@ -122,13 +122,13 @@ class MetaNorm(BatchStatisticsNorm):
         if self.samples == "learned" or not self.has_node:
             return None
         if batch and not self.training:
-            return Form(self.eps, (Pool(samples, 1),), given=self.given_to_kernels(x))
+            return make_form(self.eps, (Pool(samples, 1, 0),), given=self.given_to_kernels(x))
         block = {"groups": self.num_features // self.groups, "all": self.num_features}
-        pool = Pool(self.samples_merged(samples) if batch else 1, block.get(self.channels, 1))
+        pool = Pool(self.samples_merged(samples) if batch else 1, block.get(self.channels, 1), 0)
         gated = self.channel_gates is not None
-        if pool == Pool(1, 1) and not gated:
-            return Form(self.eps, own=True)
-        return Form(self.eps, (pool,), gated=gated, tracked=0 if batch else None)
+        if pool == Pool(1, 1, 0) and not gated:
+            return make_form(self.eps, own=True)
+        return make_form(self.eps, (pool,), gated=gated, tracked=0 if batch else None)
 
     def _normalize_fused(
         self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor], nodes: Any

@@ -14,7 +14,7 @@ from normlab.norms.batch import affine_after
 from normlab.norms.engine import Solved
 from normlab.norms.passes import positions
 from normlab.norms.pooling import pool
-from normlab.norms.solve_forms import Form, Pool
+from normlab.norms.solve_forms import Pool, make_form
 from normlab.specs.norms_over_samples import GroupNormSpec, InstanceNormSpec, LayerNormSpec
 
 _LAYER_NORM = LayerNormSpec()
@@ -83,10 +83,12 @@ class GroupNorm(ActivationNorm):
             m, v = pool(mean.reshape(shape), var.reshape(shape), dim)
             offset = (mean.reshape(shape) - m).reshape(mean.shape)
             scale = (v + self.eps).rsqrt().expand_as(mean.reshape(shape)).reshape(mean.shape)
-            return Solved(*affine_after(scale, offset, weight, bias))
+            return Solved(*affine_after(scale, offset, weight, bias), ())
 
         group = Pool(1, self.num_features // self.groups, 0 if contiguous else self.groups)
-        form = Form(self.eps, own=True) if group.channels == 1 else Form(self.eps, (group,))
+        form = (
+            make_form(self.eps, own=True) if group.channels == 1 else make_form(self.eps, (group,))
+        )
         return engine.normalize(x, solve, (weight, bias), self.plain, form, self.following)[0]
 
     def _check_group(self, x: Tensor) -> None:

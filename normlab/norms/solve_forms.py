@@ -30,7 +30,7 @@ class Pool(NamedTuple):
 
     samples: int
     channels: int
-    groups: int = 0
+    groups: int
 
     def cells(self, n: int, c: int) -> int:
         """Return the number of statistics of *n* samples and *c* channels."""
@@ -79,23 +79,23 @@ class Form(NamedTuple):
     """
 
     eps: float
-    pools: Tuple[Pool, ...] = ()
-    own: bool = False
-    about_zero: bool = False
-    ratios: Optional[Callable[[Any, Tensor, Tensor], Ratios]] = None
-    learns: Tuple[bool, bool] = (True, True)
-    factor: float = 1.0
-    mode: int = STANDARD
-    past: Optional[Tensor] = None
-    limits: Tuple[Number, Number, Number] = (0.0, 0.0, 0.0)
-    adds: bool = False
-    gated: bool = False
-    stream: Optional[Stream] = None
-    given: Optional[Tensor] = None
-    tracked: Optional[int] = None
-    unbiased: bool = True
-    mixes_unbiased: bool = False
-    seen: Optional[int] = None
+    pools: Tuple[Pool, ...]
+    own: bool
+    about_zero: bool
+    ratios: Optional[Callable[[Any, Tensor, Tensor], Ratios]]
+    learns: Tuple[bool, bool]
+    factor: float
+    mode: int
+    past: Optional[Tensor]
+    limits: Tuple[Number, Number, Number]
+    adds: bool
+    gated: bool
+    stream: Optional[Stream]
+    given: Optional[Tensor]
+    tracked: Optional[int]
+    unbiased: bool
+    mixes_unbiased: bool
+    seen: Optional[int]
 
     def is_mixed(self) -> bool:
         """Return whether there are ratios."""
@@ -103,7 +103,7 @@ class Form(NamedTuple):
 
     def is_pooled(self) -> bool:
         """Return whether there are pools that kernels have to compute."""
-        return len(self.pools) > 0 and not (self.gated and self.pools[0] == Pool(1, 1))
+        return len(self.pools) > 0 and not (self.gated and self.pools[0] == Pool(1, 1, 0))
 
     def without_given(self) -> Form:
         """Return the form of the pools that kernels have to compute."""
@@ -129,6 +129,32 @@ class Form(NamedTuple):
             group = torch.arange(n, device=found.device) // pool.samples
             kept = [t[group] for t in kept]
         return tuple(t.expand(-1, -1, pool.channels).reshape(-1, c) for t in kept)
+
+
+def make_form(
+    eps: float,
+    pools: Tuple[Pool, ...] = (),
+    own: bool = False,
+    about_zero: bool = False,
+    ratios: Optional[Callable[[Any, Tensor, Tensor], Ratios]] = None,
+    learns: Tuple[bool, bool] = (True, True),
+    factor: float = 1.0,
+    mode: int = STANDARD,
+    past: Optional[Tensor] = None,
+    limits: Tuple[Number, Number, Number] = (0.0, 0.0, 0.0),
+    adds: bool = False,
+    gated: bool = False,
+    stream: Optional[Stream] = None,
+    given: Optional[Tensor] = None,
+    tracked: Optional[int] = None,
+    unbiased: bool = True,
+    mixes_unbiased: bool = False,
+    seen: Optional[int] = None,
+) -> Form:
+    """Return a Form. It has no defaults: PyTorch 2.0 compiles no tuple with fields left out."""
+    options = (factor, mode, past, limits, adds, gated, stream, given)
+    rest = (tracked, unbiased, mixes_unbiased, seen)
+    return Form(eps, pools, own, about_zero, ratios, learns, *options, *rest)
 
 
 def kernels_for(form: Optional[Form], x: Tensor, tensors: Sequence[Optional[Tensor]]) -> Any:

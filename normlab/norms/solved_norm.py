@@ -54,7 +54,7 @@ def solved_layer(function: Callable[..., Any]) -> Type[ActivationNorm]:
                 scale, shift = _checked(function, function(mean, var, **self.options), mean)
                 if weight is not None:
                     scale, shift = scale * weight, shift * weight
-                return Solved(scale, shift if bias is None else shift + bias)
+                return Solved(scale, shift if bias is None else shift + bias, ())
 
             affine, following = (weight, bias), self.following
             return engine.normalize(x, solve, affine, self.plain, following=following)[0]

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from normlab.norms import engine, engine_triton, solve_forms
 from normlab.norms.engine import Solved
-from normlab.norms.solve_forms import Form, Pool
+from normlab.norms.solve_forms import Pool, make_form
 
 
 def normalize(
     layer: Any, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
 ) -> Optional[Tensor]:
     """Normalize *x* in training, if there are kernels for it and *layer*."""
-    form = Form(layer.eps, (Pool(x.shape[0], 1),), stream=_Streams(layer))
+    form = make_form(layer.eps, (Pool(x.shape[0], 1, 0),), stream=_Streams(layer))
     known = kernels_for(layer, x) is not None
     if not known or solve_forms.kernels_for(form, x, (weight, bias)) is None:
         return None

@@ -15,7 +15,7 @@ from normlab.norms.engine import Solved
 from normlab.norms.passes import positions
 from normlab.norms.pooling import bessel, pool, pool_batch, samples_sharing, smallest_group
 from normlab.norms.running import BatchStatisticsNorm, per_channel
-from normlab.norms.solve_forms import Form, Pool, Ratios
+from normlab.norms.solve_forms import Form, Pool, Ratios, make_form
 from normlab.specs.norms_mixed import SwitchableNormSpec
 
 _DEFAULTS = SwitchableNormSpec()
@@ -146,8 +146,8 @@ class SwitchableNorm(BatchStatisticsNorm):
             return None
         d, own, known = positions(x), "instance" in self.choices, not self.training
         samples = x.shape[0] if known else self.samples_merged(x.shape[0])
-        layer, batch = Pool(1, self.num_features), Pool(samples, 1)
-        return Form(
+        layer, batch = Pool(1, self.num_features, 0), Pool(samples, 1, 0)
+        return make_form(
             self.eps,
             (layer, batch) if self.batch_statistics else (layer,),
             own,
