@@ -63,8 +63,9 @@ class _Deviated(Function):
         x, weight, bias, *found = ctx.saved_tensors
         need = ctx.needs_input_grad
         if torch.is_grad_enabled():  # to be differentiated again
-            y, inputs = ctx.plain(x, weight, bias), (x, None, None, None, None, weight, bias)
-            return gradients_again([y], inputs, [g], need)
+            inputs, needed = (x, weight, bias), (need[0], *need[5:])
+            of_x, *of_both = gradients_again(lambda *t: [ctx.plain(*t)], inputs, [g], needed)
+            return (of_x, None, None, None, None, *of_both)
         found = ctx.kernels.Deviations(*found)
         rule = ctx.rule
         gx, of_affine = ctx.kernels.deviation_gradients(taken(x), g, rule, found, need[0])

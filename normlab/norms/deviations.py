@@ -7,7 +7,7 @@ positions. A statistic is over n = V * D values and has the shape (G, 1, C, 1). 
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -158,9 +158,12 @@ class _Normalize(Function):
 def _plain_gradients(
     ctx: Any, g: Tensor, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]
 ) -> Any:
-    y = normalize_plain(x, ctx.measure_plain, ctx.divisor, weight, bias)[0]
-    inputs = (x, None, None, None, weight, bias)
-    return gradients_again([y], inputs, [g], ctx.needs_input_grad)
+    def normalized(x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> List[Tensor]:
+        return [normalize_plain(x, ctx.measure_plain, ctx.divisor, weight, bias)[0]]
+
+    need = ctx.needs_input_grad
+    of_x, *of_affine = gradients_again(normalized, (x, weight, bias), [g], (need[0], *need[4:]))
+    return (of_x, None, None, None, *of_affine)
 
 
 def _group_dots(g: Tensor, x: Tensor, mean: Tensor) -> Tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ Together they write the gradient of the data only once: see `engine` for the for
 
 from __future__ import annotations
 
-from typing import Any, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -121,14 +121,16 @@ def _differentiable_grads(ctx: Any, g: Tensor) -> Any:
     x, mean, scale, *rest = ctx.saved_tensors
     if ctx.following is None:
         return (*_affine_grads(g, x, mean, scale), None)
-    # aliases, because the scale depends on the mean, and both on x
-    given = [t.view_as(t) for t in (x, mean, scale, *rest)]
-    x, mean, scale, shift, *more = given
-    shape = (*mean.shape, *[1] * (x.dim() - 2))
-    z = (x.to(mean.dtype) - mean.view(shape)) * scale.reshape(shape) + shift.reshape(shape)
-    y = ctx.following.with_tensors(*more).apply(z).to(x.dtype)
+
+    def mapped(
+        x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor, *more: Tensor
+    ) -> List[Tensor]:
+        shape = (*mean.shape, *[1] * (x.dim() - 2))
+        z = (x.to(mean.dtype) - mean.view(shape)) * scale.reshape(shape) + shift.reshape(shape)
+        return [ctx.following.with_tensors(*more).apply(z).to(x.dtype)]
+
     needed = [*ctx.needs_input_grad[:4], *ctx.needs_input_grad[6:]]
-    found = gradients_again([y], given, [g], needed)
+    found = gradients_again(mapped, (x, mean, scale, *rest), [g], needed)
     return (*found[:4], None, None, *found[4:])
 
 

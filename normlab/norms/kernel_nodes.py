@@ -54,8 +54,6 @@ class _Node(Function):
         given, kept = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
         needed = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled():
-            # aliases, because one of the given tensors may depend on another
-            aliases = [None if t is None else t.view_as(t) for t in given]
-            return (None, *gradients_again([ctx.fused.plain(*aliases)], aliases, [g], needed))
+            return (None, *gradients_again(lambda *t: [ctx.fused.plain(*t)], given, [g], needed))
         found = ctx.fused.backward(g, given, kept, needed[0])
         return (None, *(t if need else None for t, need in zip(found, needed)))

@@ -13,14 +13,23 @@ from normlab.norms.typed_bases import Function
 
 
 def gradients_again(
-    outputs: Sequence[Tensor],
+    function: Callable[..., Sequence[Tensor]],
     inputs: Sequence[Optional[Tensor]],
     g: Sequence[Tensor],
     needed: Sequence[bool],
 ) -> Tuple[Optional[Tensor], ...]:
-    """Return the gradients of the *needed* ones of *inputs*, which can be differentiated again."""
+    """
+    Return the gradients of the *needed* ones of *inputs*, which can be differentiated again.
+
+    Args:
+        function: returns the outputs, whose gradients are *g*, for *inputs*.
+    """
+    # Aliases, because one input may depend on another, as x does on the weight of a layer that is
+    # called twice. The gradient of the weight would include this path, which is not its own.
+    aliases = [None if t is None else t.view_as(t) for t in inputs]
+    outputs = function(*aliases)
     places = [i for i, need in enumerate(needed) if need]
-    wanted: Any = [inputs[i] for i in places]
+    wanted: Any = [aliases[i] for i in places]
     reached = [(y, of_y) for y, of_y in zip(outputs, g) if y.requires_grad]  # others are constant
     ys, of_ys = zip(*reached)
     found = torch.autograd.grad(ys, wanted, of_ys, create_graph=True, allow_unused=True)

@@ -62,8 +62,8 @@ class _Terms(Function):
     def backward(ctx: Any, *g: Tensor) -> Any:
         proxied, parameters = ctx.proxied, ctx.saved_tensors
         if torch.is_grad_enabled():  # to be differentiated again
-            found = proxied.plain_terms(*parameters)
-            return (None, None, *gradients_again(found, parameters, g, ctx.needs_input_grad[2:]))
+            needed = ctx.needs_input_grad[2:]
+            return (None, None, *gradients_again(proxied.plain_terms, parameters, g, needed))
         rule, folded = _rule_on(proxied, parameters[0].device), proxied.is_folded()
         given = [t.contiguous() for t in (g if folded else (g[0], *g))]
         grads = ctx.kernels.proxied_slopes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, Tuple
 
 import torch
@@ -60,7 +61,7 @@ class Folded(Function):
         w, b, w2, b2 = ctx.saved_tensors
         if torch.is_grad_enabled():  # to be differentiated again
             grads = (g_scale, g_shift, g_floor)
-            folded = fold(w, b, w2, b2, ctx.eps)
+            folded = partial(fold, eps=ctx.eps)
             needed = ctx.needs_input_grad[:4]
             return (*gradients_again(folded, (w, b, w2, b2), grads, needed), None)
         signed = w * (1 + w2)

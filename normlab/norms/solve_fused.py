@@ -85,8 +85,11 @@ class _Solve(Function):
         if ctx.how.form.stream is not None:
             return differentiable_once(_gradients)(ctx, s1, s0)
         given = ctx.saved_tensors[: ctx.sizes[0]]
-        found = [t.expand_as(given[0]) for t in ctx.how.solve(*given)[:2]]
-        return (None, None, *gradients_again(found, given, (s1, s0), ctx.needs_input_grad[2:]))
+
+        def solved(*given: Any) -> Tuple[Tensor, ...]:
+            return tuple(t.expand_as(given[0]) for t in ctx.how.solve(*given)[:2])
+
+        return (None, None, *gradients_again(solved, given, (s1, s0), ctx.needs_input_grad[2:]))
 
 
 def _gradients(ctx: Any, s1: Tensor, s0: Tensor) -> Tuple[Any, ...]:

@@ -230,10 +230,12 @@ class _Projection(Function):
     @staticmethod
     def backward(ctx: Any, *g: Tensor) -> Any:
         if torch.is_grad_enabled():  # differentiated again: the Jacobian depends on the logits
-            logits = ctx.saved_tensors
-            ratios = _project_plain(ctx.radius, ctx.variant, logits)
             needed = ctx.needs_input_grad[2:]
-            return (None, None, *gradients_again(ratios, logits, g, needed))
+
+            def ratios(*logits: Tensor) -> Tuple[Tensor, ...]:
+                return _project_plain(ctx.radius, ctx.variant, logits)
+
+            return (None, None, *gradients_again(ratios, ctx.saved_tensors, g, needed))
         return (None, None, *map(_times, g, ctx.jacobians))
 
 

@@ -130,7 +130,7 @@ def compared(case: Case, device: str = "cpu") -> Found:
         x[0, :, 1] = case.spoilt
     if case.channels_last:
         x = x.contiguous(memory_format=_FORMATS[x.dim()])
-    reference, layer = _layer(case).to(device).double(), _layer(case).to(device)
+    reference, layer = layer_of(case).to(device).double(), layer_of(case).to(device)
     if case.dtype == torch.float64:
         layer.double()
     if not case.kind.startswith("online"):  # which has no plain form
@@ -206,7 +206,8 @@ class _Counted:
         return call
 
 
-def _layer(case: Case) -> nn.Module:
+def layer_of(case: Case) -> nn.Module:
+    """Return the layer with parameters that are unlike each other."""
     spec, activation = KNOWN[case.kind]
     options = {"kind": spec} if isinstance(spec, str) else dict(spec)
     if not case.affine:

@@ -127,9 +127,12 @@ class _ByRows(Function):
     def backward(ctx: Any, g: Tensor) -> Any:
         x, weight, bias, mean, inverse, y = ctx.saved_tensors
         if torch.is_grad_enabled():  # to be differentiated again
-            again = torch.batch_norm(x, weight, bias, None, None, True, 0.0, ctx.eps, False)
-            outputs = [again.relu() if ctx.rectified else again]
-            found = gradients_again(outputs, (x, weight, bias), [g], ctx.needs_input_grad[:3])
+
+            def again(x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> List[Tensor]:
+                y = torch.batch_norm(x, weight, bias, None, None, True, 0.0, ctx.eps, False)
+                return [y.relu() if ctx.rectified else y]
+
+            found = gradients_again(again, (x, weight, bias), [g], ctx.needs_input_grad[:3])
             return (*found, None, None, None)
         if y is not None:
             g = torch.ops.aten.threshold_backward(g, y, 0)

@@ -123,6 +123,17 @@ def test_the_gradient_can_be_differentiated_again() -> None:
     torch.testing.assert_close(found, torch.cat(parts, 1), rtol=1e-10, atol=1e-11)
 
 
+def test_a_gradient_of_a_layer_that_is_called_twice_is_the_same_with_a_second_derivative() -> None:
+    _, wide = two_forms()
+    x = batch()
+    weights = torch.randn_like(x)
+    y = wide(wide(x).roll(1, 1) + x)
+    learned = [x, *wide.parameters()]
+    once = torch.autograd.grad((y * weights).sum(), learned, retain_graph=True)
+    again = torch.autograd.grad((y * weights).sum(), learned, create_graph=True)
+    torch.testing.assert_close(again, once, rtol=1e-10, atol=1e-12)
+
+
 def test_an_evaluation_uses_the_running_statistics() -> None:
     alone, wide = two_forms()
     x = batch().detach()

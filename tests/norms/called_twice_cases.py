@@ -1,0 +1,44 @@
+"""Gradients of a layer that a network calls twice, so that its input depends on its parameters."""
+
+from __future__ import annotations
+
+from typing import List
+
+import torch
+from torch import Tensor
+
+from normlab.norms import engine_triton
+from tests.norms.kernel_cases import CHANNELS, Case, layer_of
+
+SHAPE = (4, CHANNELS, 3, 2)
+
+
+def largest_difference(kind: str, kernels: bool, dtype: torch.dtype = torch.float64) -> float:
+    """
+    Return how far gradients that can be differentiated again are from those that cannot.
+
+    The result is relative to the largest value of each gradient.
+    """
+    with engine_triton.triton_kernels(kernels, "cpu"):
+        once, again = (_gradients(kind, dtype, create_graph) for create_graph in (False, True))
+    return max(_difference(a, b) for a, b in zip(again, once))
+
+
+def _gradients(kind: str, dtype: torch.dtype, create_graph: bool) -> List[Tensor]:
+    layer = layer_of(Case(kind, SHAPE)).to(dtype)
+    torch.manual_seed(2)
+    x, weights = (torch.randn(SHAPE, dtype=dtype) for _ in range(2))
+    x.requires_grad_()
+    # channels are mixed, because most kinds do not see the scale of a channel
+    y = layer(layer(x).roll(1, 1) + x)
+    learned = [x, *(p for p in layer.parameters() if p.requires_grad)]
+    grads = torch.autograd.grad(
+        (y * weights).sum(), learned, create_graph=create_graph, allow_unused=True
+    )
+    return [torch.zeros_like(t) if g is None else g.detach() for g, t in zip(grads, learned)]
+
+
+def _difference(found: Tensor, right: Tensor) -> float:
+    if right.numel() == 0:
+        return 0.0
+    return float((found - right).abs().max() / right.abs().max().clamp_min(1e-3))
