@@ -41,12 +41,12 @@ class Solved(NamedTuple):
     """
     The result of *solve*; *statistics* are for the layer's running state.
 
-    No field has a default, because PyTorch 2.0 cannot compile a tuple with fields left out.
+    PyTorch 2.0 cannot compile a layer that leaves them out, so the kinds of this package give them.
     """
 
     scale: Tensor
     shift: Tensor
-    statistics: Tuple[Tensor, ...]
+    statistics: Tuple[Tensor, ...] = ()
 
 
 Solve = Callable[..., Solved]  # (mean, var, *tensors) -> Solved; mean and var are (N, C)
