@@ -30,8 +30,9 @@ _FREE = {  # operators that launch nothing
     "alias", "as_strided", "chunk", "detach", "detach_", "empty", "empty_like", "empty_strided",
     "expand", "expand_as", "flatten", "is_nonzero", "item", "lift_fresh", "narrow", "new_empty",
     "permute", "promote_types", "reshape", "resize_", "result_type", "select", "slice", "split",
-    "squeeze", "t", "to", "transpose", "unbind", "unflatten", "unsqueeze", "view", "view_as", "_unsafe_view",
-    "_reshape_alias", "set_", "resolve_conj", "resolve_neg", "new_empty_strided", "broadcast_to",
+    "squeeze", "t", "to", "transpose", "unbind", "unflatten", "unsqueeze", "view", "view_as",
+    "_unsafe_view", "_reshape_alias", "set_", "resolve_conj", "resolve_neg", "new_empty_strided",
+    "broadcast_to",
 }  # fmt: skip
 
 
