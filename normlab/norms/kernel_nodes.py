@@ -51,7 +51,8 @@ class _Node(Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
-        given, kept = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
+        saved = ctx.saved_tensors  # once, because a checkpoint unpacks each tensor once
+        given, kept = saved[: ctx.count], saved[ctx.count :]
         needed = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled():
             return (None, *gradients_again(lambda *t: [ctx.fused.plain(*t)], given, [g], needed))

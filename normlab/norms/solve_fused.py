@@ -94,7 +94,8 @@ class _Solve(Function):
 
 def _gradients(ctx: Any, s1: Tensor, s0: Tensor) -> Tuple[Any, ...]:
     kernels, form, (count, pools) = ctx.kernels, ctx.how.form, ctx.sizes
-    given, saved = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+    every = ctx.saved_tensors  # once, because a checkpoint unpacks each tensor once
+    given, saved = every[:count], every[count:]
     now, used, (solved, ratios, jacobians, steps) = saved[:pools], saved[pools:-4], saved[-4:]
     mean, var, _, _, *own = given
     f = kernels.Solving(mean.contiguous(), var.contiguous(), list(used), solved, ratios, jacobians)
