@@ -100,13 +100,15 @@ class MetaNorm(BatchStatisticsNorm):
             if nodes is not None:
                 return self._normalize_fused(x, weight, bias, nodes)
 
+        training = self.training  # a backward may come after `eval`
+
         def solve(
             mean: Tensor, var: Tensor, weight: Any, bias: Any, channel_gates: Any, gate: Any
         ) -> Solved:
             own, size = self._pool_channels(mean, var, channel_gates)
-            (m, v), batch = self._pool_samples(own, gate)
+            (m, v), batch = self._pool_samples(own, gate, training)
             state: Tuple[Tensor, ...] = ()
-            if self.training and batch is not None:
+            if training and batch is not None:
                 samples = samples_sharing(mean, self.virtual_batch_size)
                 state = (batch[0], batch[1] * bessel(size * samples * positions(x)))
             return Solved(*affine_after((v + self.eps).rsqrt(), mean - m, weight, bias), state)
@@ -166,11 +168,13 @@ class MetaNorm(BatchStatisticsNorm):
         group = torch.arange(c, device=self.running_mean.device) // size
         return (group.unsqueeze(0) == group.unsqueeze(1)).to(self.running_mean.dtype)
 
-    def _pool_samples(self, own: Moments, gate: Any) -> Tuple[Moments, Optional[Moments]]:
+    def _pool_samples(
+        self, own: Moments, gate: Any, training: bool
+    ) -> Tuple[Moments, Optional[Moments]]:
         # Also returns the batch's moments, if U may connect samples.
         if self.samples == "own":
             return own, None
-        if self.training:
+        if training:
             batch = pool_batch(*own, self.virtual_batch_size)
         else:
             batch = (self.running_mean.to(own[0])[None], self.running_var.to(own[1])[None])

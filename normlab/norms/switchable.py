@@ -124,10 +124,12 @@ class SwitchableNorm(BatchStatisticsNorm):
             if nodes is not None:
                 return self._normalize_fused(x, weight, bias, nodes)
 
+        training = self.training  # a backward may come after `eval`
+
         def solve(
             mean: Tensor, var: Tensor, weight: Any, bias: Any, mean_weight: Any, var_weight: Any
         ) -> Solved:
-            candidates = self._candidates(mean, var, positions(x))
+            candidates = self._candidates(mean, var, positions(x), training)
             p, q = self.ratios(mean_weight, var_weight)
             mixed_mean = self._mix(p, candidates, 0)
             scale = (self._mix(q, candidates, 1) + self.eps).rsqrt()
@@ -190,7 +192,7 @@ class SwitchableNorm(BatchStatisticsNorm):
     def _wanted(self) -> Set[str]:
         return set(self.choices)
 
-    def _candidates(self, mean: Tensor, var: Tensor, d: int) -> Dict[str, Moments]:
+    def _candidates(self, mean: Tensor, var: Tensor, d: int, training: bool) -> Dict[str, Moments]:
         wanted = self._wanted()
         if self.unbiased_reference and self.dims > 1:
             var = var * (d / (d - 1))
@@ -200,14 +202,14 @@ class SwitchableNorm(BatchStatisticsNorm):
         if "layer" in wanted:
             found["layer"] = self._layer_moments(mean, var, d)
         if "batch" in wanted:
-            found["batch"] = self._batch_moments(mean, var, d)
+            found["batch"] = self._batch_moments(mean, var, d, training)
         return found
 
     def _layer_moments(self, mean: Tensor, var: Tensor, d: int) -> Moments:
         return self._unbias(pool(mean, var, 1), mean.shape[1] * d)
 
-    def _batch_moments(self, mean: Tensor, var: Tensor, d: int) -> Moments:
-        if not self.training:
+    def _batch_moments(self, mean: Tensor, var: Tensor, d: int, training: bool) -> Moments:
+        if not training:
             return self.running_mean.to(mean).unsqueeze(0), self.running_var.to(var).unsqueeze(0)
         samples = samples_sharing(mean, self.virtual_batch_size)
         pooled = pool_batch(mean, var, self.virtual_batch_size)

@@ -13,24 +13,33 @@ from tests.norms.kernel_cases import CHANNELS, Case, layer_of
 SHAPE = (4, CHANNELS, 3, 2)
 
 
-def largest_difference(kind: str, kernels: bool, dtype: torch.dtype = torch.float64) -> float:
+def largest_difference(
+    kind: str, kernels: bool, dtype: torch.dtype = torch.float64, evaluates: bool = False
+) -> float:
     """
     Return how far gradients that can be differentiated again are from those that cannot.
 
     The result is relative to the largest value of each gradient.
+
+    Args:
+        evaluates: whether the layer is put in evaluation before the latter.
     """
     with engine_triton.triton_kernels(kernels, "cpu"):
-        once, again = (_gradients(kind, dtype, create_graph) for create_graph in (False, True))
+        once = _gradients(kind, dtype, False)
+        again = _gradients(kind, dtype, True, evaluates)
     return max(_difference(a, b) for a, b in zip(again, once))
 
 
-def _gradients(kind: str, dtype: torch.dtype, create_graph: bool) -> List[Tensor]:
+def _gradients(
+    kind: str, dtype: torch.dtype, create_graph: bool, evaluates: bool = False
+) -> List[Tensor]:
     layer = layer_of(Case(kind, SHAPE)).to(dtype)
     torch.manual_seed(2)
     x, weights = (torch.randn(SHAPE, dtype=dtype) for _ in range(2))
     x.requires_grad_()
     # channels are mixed, because most kinds do not see the scale of a channel
     y = layer(layer(x).roll(1, 1) + x)
+    layer.train(not evaluates)
     learned = [x, *(p for p in layer.parameters() if p.requires_grad)]
     grads = torch.autograd.grad(
         (y * weights).sum(), learned, create_graph=create_graph, allow_unused=True

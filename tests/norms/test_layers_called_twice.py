@@ -40,3 +40,9 @@ def test_a_gradient_is_the_same_if_it_can_be_differentiated_again(kind: str) -> 
 def test_a_gradient_is_the_same_on_the_triton_kernels(kind: str, run: Run) -> None:
     found = run(called_twice_cases.largest_difference, kind, True, torch.float32)
     assert found < 1e-3
+
+
+@pytest.mark.parametrize("kind", ["switchable", "meta, batch"])
+def test_it_is_that_of_training_also_if_the_layer_evaluates_since(kind: str, run: Run) -> None:
+    found = run(called_twice_cases.largest_difference, kind, True, torch.float32, True)
+    assert found < 1e-3
