@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple, Union
 
 import torch
@@ -231,11 +231,9 @@ class _Projection(Function):
     def backward(ctx: Any, *g: Tensor) -> Any:
         if torch.is_grad_enabled():  # differentiated again: the Jacobian depends on the logits
             needed = ctx.needs_input_grad[2:]
-
-            def ratios(*logits: Tensor) -> Tuple[Tensor, ...]:
-                return _project_plain(ctx.radius, ctx.variant, logits)
-
-            return (None, None, *gradients_again(ratios, ctx.saved_tensors, g, needed))
+            ratios = partial(_project_plain, ctx.radius, ctx.variant)
+            again = gradients_again(lambda *z: ratios(z), ctx.saved_tensors, g, needed)
+            return (None, None, *again)
         return (None, None, *map(_times, g, ctx.jacobians))
 
 
