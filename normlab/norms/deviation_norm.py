@@ -117,8 +117,9 @@ class DeviationBatchNorm(BatchStatisticsNorm):
         self, x: Tensor, size: int, weight: Optional[Tensor], bias: Optional[Tensor]
     ) -> Optional[Tensor]:
         affine = [p if p is None or p.dtype == x.dtype else p.to(x.dtype) for p in (weight, bias)]
-        nodes, largest = engine_fused.nodes_for(x, self.plain, *affine), self._averaged()
-        if nodes is None or largest is None:
+        nodes = engine_fused.nodes_for(x, self.plain, *affine)
+        largest = None if nodes is None else self._averaged()
+        if largest is None:
             return None
         samples = (size, x.shape[0] % size or size)  # of a statistic, and of the last, smaller one
         constants = [self.constant_for(n * passes.positions(x)) for n in samples]
@@ -131,10 +132,10 @@ class DeviationBatchNorm(BatchStatisticsNorm):
     def _normalize_by_kernels(
         self, x: Tensor, size: int, weight: Optional[Tensor], bias: Optional[Tensor]
     ) -> Optional[Tensor]:
-        largest = self._averaged()
-        kernels = None if self.plain or largest is None else engine_triton.kernels_for(x)
+        kernels = None if self.plain else engine_triton.kernels_for(x)
+        largest = None if kernels is None else self._averaged()
         wide = any(t is not None and t.dtype == torch.float64 for t in (x, weight, bias))
-        if kernels is None or wide or x.numel() == 0 or x.shape[0] % size:
+        if kernels is None or largest is None or wide or x.numel() == 0 or x.shape[0] % size:
             return None
         values = size * passes.positions(x)
         c, reciprocal = self.constant_for(values), self.running == "reference"
