@@ -65,16 +65,14 @@ def can_follow(norm: Any, x: Tensor) -> bool:
     """
     Return whether the map of *norm* on *x* can include what follows.
 
-    There may be no hooks, and no methods that another library put into this norm: they would see
-    the output of what follows, or would not be called.
+    It may not be changed: hooks would see the output of what follows, and methods that another
+    library put into it would not be called.
     """
     if engine_triton.kernels_for(x) is None or norm.plain or x.numel() == 0:
         return False
     if x.dim() == 2 and not norm.follows_on_vectors:
         return False
-    if any(name in norm.__dict__ for name in (*_CALLS, "normalize")):
-        return False
-    return _on_engine(norm.__class__, norm.training) and not has_hooks(norm)
+    return _on_engine(norm.__class__, norm.training) and not is_changed(norm)
 
 
 @lru_cache(maxsize=None)
@@ -90,10 +88,12 @@ def _author(kind: Any, method: str) -> Any:
     return next(c for c in kind.__mro__ if method in c.__dict__)
 
 
-def has_hooks(module: nn.Module) -> bool:
-    """Return whether a hook may see a call of *module*, or change it."""
-    forward = (module._forward_hooks, module._forward_pre_hooks)
-    backward = (module._backward_hooks, module._backward_pre_hooks)
+def is_changed(norm: nn.Module) -> bool:
+    """Return whether *norm* has a hook, or a method of its own that its class does not have."""
+    if any(name in norm.__dict__ for name in (*_CALLS, "normalize")):
+        return True
+    forward = (norm._forward_hooks, norm._forward_pre_hooks)
+    backward = (norm._backward_hooks, norm._backward_pre_hooks)
     return any(map(len, (*forward, *backward))) or bool(_hooks._has_any_global_hook())
 
 

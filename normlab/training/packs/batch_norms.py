@@ -10,7 +10,7 @@ from torch import Tensor
 from normlab.norms import NormActivation, capture, engine
 from normlab.norms.batch import BatchNorm
 from normlab.norms.finite import read_finite
-from normlab.norms.following import Following, has_hooks
+from normlab.norms.following import Following, is_changed
 from normlab.norms.once import gradients_again
 from normlab.norms.passes import moments
 from normlab.norms.pooling import bessel, pool_batch
@@ -54,7 +54,7 @@ class PackedBatchNorm(MemberStatistics, BatchNorm):
 
     def has_many(self, x: Tensor) -> bool:
         """Return whether *x* is a training batch on a CPU for which rows are faster."""
-        if not self.training or x.numel() < MANY or not x.is_contiguous():
+        if not self.training or x.numel() < max(MANY, 2 * x.shape[1]) or not x.is_contiguous():
             return False
         whole = self.virtual_batch_size is None or self.virtual_batch_size >= x.shape[0]
         shared = whole and not self.sync and not self.plain and x.dim() > 2
@@ -96,7 +96,7 @@ class PackedNormActivation(NormActivation):
         norm = self.norm
         if self.activation != "relu" or not isinstance(norm, PackedBatchNorm):
             return super().forward(x)
-        if not norm.has_many(x) or has_hooks(norm):
+        if not norm.has_many(x) or is_changed(norm):
             return super().forward(x)
         return norm.followed(x, norm.weight, norm.bias, _RELU)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from normlab.errors import InvalidSpec
 from normlab.norms import NormActivation, make
 from normlab.training.packs import batch_norms
 from normlab.training.packs.batch_norms import PackedNormActivation
@@ -107,6 +108,19 @@ def test_a_hook_on_the_norm_sees_its_output_before_the_activation() -> None:
     wide.norm.register_forward_hook(lambda _, __, y: seen_values.append(y.detach().clone()))
     assert bool((wide(batch()) >= 0).all())
     assert float(seen_values[0].min()) < 0
+
+
+def test_a_method_that_another_library_puts_into_the_norm_is_called() -> None:
+    _, wide = two_forms()
+    wide.norm.forward = lambda x: torch.full_like(x, 7.0)
+    assert bool((wide(batch()) == 7).all())
+
+
+def test_one_value_for_each_channel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_norms, "MANY", 1)
+    _, wide = two_forms()
+    with pytest.raises(InvalidSpec, match="a variance needs two"):
+        wide(batch()[:1, :, :1, :1])
 
 
 def test_the_gradient_can_be_differentiated_again() -> None:
