@@ -27,7 +27,7 @@ settings.load_profile("normlab")
 
 def pytest_configure() -> None:
     """
-    Name the folder of this process's servers.
+    Name the folder of this process's servers, and give reads of the API time.
 
     Each process of a parallel run has servers of its own: to PostgreSQL, an open transaction of
     another database is an open transaction, and events are read up to the first of those.
@@ -36,6 +36,8 @@ def pytest_configure() -> None:
     os.environ["XDG_STATE_HOME"] = os.environ[
         _FOLDER
     ]  # the stacks of the tests do not belong to the user
+    # A busy machine is slow, which is no failure; tests of this limit set their own
+    os.environ["NORMLAB_READ_TIMEOUT_S"] = "60"
 
 
 def pytest_unconfigure() -> None:

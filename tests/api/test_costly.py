@@ -204,9 +204,12 @@ def test_long_work_continues_and_its_result_answers_the_next_request() -> None:
 
 
 @pytest.fixture
-def url_of_slow_lists(app: FastAPI, url: str, database: Database) -> Iterator[str]:
-    """An application whose lists wait for a lock that the test holds."""
-    with database.begin() as connection:
+def url_of_slow_lists(
+    settings: Settings, doorbell: SilentDoorbell, database: Database
+) -> Iterator[str]:
+    """An application with little time for lists, which wait for a lock that the test holds."""
+    hasty = create_app(settings.model_copy(update={"read_timeout_s": 1.0}), doorbell)
+    with serve(hasty) as url, database.begin() as connection:
         connection.execute(text("lock table metric_last in access exclusive mode"))
         yield url
 
@@ -215,12 +218,14 @@ def test_slow_lists_are_429_with_advice_and_others_are_served(
     url_of_slow_lists: str, database: Database
 ) -> None:
     answers: list[httpx.Response] = []
-    eve = httpx.Client(base_url=url_of_slow_lists, headers=token_header(database, "eve", "read"))
+    eve = httpx.Client(
+        base_url=url_of_slow_lists, headers=token_header(database, "eve", "read"), timeout=60
+    )
     admin = {"Authorization": f"Bearer {OPERATORS_TOKEN}"}
-    other = httpx.Client(base_url=url_of_slow_lists, headers=admin, timeout=30)
+    other = httpx.Client(base_url=url_of_slow_lists, headers=admin, timeout=60)
 
     def ask() -> None:
-        answers.append(eve.get("/v1/jobs", timeout=30))
+        answers.append(eve.get("/v1/jobs", timeout=60))
 
     threads = [threading.Thread(target=ask) for _ in range(20)]
     for thread in threads:
@@ -247,8 +252,7 @@ def test_forms_need_no_turn(app: FastAPI, client: httpx.Client) -> None:
 def test_a_client_that_disconnects_ends_its_statement(
     settings: Settings, doorbell: SilentDoorbell, database: Database
 ) -> None:
-    patient = create_app(settings.model_copy(update={"read_timeout_s": 30.0}), doorbell)
-    with serve(patient) as url, database.begin() as connection:
+    with serve(create_app(settings, doorbell)) as url, database.begin() as connection:
         connection.execute(text("lock table metric_last in access exclusive mode"))
         at = urlsplit(url)
         with socket.create_connection((at.hostname, at.port)) as client:

@@ -33,7 +33,7 @@ LINK = re.compile(r'(?:href|src|action)="(/[^"]*)"')
 @pytest.fixture
 def behind(settings: Settings) -> Iterator[str]:
     """The service, which is published below ROOT and trusts the proxies of this host."""
-    changes = {"root_path": ROOT, "trusted_proxies": "127.0.0.0/8", "read_timeout_s": 30}
+    changes = {"root_path": ROOT, "trusted_proxies": "127.0.0.0/8"}
     with serve(create_app(settings.model_copy(update=changes), SilentDoorbell())) as url:
         yield url
 
@@ -90,7 +90,7 @@ def test_streams_and_programs_work_below_the_root_path(behind: str) -> None:
 
 
 def _client_of(app: FastAPI, **headers: str) -> dict[str, Any]:
-    with serve(app) as url, httpx.Client(base_url=url) as client:
+    with serve(app) as url, httpx.Client(base_url=url, timeout=60) as client:
         login = client.post("/login", data={"token": OPERATORS_TOKEN}, headers=headers)
         return {"status": login.status_code, "cookie": login.headers.get("set-cookie", "")}
 

@@ -37,7 +37,6 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def url(database_url: str, tmp_path: Path) -> Iterator[str]:
     settings = Settings(
-        read_timeout_s=30,  # other tests run beside these
         database_url=database_url,
         data_dir=tmp_path,
         token=TOKEN,

@@ -28,7 +28,6 @@ def allowed() -> str:
 @pytest.fixture
 def url(database_url: str, tmp_path: Path, allowed: str) -> Iterator[str]:
     settings = Settings(
-        read_timeout_s=30,
         database_url=database_url,
         data_dir=tmp_path,
         token=TOKEN,

@@ -31,7 +31,6 @@ def proxy(database_url: str, tmp_path: Path) -> Iterator[str]:
         token=TOKEN,
         root_path=ROOT,
         trusted_proxies="127.0.0.1",
-        read_timeout_s=30,
         inspector_socket=tmp_path / "nobody",
     )
     app = create_app(settings, SilentDoorbell())

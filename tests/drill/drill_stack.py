@@ -217,6 +217,7 @@ class DrillStack:
             "GRACE_S": GRACE_S,
             "RETRY_BACKOFF_S": 0.1,
             "JOB_MEMORY_BYTES": 1 << 30,
+            "READ_TIMEOUT_S": 60,  # its load is not about this limit
         }
         if self.bucket is not None:
             settings["STORAGE"] = self.bucket.url

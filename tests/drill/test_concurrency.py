@@ -39,6 +39,7 @@ def api(database_url: str, broker_url: str, tmp_path: Path) -> Iterator[str]:
         "NORMLAB_TOKEN": TOKEN,
         "NORMLAB_PORT": "0",
         "NORMLAB_LOG_LEVEL": "error",
+        "NORMLAB_READ_TIMEOUT_S": "60",
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "api"], env=environment, stdout=subprocess.PIPE
