@@ -232,9 +232,13 @@ def a_token(database: Database, role: str) -> str | None:
 @pytest.fixture
 def places(database: Database, client: httpx.Client) -> dict[str, str]:
     ada = {"Authorization": f"Bearer {create_token(database, 'ada', ['submit'])}"}
-    job = client.post("/v1/jobs", json=a_job(), headers=ada).json()["id"]
-    study = client.post("/v1/studies", json=STUDY, headers=ada).json()["id"]
-    view = client.post("/v1/views", json={**VIEW, "name": "mine"}, headers=ada).json()["id"]
+
+    def made(path: str, **asked: Any) -> str:
+        answer = client.post(path, json=asked, headers=ada)
+        return str(answer.raise_for_status().json()["id"])
+
+    job, study = made("/v1/jobs", **a_job()), made("/v1/studies", **STUDY)
+    view = made("/v1/views", **{**VIEW, "name": "mine"})
     spare = TokenRequest.read({"owner": "ada"})
     token = token_changes.issue(database, spare, Actor("root")).id
     return {"job": job, "study": study, "token": token, "session": "x", "name": "x",

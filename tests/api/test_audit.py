@@ -15,7 +15,8 @@ from tests.tokens import create_token
 
 
 def actions(client: httpx.Client, **filters: object) -> list[str]:
-    records = client.get("/v1/audit", params=filters).json()["records"]
+    answer = client.get("/v1/audit", params=filters).raise_for_status()
+    records = answer.json()["records"]
     return [record["action"] for record in reversed(records)]
 
 

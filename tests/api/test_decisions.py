@@ -26,11 +26,12 @@ def decider(database: Database) -> Decider:
 
 def decided(client: httpx.Client, database: Database) -> str:
     """Return a decided study; the decider of the application takes turns with ours."""
-    study: str = client.post("/v1/studies", json=GRID).json()["id"]
+    study: str = client.post("/v1/studies", json=GRID).raise_for_status().json()["id"]
     for _ in range(1000):
         work(database)
         decider(database).round()
-        if client.get(f"/v1/studies/{study}").json()["state"] != "active":
+        found = client.get(f"/v1/studies/{study}").raise_for_status()
+        if found.json()["state"] != "active":
             return study
     pytest.fail("it is never decided")
 

@@ -40,7 +40,7 @@ def record(event: ServerSentEvent) -> EventRecord:
 
 
 def submit(client: httpx.Client) -> str:
-    return str(client.post("/v1/jobs", json=a_job()).json()["id"])
+    return str(client.post("/v1/jobs", json=a_job()).raise_for_status().json()["id"])
 
 
 def claim(database: Database) -> Lease:

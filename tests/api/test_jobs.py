@@ -127,7 +127,8 @@ def test_a_list_is_filtered_and_sorted(client: httpx.Client) -> None:
     large = submit(client, batch_size=64, normalizer="group")
 
     def ids(**params: str) -> list[str]:
-        return [job["id"] for job in client.get("/v1/jobs", params=params).json()["jobs"]]
+        answer = client.get("/v1/jobs", params=params).raise_for_status()
+        return [job["id"] for job in answer.json()["jobs"]]
 
     assert ids(normalizer="group") == [large]
     assert ids(name="SMALL") == [small]

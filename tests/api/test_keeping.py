@@ -21,7 +21,7 @@ EXPIRED = "/v1/projects/default/expired"
 @pytest.fixture
 def old_job(client: httpx.Client, database: Database) -> str:
     """A job that ended ten days ago, with weights."""
-    job: str = client.post("/v1/jobs", json=a_job()).json()["id"]
+    job: str = client.post("/v1/jobs", json=a_job()).raise_for_status().json()["id"]
     mine = leases.claim(database, "cpu", "w", 30)
     assert mine is not None
     weights = {"name": "weights.safetensors", "path": f"/x/{job}/w", "sha256": "5" * 64, "bytes": 9}

@@ -17,7 +17,8 @@ def new_job(client: httpx.Client, headers: dict[str, str] | None = None, **field
 
 
 def listed(client: httpx.Client, **params: str) -> list[str]:
-    return [job["id"] for job in client.get("/v1/jobs", params=params).json()["jobs"]]
+    answer = client.get("/v1/jobs", params=params).raise_for_status()
+    return [job["id"] for job in answer.json()["jobs"]]
 
 
 def test_its_owner_labels_a_job_and_others_may_not(
@@ -50,7 +51,7 @@ def test_several_jobs_are_tagged_at_once_and_the_answer_says_which_are_not(
 
 
 def test_a_study_is_labelled_and_archived_with_its_jobs(client: httpx.Client) -> None:
-    study = client.post("/v1/studies", json=STUDY).json()["id"]
+    study = client.post("/v1/studies", json=STUDY).raise_for_status().json()["id"]
     changed = client.patch(f"/v1/studies/{study}", json={"name": "t", "archived": True}).json()
     assert (changed["name"], changed["archived_at"] is not None) == ("t", True)
     assert (listed(client), len(listed(client, archived="show"))) == ([], 2)

@@ -21,7 +21,7 @@ LEAVERS = 20
 
 def submit(api: ApiProcess) -> str:
     answer = httpx.post(f"{api.url}/v1/jobs", json=a_job(), headers=HEADERS, timeout=60)
-    return str(answer.json()["id"])
+    return str(answer.raise_for_status().json()["id"])
 
 
 def streams_left(api: ApiProcess) -> int:

@@ -185,7 +185,7 @@ def test_without_a_project_it_is_the_default_one_or_the_only_one(
         ).json()
         if "id" not in answer:
             return answer["detail"]
-        return client.get(f"/v1/jobs/{answer['id']}").json()["project"]
+        return client.get(f"/v1/jobs/{answer['id']}").raise_for_status().json()["project"]
 
     assert project_of("bea") == "blue"
     client.put("/v1/projects/red/members", json={"owner": "bea"}).raise_for_status()

@@ -8,13 +8,14 @@ from tests.api.conftest import OPERATORS_TOKEN, a_job, log_in
 
 
 def an_ended_job(client: httpx.Client) -> str:
-    job: str = client.post("/v1/jobs", json=a_job()).json()["id"]
-    client.post(f"/v1/jobs/{job}/cancel")
+    job: str = client.post("/v1/jobs", json=a_job()).raise_for_status().json()["id"]
+    client.post(f"/v1/jobs/{job}/cancel").raise_for_status()
     return job
 
 
 def ids(client: httpx.Client, **params: str) -> list[str]:
-    return [job["id"] for job in client.get("/v1/jobs", params=params).json()["jobs"]]
+    answer = client.get("/v1/jobs", params=params).raise_for_status()
+    return [job["id"] for job in answer.json()["jobs"]]
 
 
 def test_a_job_is_deleted_restored_and_purged(client: httpx.Client) -> None:

@@ -100,7 +100,9 @@ def test_the_documented_study_with_linked_axes_shows_each_normalizer_with_its_se
 
 
 def table(page: Page, study: str) -> Any:
-    return page.request.get(f"/v1/studies/{study}/results").json()
+    answer = page.request.get(f"/v1/studies/{study}/results")
+    assert answer.status == 200, answer.text()
+    return answer.json()
 
 
 def test_a_learning_curve_is_a_mean_of_the_same_updates_of_every_seed_that_has_a_value(
