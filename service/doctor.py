@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from normlab import __version__
 from normlab.errors import InvalidSpec, NormlabError
+from normlab.host.clocks import least_ahead_s
 from normlab.host.limits import free_disk_bytes
 from normlab.stacks.checks import SET_CLOCKS, Check
 from service.servers.servers_file import read_servers
@@ -123,7 +124,7 @@ def _database(url: str) -> Iterator[Check]:
             with database.begin() as connection:
                 before = time.time()
                 now = connection.execute(_CLOCK).scalar_one()
-                off = abs(now - (before + time.time()) / 2)
+                off = abs(least_ahead_s(before, now, time.time()))
             current, needed = revisions(database)
             serves = served(database) if current == needed else (needed, None)
     except NormlabError as e:

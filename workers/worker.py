@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from normlab import __version__
 from normlab.errors import ServiceUnavailable
+from normlab.host.clocks import least_ahead_s
 from normlab.host.limits import driver_gpus, usable_cores, usable_memory_bytes
 from normlab.plain_text import shown
 from normlab.specs.devices import DEVICES
@@ -246,9 +247,9 @@ class Worker:
         }
 
     def _clock_offset_s(self) -> float:
-        """Return how far this host's clock is ahead of the database's; learn its own address."""
+        """Return how far the clock here is ahead of the database's; learn this host's address."""
         asked = time.time()
         with self._database.begin() as connection:
             there = float(connection.execute(_CLOCK).scalar_one())
             self._address = self._address or own_address(connection)
-        return (asked + time.time()) / 2 - there
+        return least_ahead_s(asked, there, time.time())
