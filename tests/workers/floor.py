@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from normlab.records import JobDetail
+from normlab.records.catalogue import WorkerRecord
 from normlab.specs.jobs import JobSpec
 from service.jobs import doorbell, reading, submissions, workers
 from service.store.database import Database
 
-LEASE_S = 3.0
+LEASE_S = 10.0  # a busy machine may let a worker wait for seconds
 SETTINGS = {
     "NORMLAB_LEASE_S": LEASE_S,
     "NORMLAB_HEARTBEAT_S": 0.5,
@@ -81,11 +82,22 @@ class Floor:
     def until_learning(self, job: str) -> None:
         self.until(lambda: self.job(job).step > 0)
 
-    def until(self, seen: Callable[[], bool], timeout_s: float = 90) -> None:
+    def until(self, seen: Callable[[], bool], timeout_s: float = 240) -> None:
         deadline = time.monotonic() + timeout_s
         while not seen():
             assert time.monotonic() < deadline, "it does not happen"
             time.sleep(0.02)
+
+    def until_live(self, seen: Callable[[WorkerRecord], bool]) -> WorkerRecord:
+        """Wait until the only worker reports what is to be *seen*; return its record."""
+        found: list[WorkerRecord] = []
+
+        def look() -> bool:
+            found[:] = workers.live(self.database)  # empty, if it was silent for long
+            return len(found) == 1 and seen(found[0])
+
+        self.until(look)
+        return found[0]
 
     def close(self) -> None:
         self.bell.close()

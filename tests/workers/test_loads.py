@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from normlab.plugins.loading import load, use
-from service.jobs import workers
 from service.plugins import store
 from service.store.database import Database
 from tests.normlab.plugins.authors import MY_NORMS, source
@@ -84,8 +83,7 @@ def test_workers_try_the_operators_plugins_before_a_job_needs_them(
     with floor.database.begin() as connection:
         store.put_in_force(connection, [digest])
     floor.hire(**POLL)
-    floor.until(lambda: bool(workers.live(floor.database)[0].cannot_load))
-    (worker,) = workers.live(floor.database)
+    worker = floor.until_live(lambda worker: bool(worker.cannot_load))
     assert worker.cannot_load == {
         "house.py": "ModuleNotFoundError: No module named 'house_package'"
     }
@@ -105,8 +103,8 @@ def test_a_job_python_of_3_8_says_which_code_is_too_new_for_it(
     with floor.database.begin() as connection:
         store.put_in_force(connection, [digest])
     floor.hire(**POLL, NORMLAB_JOB_PYTHON_CPU=python)
-    floor.until(lambda: bool(workers.live(floor.database)[0].cannot_load))
-    assert "SyntaxError" in workers.live(floor.database)[0].cannot_load["house.py"]
+    worker = floor.until_live(lambda worker: bool(worker.cannot_load))
+    assert "SyntaxError" in worker.cannot_load["house.py"]
 
 
 def test_a_network_waits_for_a_worker_whose_jobs_find_its_library(

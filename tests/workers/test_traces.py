@@ -32,6 +32,7 @@ from .conftest import LONG, SHORT
 from .floor import Floor
 
 PARENT = Context("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
+EPOCHS = 30  # more than pass before a worker can be asked to leave
 A_JOB = {"normalizer": "batch", "dataset": {"name": "digits"}}
 
 
@@ -57,14 +58,14 @@ def test_all_that_happens_to_a_job_is_one_trace_over_api_and_workers(
             monkeypatch.setenv(name, value)
         with api_process(database_url, tmp_path, broker_url=floor.broker_url) as api:
             headers = {"Authorization": f"Bearer {TOKEN}", "traceparent": PARENT.header}
-            spec = {**LONG, "epochs": 6}
+            spec = {**LONG, "epochs": EPOCHS}
             answer = httpx.post(f"{api.url}/v1/jobs", json=spec, headers=headers, timeout=60)
             assert answer.status_code == 202, answer.text
             job = answer.json()["id"]
             first = floor.hire(NORMLAB_POLL_S=0.5, **told)
             floor.until_learning(job)
             first.terminate()
-            assert first.wait(60) == 0
+            assert first.wait(240) == 0
             floor.hire(NORMLAB_POLL_S=0.5, **told)
             floor.until_state(job, "succeeded")
             floor.until(lambda: len(collector.named("attempt")) == 2)
@@ -85,7 +86,7 @@ def test_all_that_happens_to_a_job_is_one_trace_over_api_and_workers(
         assert len(collector.named("start")) == 2
         steps = [span.attributes["normlab.step"] for span in collector.named("epoch")]
         assert steps == [span.attributes["normlab.step"] for span in collector.named("evaluation")]
-        assert len(steps) == len(set(steps)) == 6
+        assert len(steps) == len(set(steps)) == EPOCHS
         assert {a.part for a in attempts} == {"normlab-worker"}
 
 
