@@ -13,11 +13,13 @@ import subprocess
 import termios
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from html import escape
 
 import pyte
 
 _PATIENCE_S = 120.0  # a busy machine is slow, which is not a failure of the commands
+_AGAIN_S = 10.0  # longer than a completion takes, on a busy machine too
 _LOOK_S = 0.2
 
 
@@ -56,6 +58,22 @@ class Terminal:
         """Press these keys."""
         os.write(self._mine, text.encode())
 
+    def complete(self, typed: str, pattern: str) -> None:
+        """
+        Type *typed* and press Tab until *pattern* is found.
+
+        A completion waits less than a second for the service, so that the keys of a person are not
+        held up: on a busy machine it may have nothing to offer, and a person presses Tab again.
+        """
+        self.type(typed)
+        deadline = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < deadline:
+            self.type("\t")
+            with suppress(TimeoutError):
+                self.wait_for(pattern, within_s=_AGAIN_S)
+                return
+        raise TimeoutError(f"no {pattern!r} in {self.lines()}")
+
     def run(self, command: str) -> list[str]:
         """Type *command*, wait for its end, and return the lines that it printed."""
         before = len(self.lines())
@@ -63,9 +81,9 @@ class Terminal:
         self.wait_for(r"\n\$ $", after=before)
         return self.lines()[before:-1]
 
-    def wait_for(self, pattern: str, after: int = 0) -> str:
+    def wait_for(self, pattern: str, after: int = 0, within_s: float = _PATIENCE_S) -> str:
         """Return what is on the screen once *pattern* is found in it, behind so many lines."""
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             if select.select([self._mine], [], [], _LOOK_S)[0]:
                 self._stream.feed(os.read(self._mine, 65_536))

@@ -66,7 +66,7 @@ def test_a_person_trains_lists_looks_and_tidies_up(terminal: Terminal, client: C
 def test_courses_refresh_in_place_until_the_job_has_ended(
     terminal: Terminal, client: Client
 ) -> None:
-    job = client.submit({**SMALL, "normalizer": "layer", "epochs": 400}).id
+    job = client.submit({**SMALL, "normalizer": "layer", "epochs": 100_000}).id
     terminal.type(f"normlab tail {job[-8:]} --follow\n")
     first = terminal.wait_for(r"update [1-9]\d*.*\n(.*\n)*val/loss +[▁▂▃▄▅▆▇█]+ ")
     reached = re.findall(r"update (\d+)", first)[-1]
@@ -87,8 +87,7 @@ def test_tab_completes_jobs_kinds_fields_and_metrics(terminal: Terminal, client:
         "normlab best -m val/acc": "val/accuracy",
         "normlab comp": "compare",
     }.items():
-        terminal.type(f"{typed}\t")
-        terminal.wait_for(re.escape(completed) + r" ?$")
+        terminal.complete(typed, re.escape(completed) + r" ?$")
         terminal.type("\x15")  # take the line away
 
 
