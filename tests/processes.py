@@ -33,7 +33,7 @@ def number_is_free(pid: int) -> bool:
         return True
 
 
-def all_end(processes: Sequence[psutil.Process], within_s: float = 60) -> bool:
+def all_end(processes: Sequence[psutil.Process], within_s: float = 120) -> bool:
     """Wait until all *processes* have ended; return whether they have in time."""
     deadline = time.monotonic() + within_s
     while not all(map(has_ended, processes)):

@@ -29,7 +29,7 @@ needs_gpus = pytest.mark.skipif(
 
 def _run_program(folder: Path, device: str) -> Any:
     command = [sys.executable, "-m", "tests.accelerators.replica_program", str(folder), device]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return torch.load(folder / "found.pt", map_location="cpu", weights_only=True)
 
@@ -45,7 +45,7 @@ def _meet_and_part(rank: int, folder: str, rounds: int) -> None:
             )  # nothing here keeps the sent messages when the processes separate
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_replicas_separate_while_a_thread_still_holds_their_last_message(tmp_path: Path) -> None:
     mp.spawn(_meet_and_part, (str(tmp_path), 20), nprocs=program.REPLICAS)
 
@@ -115,7 +115,7 @@ def on_two_hosts(tmp_path_factory: pytest.TempPathFactory) -> Any:
         (folder / number).mkdir()
         command = [*program, str(folder / number), "cpu", number]
         hosts.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
-    said = [host.communicate(timeout=120)[0].decode() for host in hosts]
+    said = [host.communicate(timeout=300)[0].decode() for host in hosts]
     assert [host.returncode for host in hosts] == [0, 0], said
     return torch.load(folder / "0" / "found.pt", weights_only=True)
 

@@ -38,7 +38,7 @@ def _numbers(state: Any) -> Any:
     return [_numbers(value) for value in state] if isinstance(state, list) else state
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", [*program.KINDS, *program.OTHERS])
 def test_shards_train_what_whole_models_do_in_float64(name: str, found: Any) -> None:
     whole, sharded = (_numbers(found[name][how]) for how in ("whole", "sharded"))
@@ -46,7 +46,7 @@ def test_shards_train_what_whole_models_do_in_float64(name: str, found: Any) -> 
     torch.testing.assert_close(sharded, whole, rtol=0, atol=1e-10)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", program.RESUMED)
 def test_shards_resume_to_the_bit(name: str, found: Any) -> None:
     torch.testing.assert_close(found[name]["resumed"], found[name]["sharded"], rtol=0, atol=0)

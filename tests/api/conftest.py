@@ -52,7 +52,7 @@ def url(app: FastAPI) -> Iterator[str]:
 @pytest.fixture
 def nobody(url: str) -> Iterator[httpx.Client]:
     """A client without a token."""
-    with httpx.Client(base_url=url, timeout=30) as client:
+    with httpx.Client(base_url=url, timeout=60) as client:
         yield client
 
 
@@ -60,7 +60,7 @@ def nobody(url: str) -> Iterator[httpx.Client]:
 def client(url: str) -> Iterator[httpx.Client]:
     """A client with the operator's token."""
     headers = {"Authorization": f"Bearer {OPERATORS_TOKEN}"}
-    with httpx.Client(base_url=url, timeout=30, headers=headers) as client:
+    with httpx.Client(base_url=url, timeout=60, headers=headers) as client:
         yield client
 
 

@@ -32,7 +32,7 @@ class ApiProcess:
 
     def connect(self) -> socket.socket:
         port = int(self.url.rpartition(":")[2])
-        connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+        connection = socket.create_connection(("127.0.0.1", port), timeout=60)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
@@ -79,4 +79,4 @@ def api_process(database_url: str, folder: Path, **settings: str) -> Iterator[Ap
         yield ApiProcess(json.loads(line)["url"], log, psutil.Process(process.pid))
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)

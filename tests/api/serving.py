@@ -37,17 +37,17 @@ def serve(app: FastAPI, bounds: Bounds | None = None) -> Iterator[str]:
     thread = threading.Thread(target=run, name="server under test", daemon=True)
     thread.start()
     try:
-        url = urls.get(timeout=30)
+        url = urls.get(timeout=120)
         assert url is not None, "the application did not start"
         yield url
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(120)
         assert not thread.is_alive(), "the server did not stop"
 
 
 @contextmanager
 def client_of(app: FastAPI) -> Iterator[httpx.Client]:
     """Serve *app* and yield a client of it."""
-    with serve(app) as url, httpx.Client(base_url=url, timeout=30) as client:
+    with serve(app) as url, httpx.Client(base_url=url, timeout=60) as client:
         yield client

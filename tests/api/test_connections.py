@@ -91,7 +91,7 @@ def served(app: FastAPI, **bounds: float) -> Iterator[tuple[str, int]]:
 
 
 def connect(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=10)
+    return socket.create_connection(("127.0.0.1", port), timeout=60)
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,8 @@ def test_a_large_body_in_one_piece_with_its_head_is_not_a_large_head(
 
 def test_an_address_that_is_too_long_is_431(app: FastAPI) -> None:
     with served(app) as (url, _):
-        assert httpx.get(f"{url}/v1/jobs?name={'x' * 20_000}").status_code == 401
-        assert httpx.get(f"{url}/v1/jobs?name={'x' * 40_000}").status_code == 431
+        assert httpx.get(f"{url}/v1/jobs?name={'x' * 20_000}", timeout=60).status_code == 401
+        assert httpx.get(f"{url}/v1/jobs?name={'x' * 40_000}", timeout=60).status_code == 431
 
 
 RUNS = "&".join(f"job={i:036}" for i in range(2000))
@@ -187,8 +187,7 @@ def test_a_head_that_arrives_too_slowly_is_cut_off(app: FastAPI, drop: bytes) ->
 def test_a_connection_without_a_request_is_closed(app: FastAPI) -> None:
     with served(app, idle_s=0.5) as (_, port), connect(port) as connection:
         send(connection, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert connection.recv(1 << 12).startswith(b"HTTP/1.1 200")
-        assert connection.recv(1 << 12) == b""
+        assert answer(connection)[0] == 200  # which reads until the server closes
 
 
 def test_the_rest_of_a_refused_body_is_not_waited_for(app: FastAPI) -> None:
@@ -200,7 +199,7 @@ def test_the_rest_of_a_refused_body_is_not_waited_for(app: FastAPI) -> None:
 
 
 def test_the_connection_can_be_used_after_a_refused_body(app: FastAPI) -> None:
-    with served(app) as (url, _), httpx.Client(base_url=url) as client:
+    with served(app) as (url, _), httpx.Client(base_url=url, timeout=60) as client:
         for _ in range(3):
             assert client.post("/v1/jobs", json={"name": "x" * 1000}).status_code == 401
             assert client.get("/livez").status_code == 200
@@ -210,7 +209,7 @@ def test_a_reader_that_stops_reading_is_disconnected(app: FastAPI) -> None:
     with served(app, stalled_s=0.5) as (_, port), connect(port) as connection:
         connection.settimeout(0.2)
         line = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120
         while not has_ended(connection):  # answers of 100 KB each that nobody reads
             assert time.monotonic() < until
             send(connection, line)
@@ -228,7 +227,7 @@ def test_idle_connections_make_room_for_requests(app: FastAPI) -> None:
     with served(app, connections=20) as (url, port), ExitStack() as idle:
         for _ in range(60):
             idle.enter_context(connect(port))
-            assert httpx.get(f"{url}/livez").status_code == 200
+            assert httpx.get(f"{url}/livez", timeout=60).status_code == 200
 
 
 def test_the_client_with_the_most_idle_connections_loses_one_first(app: FastAPI) -> None:
@@ -239,7 +238,7 @@ def test_the_client_with_the_most_idle_connections_loses_one_first(app: FastAPI)
         for _ in range(12):
             others.enter_context(connect(port))
         send(other, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        other.settimeout(5)
+        other.settimeout(60)
         assert other.recv(100).startswith(b"HTTP/1.1 200")
 
 

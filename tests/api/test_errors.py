@@ -176,7 +176,9 @@ def test_a_body_of_unknown_length_is_cut_off_while_it_arrives(app: FastAPI) -> N
 
     async def post() -> httpx.Response:
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://test", timeout=60
+        ) as client:
             headers = {"content-type": "application/json"}
             return await client.post("/jobs", content=endless(), headers=headers)
 

@@ -173,11 +173,11 @@ def test_the_process_says_where_it_listens_stops_on_a_signal_and_loads_nothing_h
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = json.loads(process.stdout.readline())["url"]
-        with urllib.request.urlopen(f"{url}/readyz", timeout=20) as response:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=60) as response:
             assert response.status == 200
         process.send_signal(signal.SIGTERM)
         rest = process.stdout.read().strip()
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     assert rest == "[]"
 
 
@@ -185,7 +185,7 @@ def test_the_process_says_where_it_listens_stops_on_a_signal_and_loads_nothing_h
 def test_an_invalid_setting_stops_the_start_and_is_named(variable: str) -> None:
     environment = {**os.environ, variable: "-1"}
     command = [sys.executable, "-m", "api"]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 2
     assert variable in ended.stderr
     assert "Traceback" not in ended.stderr

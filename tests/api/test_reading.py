@@ -191,7 +191,7 @@ def test_curves_that_take_longer_than_a_read_may_are_there_for_whoever_asks_agai
     hasty = create_app(settings.model_copy(update={"read_timeout_s": 0.05}), SilentDoorbell())
     params = {"name": "train/loss", "job": str(claim.job)}
     headers = {"Authorization": f"Bearer {OPERATORS_TOKEN}"}
-    with serve(hasty) as url, httpx.Client(base_url=url, headers=headers, timeout=30) as client:
+    with serve(hasty) as url, httpx.Client(base_url=url, headers=headers, timeout=60) as client:
         answer = client.get("/v1/series", params=params)
         assert (answer.status_code, answer.json()["status"]) == (202, "under_way")
         goes_on.set()

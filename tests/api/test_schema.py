@@ -107,7 +107,7 @@ def _rounds() -> Iterator[int]:
         number += 1
 
 
-@pytest.mark.timeout(300 + 2 * _FOR_S)
+@pytest.mark.timeout(900 + 2 * _FOR_S)
 @pytest.mark.parametrize("mode", list(GenerationMode))
 def test_the_interface_answers_arbitrary_requests_as_described(
     url: str, client: httpx.Client, database: Database, mode: GenerationMode

@@ -74,7 +74,7 @@ def test_a_session_survives_a_restart_of_the_api(settings: Settings) -> None:
     cookies = httpx.Cookies()
     for first in (True, False):
         app = create_app(settings, SilentDoorbell())
-        with serve(app) as url, httpx.Client(base_url=url, cookies=cookies) as client:
+        with serve(app) as url, httpx.Client(base_url=url, cookies=cookies, timeout=60) as client:
             if first:
                 log_in(client)
             assert client.get("/v1/jobs").status_code == 200
@@ -108,13 +108,15 @@ def test_a_session_of_the_operator_ends_with_the_operators_token(
     other = settings.model_copy(update={"token": None})
     cookies = {COOKIE: nobody.cookies[COOKIE]}
     app = create_app(other, SilentDoorbell())
-    with serve(app) as url, httpx.Client(base_url=url, cookies=cookies) as client:
+    with serve(app) as url, httpx.Client(base_url=url, cookies=cookies, timeout=60) as client:
         assert client.get("/v1/jobs").status_code == 401
 
 
 def test_a_login_can_end_only_logins_of_the_same_owner(url: str, database: Database) -> None:
     ada, bob = (create_token(database, name, ["read"]) for name in ("ada", "bob"))
-    with httpx.Client(base_url=url) as one, httpx.Client(base_url=url) as two:
+    with httpx.Client(base_url=url, timeout=60) as one, httpx.Client(
+        base_url=url, timeout=60
+    ) as two:
         log_in(one, ada)
         log_in(two, bob)
         with database.begin() as connection:

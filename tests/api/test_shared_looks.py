@@ -34,13 +34,13 @@ def test_whoever_knows_of_newer_news_gets_a_newer_answer() -> None:
     def look() -> str:
         found = news[0]
         begun.set()
-        assert go_on.wait(30)
+        assert go_on.wait(60)
         return found
 
     async def ask() -> tuple[str, str]:
         looks = SharedLooks()
         first = asyncio.create_task(looks.ask(("events", 1), look))
-        assert await asyncio.to_thread(begun.wait, 30)
+        assert await asyncio.to_thread(begun.wait, 60)
         news[0] = "new"
         second = asyncio.create_task(looks.ask(("events", 2), look))
         await asyncio.sleep(0)

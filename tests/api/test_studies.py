@@ -61,8 +61,8 @@ def test_studies_are_found_by_name_among_the_callers_studies(
     made = [nobody.post("/v1/studies", json=GRID, headers=who).json()["id"] for who in (ada, bob)]
 
     def found(who: dict[str, str], **query: str) -> list[str]:
-        page = nobody.get("/v1/studies", headers=who, params=query).json()
-        return [study["id"] for study in page["studies"]]
+        page = nobody.get("/v1/studies", headers=who, params=query).raise_for_status()
+        return [study["id"] for study in page.json()["studies"]]
 
     assert found(ada, name="small batches") == made[::-1]
     assert found(ada, name="small batches", mine="true") == [made[0]]
@@ -123,7 +123,7 @@ def test_the_client_creates_changes_and_reads_studies(url: str, database: Databa
         assert client.studies.resume(study.id).state == "active"
         client.studies.set_priority(study.id, 3)
         work(database)
-        assert client.studies.wait(study.id, timeout_s=10).state == "complete"
+        assert client.studies.wait(study.id, timeout_s=120).state == "complete"
         grown = client.studies.extend(study.id, {**GRID, "seeds": 3})
         assert grown.counts == {"succeeded": 8, "queued": 4}
         client.studies.cancel(study.id)
@@ -273,7 +273,7 @@ def large(client: httpx.Client) -> str:
     answer = client.post("/v1/studies", json={"name": "large", "base": BASE, "seeds": CELLS})
     study = answer.json()
     assert (answer.status_code, study["cells"]) == (202, CELLS)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while study["counts"] != {"queued": CELLS}:
         assert set(study["counts"]) <= {"queued", "planned"}
         assert time.monotonic() < deadline
@@ -305,7 +305,7 @@ def test_the_client_waits_until_a_large_study_is_cancelled_whole(
     answer = client.post(f"/v1/studies/{large}/cancel").json()
     assert answer["state"] in ("cancelling", "cancelled")
     with Client(url, OPERATORS_TOKEN) as waiting:
-        ended = waiting.studies.wait(large, timeout_s=60)
+        ended = waiting.studies.wait(large, timeout_s=240)
     assert (ended.state, ended.counts) == ("cancelled", {"cancelled": CELLS})
 
 
@@ -317,7 +317,7 @@ def test_a_table_that_takes_long_goes_on_for_whoever_asks_again(
         study = client.studies.create({"name": "s", "base": BASE, "seeds": 300})
         path = f"/v1/studies/{study.id}/results"
         headers = {"Authorization": f"Bearer {OPERATORS_TOKEN}"}
-        first = httpx.get(url + path, headers=headers)
+        first = httpx.get(url + path, headers=headers, timeout=60)
         assert first.status_code in (200, 202)
         assert first.status_code == 200 or first.json()["status"] == "under_way"
         assert sum(row.without["queued"] for row in client.studies.results(study.id).rows) == 300

@@ -30,11 +30,11 @@ def test_logging_out_ends_the_login_on_the_server_too(stranger: Page, url: str) 
     )  # fmt: skip
     assert TOKEN not in cookie["value"]
     copied = {cookie["name"]: cookie["value"]}
-    assert httpx.get(f"{url}/v1/jobs", cookies=copied).status_code == 200
+    assert httpx.get(f"{url}/v1/jobs", cookies=copied, timeout=60).status_code == 200
     stranger.get_by_role("button", name="Log out").click()
     expect(stranger.get_by_label("Token")).to_be_visible()
     assert stranger.context.cookies() == []
-    assert httpx.get(f"{url}/v1/jobs", cookies=copied).status_code == 401
+    assert httpx.get(f"{url}/v1/jobs", cookies=copied, timeout=60).status_code == 401
 
 
 def test_a_user_can_end_another_login_and_revoke_a_token(
@@ -45,7 +45,7 @@ def test_a_user_can_end_another_login_and_revoke_a_token(
         return token_changes.issue(database, asked, Actor("root")).secret
 
     mine, spare = issue("mine"), issue("spare")
-    with httpx.Client(base_url=url) as elsewhere:
+    with httpx.Client(base_url=url, timeout=60) as elsewhere:
         elsewhere.post("/login", data={"token": spare}, headers={"User-Agent": "elsewhere"})
         log_in(stranger, mine)
         row = stranger.get_by_role("row").filter(has_text="elsewhere")
@@ -54,7 +54,7 @@ def test_a_user_can_end_another_login_and_revoke_a_token(
         assert elsewhere.get("/v1/jobs").status_code == 401
     stranger.get_by_role("row").filter(has_text="spare").get_by_role("button").click()
     expect(stranger.get_by_role("row").filter(has_text="spare")).to_have_count(0)
-    assert httpx.post(f"{url}/login", data={"token": spare}).status_code == 401
+    assert httpx.post(f"{url}/login", data={"token": spare}, timeout=60).status_code == 401
 
 
 def test_only_admins_can_see_the_audit_page(page: Page, stranger: Page, database: Database) -> None:

@@ -20,7 +20,7 @@ from service.inspector import Inspector
 from service.settings import Settings
 from tests.normlab.plugins.authors import BROKEN, mine, source
 
-WITHIN_S = 6
+WITHIN_S = 20  # a good plugin takes less, even on a busy machine
 
 
 @pytest.fixture(scope="module")

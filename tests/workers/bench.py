@@ -80,7 +80,7 @@ class Bench:
             self.leaving.set()
             raise
         finally:
-            thread.join(120)
+            thread.join(240)
             assert not thread.is_alive()
 
     @contextmanager
@@ -99,7 +99,7 @@ class Bench:
     def job(self, job: str) -> JobDetail:
         return reading.get(self.database, job)
 
-    def until(self, job: str, seen: Callable[[JobDetail], bool], timeout_s: float = 120) -> None:
+    def until(self, job: str, seen: Callable[[JobDetail], bool], timeout_s: float = 240) -> None:
         deadline = time.monotonic() + timeout_s
         while not seen(self.job(job)):
             assert time.monotonic() < deadline, self.job(job)

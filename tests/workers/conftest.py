@@ -50,15 +50,15 @@ def make_order(folder: Path, spec: dict[str, Any], **changes: Any) -> JobOrder:
     return JobOrder(**{**values, **changes})
 
 
-def read_to_the_end(process: JobProcess, timeout_s: float = 60) -> tuple[list[AnyEvent], bytes]:
+def read_to_the_end(process: JobProcess, timeout_s: float = 240) -> tuple[list[AnyEvent], bytes]:
     """Return all events and the log of *process* once it has ended."""
     assert process.wait(timeout_s) is not None, "the job process does not end"
-    process.reader.join(10)
+    process.reader.join(60)
     harvest = process.reader.take()
     return harvest.events, harvest.log
 
 
-def read_until(process: JobProcess, kind: str, timeout_s: float = 60) -> list[AnyEvent]:
+def read_until(process: JobProcess, kind: str, timeout_s: float = 240) -> list[AnyEvent]:
     """Return the events up to and including the first of *kind*."""
     events: list[AnyEvent] = []
     deadline = time.monotonic() + timeout_s

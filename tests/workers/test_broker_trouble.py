@@ -59,7 +59,7 @@ def answers(client: redis.Redis) -> bool:
         return False
 
 
-def until(well: Callable[[], bool], timeout_s: float = 60) -> None:
+def until(well: Callable[[], bool], timeout_s: float = 240) -> None:
     deadline = time.monotonic() + timeout_s
     while not well():
         assert time.monotonic() < deadline

@@ -134,7 +134,7 @@ def test_a_drained_member_returns_the_job_with_a_checkpoint_and_no_attempt_spent
     running = _until_saved(floor, job, 1)
     member = at[running.hosts[1].address]
     member.terminate()
-    assert member.wait(60) == 0
+    assert member.wait(240) == 0
     record = floor.until_state(job, "queued")
     assert [a.outcome for a in record.attempts] == ["released"]
     assert record.waiting_for == "workers for cpu on 2 hosts: 1 of them live now"

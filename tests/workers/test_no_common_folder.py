@@ -47,7 +47,7 @@ def client(database_url: str, tmp_path: Path, bucket: Bucket) -> Iterator[httpx.
     )
     with serve(create_app(settings, SilentDoorbell())) as url:
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        with httpx.Client(base_url=f"{url}/v1", timeout=30, headers=headers) as opened:
+        with httpx.Client(base_url=f"{url}/v1", timeout=60, headers=headers) as opened:
             yield opened
 
 

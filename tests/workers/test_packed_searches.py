@@ -78,7 +78,7 @@ def test_a_pruned_trial_leaves_its_pack_and_the_others_go_on(bench: PackBench) -
     for job, step in zip(good, steps):
         bench.until(job, lambda record, step=step: record.step > step)
         changes.cancel(bench.database, job)
-    thread.join(60)
+    thread.join(240)
     assert details.get(bench.database, study).counts == {
         "succeeded": 4,
         "pruned": 1,

@@ -250,7 +250,7 @@ def test_a_drained_pack_goes_on_as_a_pack_from_the_same_step(bench: PackBench) -
     for job in jobs:
         bench.until(job, lambda record: record.step > claim.resume[0].step)
         changes.cancel(bench.database, job)
-    thread.join(60)
+    thread.join(240)
     assert outcomes(bench, jobs) == 3 * [("cancelled", 2)]
 
 

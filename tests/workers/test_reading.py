@@ -36,7 +36,7 @@ def test_events_and_log_arrive_in_order(pipes: tuple[OutputReader, int, int]) ->
         os.write(events, event.to_line())
     os.write(log, b"hello\n")
     _close(events, log)
-    reader.join(10)
+    reader.join(60)
     harvest = reader.take()
     assert reader.ended
     assert (harvest.events, harvest.log) == (sent, b"hello\n")
@@ -49,7 +49,7 @@ def test_events_of_a_pack_say_whose_they_are(pipes: tuple[OutputReader, int, int
         EventPipe(events).send(event, member)
     os.write(events, sent[0].to_line())
     _close(events, log)
-    reader.join(10)
+    reader.join(60)
     harvest = reader.take()
     assert (harvest.events, harvest.members) == ([*sent, sent[0]], [2, 0, 11, 0])
 
@@ -58,7 +58,7 @@ def test_a_line_that_is_not_an_event_goes_to_the_log(pipes: tuple[OutputReader, 
     reader, events, log = pipes
     os.write(events, b"Segmentation fault\n")
     _close(events, log)
-    reader.join(10)
+    reader.join(60)
     assert reader.take().log == b"[not an event] Segmentation fault\n"
 
 
@@ -66,7 +66,7 @@ def test_half_a_line_of_a_killed_process_is_dropped(pipes: tuple[OutputReader, i
     reader, events, log = pipes
     os.write(events, b'{"type": "prog')
     _close(events, log)
-    reader.join(10)
+    reader.join(60)
     assert reader.take() == reading.Harvest([], b"")
 
 
@@ -77,7 +77,7 @@ def test_an_event_that_comes_in_pieces_is_one_event(pipes: tuple[OutputReader, i
     os.write(events, line[:10])
     assert not reader.wait(0.05) or not reader.take().events
     os.write(events, line[10:])
-    assert reader.wait(10)
+    assert reader.wait(60)
     assert reader.take().events == [event]
 
 
@@ -97,6 +97,6 @@ def test_a_job_that_writes_too_much_waits_and_loses_nothing(
     _close(events, log)
     received = 0
     while received < sent:
-        assert reader.wait(10)
+        assert reader.wait(60)
         received += len(reader.take().log)
     assert received == sent

@@ -11,13 +11,13 @@ from workers.slots import Bell
 def test_a_ring_wakes_every_waiting_slot() -> None:
     bell = Bell()
     woken: list[bool] = []
-    slots = [threading.Thread(target=lambda: woken.append(bell.wait(0, 10))) for _ in range(3)]
+    slots = [threading.Thread(target=lambda: woken.append(bell.wait(0, 60))) for _ in range(3)]
     for slot in slots:
         slot.start()
     while not bell.ring():
         time.sleep(0.001)
     for slot in slots:
-        slot.join(10)
+        slot.join(60)
     assert woken == [True, True, True]
 
 

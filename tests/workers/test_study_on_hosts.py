@@ -67,9 +67,7 @@ def test_a_study_that_loses_a_host_is_finished_by_the_other_one(
     )[0].id
     torn = _standing_still(floor, lost)
     _kill_host(lost)
-    floor.until(
-        lambda: details.get(floor.database, study).counts == {"succeeded": 4}, timeout_s=180
-    )
+    floor.until(lambda: details.get(floor.database, study).counts == {"succeeded": 4})
     assert [a.outcome for a in floor.job(torn).attempts] == ["lost", "succeeded"]
     for cell in details.get(floor.database, study).grid:
         assert cell.job is not None

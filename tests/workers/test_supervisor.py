@@ -282,7 +282,7 @@ def test_an_end_during_an_outage_is_written_after_it(bench: Bench, database_url:
     while not (bench.launcher.started and bench.launcher.started[0].poll() is not None):
         time.sleep(0.01)
     flaky.away = False
-    thread.join(30)
+    thread.join(240)
     flaky.close()
     record = bench.job(job)
     assert (record.state, record.attempt) == ("succeeded", 1)

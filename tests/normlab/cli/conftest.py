@@ -19,11 +19,17 @@ QUICK = {
     "OMP_NUM_THREADS": "1",
     "NORMLAB_HEARTBEAT_S": "0.4",
     "NORMLAB_GRACE_S": "10",
-    "NORMLAB_LEASE_S": "2",
+    "NORMLAB_LEASE_S": "10",
     "NORMLAB_REAP_S": "0.5",
 }
 """Settings of a stack that notices soon what has ended."""
 Run = Callable[..., Tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let checks wait for a busy machine."""
+    monkeypatch.setattr("normlab.cli.checkup.PATIENCE_S", 60.0)
 
 
 @pytest.fixture(scope="module")

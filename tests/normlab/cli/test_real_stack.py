@@ -31,7 +31,7 @@ SETTINGS = {**QUICK, "NORMLAB_SLOTS": "1"}
 def trained(client: Client) -> str:
     """The id of a job that has succeeded."""
     spec = {"normalizer": "batch", "dataset": {"name": "digits", "train_size": 128}}
-    ended = client.wait(client.submit({**spec, "epochs": 2, "threads": 1}).id, timeout_s=120)
+    ended = client.wait(client.submit({**spec, "epochs": 2, "threads": 1}).id, timeout_s=240)
     assert ended.state == "succeeded", ended.error
     return ended.id
 
@@ -199,7 +199,7 @@ def test_a_list_in_80_columns_shows_what_tells_jobs_apart(
 
 
 def test_the_stack_is_listed_among_the_running_ones(connection: Connection) -> None:
-    deadline = time.monotonic() + 20  # it reports this after it has closed its connection
+    deadline = time.monotonic() + 120  # it reports this after it has closed its connection
     while time.monotonic() < deadline:
         if connection in [stack.connection for stack in running_stacks()]:
             return
@@ -248,7 +248,7 @@ def test_a_job_is_deleted_found_in_the_trash_and_restored_by_the_end_of_its_id(
 ) -> None:
     job = client.submit({"normalizer": "batch", "dataset": {"name": "digits"}, "epochs": 1000}).id
     client.cancel(job)
-    client.wait(job, timeout_s=60)
+    client.wait(job, timeout_s=240)
     code, out, _ = cli("rm", job[-8:])
     assert (code, "in the trash; purged after 30 days" in out) == (0, True)
     assert job in cli("ls", "--trash", "--ids")[1]

@@ -55,7 +55,7 @@ class Launcher:
     def end(self, how: signal.Signals) -> int:
         """Send a signal and return the exit code."""
         self.process.send_signal(how)
-        self.said += self.process.communicate(timeout=60)[0]
+        self.said += self.process.communicate(timeout=240)[0]
         return self.process.returncode
 
 
@@ -118,7 +118,7 @@ def test_a_second_stack_on_the_same_data_is_refused(
 ) -> None:
     with own_stack(data_dir, {**SETTINGS, "NORMLAB_WARM_HOST": "false"}):
         second = launch()
-        second.said, _ = second.process.communicate(timeout=60)
+        second.said, _ = second.process.communicate(timeout=240)
     assert second.process.returncode == 3
     assert "NORMLAB_DATA_DIR" in second.said
 
@@ -138,5 +138,5 @@ def test_killed_servers_are_restarted_while_the_stack_keeps_running(tmp_path: Pa
             os.kill(int((data_dir / pid_file).read_text().split()[0]), signal.SIGKILL)
         with Client(connection.url, connection.token, tries=100) as client:
             spec = {"normalizer": "batch", "dataset": {"name": "digits"}, "epochs": 0, "threads": 1}
-            ended = client.wait(client.submit(spec).id, timeout_s=120)
+            ended = client.wait(client.submit(spec).id, timeout_s=240)
     assert ended.state == "succeeded", ended.error

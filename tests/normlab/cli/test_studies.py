@@ -37,7 +37,7 @@ SETTINGS = {
     "NORMLAB_SLOTS": "2",
     "OMP_NUM_THREADS": "1",
     "NORMLAB_HEARTBEAT_S": "0.4",
-    "NORMLAB_LEASE_S": "3",
+    "NORMLAB_LEASE_S": "10",
     "NORMLAB_REAP_S": "0.5",
     "NORMLAB_POLL_S": "0.3",
 }

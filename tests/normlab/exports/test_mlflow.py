@@ -148,7 +148,7 @@ def real_url(tmp_path: Path) -> Iterator[str]:
         yield _when_it_answers(f"http://127.0.0.1:{port}", process)
     finally:
         os.killpg(process.pid, 15)
-        process.wait(30)
+        process.wait(120)
 
 
 def _when_it_answers(url: str, process: subprocess.Popen[bytes]) -> str:
@@ -169,13 +169,15 @@ def test_a_real_server_shows_what_was_exported(real_url: str, tmp_path: Path) ->
         server.write(a_run(), "study")
         run_id = server.write(a_run(), "study", [tmp_path / "weights.safetensors"])
     api = f"{real_url}/api/2.0/mlflow"
-    found = httpx.get(f"{api}/runs/get", params={"run_id": run_id}).json()["run"]
+    found = httpx.get(f"{api}/runs/get", params={"run_id": run_id}, timeout=60).json()["run"]
     assert found["info"]["status"] == "FINISHED"
     assert {"key": "batch_size", "value": "2"} in found["data"]["params"]
     query = {"run_id": run_id, "metric_key": "val/accuracy"}
-    history = httpx.get(f"{api}/metrics/get-history", params=query).json()["metrics"]
+    history = httpx.get(f"{api}/metrics/get-history", params=query, timeout=60).json()["metrics"]
     assert [(m["step"], m["value"]) for m in history] == [(4, 0.5), (8, 0.75)]
-    files = httpx.get(f"{api}/artifacts/list", params={"run_id": run_id}).json()["files"]
+    files = httpx.get(f"{api}/artifacts/list", params={"run_id": run_id}, timeout=60).json()[
+        "files"
+    ]
     assert [file["path"] for file in files] == ["weights.safetensors"]
     body = {"experiment_ids": [found["info"]["experiment_id"]]}
-    assert len(httpx.post(f"{api}/runs/search", json=body).json()["runs"]) == 1
+    assert len(httpx.post(f"{api}/runs/search", json=body, timeout=60).json()["runs"]) == 1

@@ -20,7 +20,7 @@ def wait(pid):
 
 def said(code: str) -> str:
     command = [sys.executable, "-c", PRELUDE + code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
     return done.stdout.strip()
 
 

@@ -98,12 +98,12 @@ def test_a_part_of_the_file_can_be_asked_for(
 ) -> None:
     url = f"{connection.url}/v1/jobs/{trained['batch'].id}/weights"
     head = {"Authorization": f"Bearer {connection.token}", "Range": "bytes=0-7"}
-    answer = httpx.get(url, headers=head)
+    answer = httpx.get(url, headers=head, timeout=60)
     assert (answer.status_code, len(answer.content)) == (206, 8)
 
 
 def test_a_job_without_final_weights_says_why(client: Client, tmp_path: Path) -> None:
-    nothing = client.wait(client.submit({"normalizer": "batch", "epochs": 0}).id, timeout_s=60)
+    nothing = client.wait(client.submit({"normalizer": "batch", "epochs": 0}).id, timeout_s=240)
     with pytest.raises(Conflict, match="trained for no epochs"):
         client.save_weights(nothing.id, tmp_path / "x")
     waiting = client.submit({"normalizer": "batch", "device": "cuda"}).id

@@ -109,7 +109,7 @@ def test_weights_that_are_not_there_are_refused_at_the_door(
 ) -> None:
     head = {"Authorization": f"Bearer {connection.token}"}
     body = {**SMALL, "normalizer": "batch", "init_from": start}
-    answer = httpx.post(f"{connection.url}/v1/jobs", headers=head, json=body)
+    answer = httpx.post(f"{connection.url}/v1/jobs", headers=head, json=body, timeout=60)
     (problem,) = answer.json()["errors"]
     assert (answer.status_code, problem["field"]) == (422, field)
     assert rule in problem["rule"]
@@ -177,6 +177,6 @@ def test_the_page_shows_the_start_and_the_weights(
 ) -> None:
     job = done(client, normalizer="batch", init_from=batch.id, seed=2)
     head = {"Authorization": f"Bearer {connection.token}"}
-    page = httpx.get(f"{connection.url}/jobs/{job.id}", headers=head).text
+    page = httpx.get(f"{connection.url}/jobs/{job.id}", headers=head, timeout=60).text
     assert f'href="/jobs/{batch.id}"' in page
     assert f'href="/v1/jobs/{job.id}/weights"' in page

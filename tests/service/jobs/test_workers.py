@@ -29,7 +29,7 @@ def test_a_worker_with_a_heartbeat_is_live(database: Database) -> None:
     _beat(database, busy=2)
     (found,) = workers.live(database)
     assert (found.id, found.busy, found.versions) == ("w", 2, {"torch": "2.13.0"})
-    assert 0 <= found.last_seen_s < 5
+    assert 0 <= found.last_seen_s < 60
     assert workers.facts(database) == {"w": {"disk_free_bytes": 1}}
 
 

@@ -138,7 +138,7 @@ def _counting_elsewhere(database: Database, database_url: str) -> Iterator[Datab
     """Open a database whose connection adds to other rows; it is by chance 1 of 256 the same."""
     with ExitStack() as stack:
         while True:
-            other = Database(database_url, pool_size=1, statement_s=10)
+            other = Database(database_url, pool_size=1, statement_s=60)
             stack.callback(other.close)
             if _row_of(other) != _row_of(database):
                 yield other
@@ -184,6 +184,6 @@ def test_a_claim_does_not_wait_for_another_one_of_the_same_owner(
     database: Database, database_url: str
 ) -> None:
     submit(database)
-    with Database(database_url, statement_s=10) as other, database.begin() as connection:
+    with Database(database_url, statement_s=60) as other, database.begin() as connection:
         connection.execute(text("update turn set served_at = clock_timestamp()"))
         assert claim(other).attempt == 1

@@ -109,7 +109,7 @@ def test_nobody_waits_for_a_slice_that_is_being_queued(database: Database) -> No
     with database.begin() as connection, ThreadPoolExecutor(1) as other:
         row = connection.execute(text("select * from study")).one()
         assert queue_slice(connection, row, place) == SLICE
-        other.submit(submit, database, 10_000).result(timeout=20)
+        other.submit(submit, database, 10_000).result(timeout=120)
     assert details.get(database, record.id).counts["queued"] == 2 * SLICE
 
 
