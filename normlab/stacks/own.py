@@ -19,7 +19,7 @@ from normlab.stacks.connection import Connection, read_connection
 
 MODULE = "service.up"
 NEEDED = ("service", "fastapi", "celery", "sqlalchemy", "torch")
-READY_WITHIN_S = 120.0
+READY_WITHIN_S = 240.0  # longer than the stack itself waits, which knows the reason
 STOPPED_WITHIN_S = 60.0
 
 

@@ -30,7 +30,7 @@ from service.store.database import CONNECT_S, START_S, Database, migrate
 
 log = structlog.get_logger(__name__)
 
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 180.0  # a busy machine takes a minute; an end while starting is told at once
 LOOK_S = 0.02
 API_GRACE_S = 10.0
 _BUSY = "a stack already runs on {}; use it, stop it, or set another NORMLAB_DATA_DIR"
