@@ -73,7 +73,7 @@ def test_the_stacks_metrics_say_what_has_happened(exposed: dict[str, Any]) -> No
     assert only("normlab_fenced") == ({"device": "cpu"}, 1)
     assert 0 < only("normlab_queue_oldest_seconds")[1] < 100
     assert 0 < only("normlab_lease_left_seconds")[1] < 30
-    assert 0 <= only("normlab_worker_silent_seconds")[1] < 30
+    assert 0 <= only("normlab_worker_silent_seconds")[1] < 100
     assert only("normlab_ingest_lag_seconds")[1] == 2.5
     assert only("normlab_worker_able") == ({"device": "cpu", "worker": "w"}, 1)
     assert only("normlab_database_bytes")[1] > 1 << 20

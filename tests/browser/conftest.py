@@ -15,7 +15,7 @@ from service.settings import Settings
 from tests.api.serving import serve
 
 TOKEN = "a-token-for-the-browser"
-_PATIENCE_MS = 30_000  # a busy machine is slow, which is not a failure of the page
+_PATIENCE_MS = 60_000  # a busy machine is slow, which is not a failure of the page
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 

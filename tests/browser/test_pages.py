@@ -330,7 +330,7 @@ def test_a_pause_that_would_end_after_the_last_moment_is_not_made(
         lambda route: route.fulfill(status=429, json=late, headers={"Retry-After": "70"}),
     )
     page.goto(f"/jobs/{job}")
-    expect(page.get_by_text("ask again in 70 s")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("ask again in 70 s")).to_be_visible()
 
 
 def test_a_name_with_markup_is_shown_and_not_run(page: Page, database: Database) -> None:

@@ -41,8 +41,8 @@ def proxy(database_url: str, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def visitor(browser: Browser, proxy: str) -> Iterator[Page]:
     context = browser.new_context(ignore_https_errors=True)
-    context.set_default_timeout(30_000)
-    expect.set_options(timeout=30_000)
+    context.set_default_timeout(60_000)
+    expect.set_options(timeout=60_000)
     page = context.new_page()
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
