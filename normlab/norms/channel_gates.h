@@ -1,6 +1,11 @@
-// Gates that merge each channel with a partner, one gate after another: see meta.py. A sample's
-// channels are the lanes of vectors. The values of partners are copied beside them first, so that
-// every distance between partners is equally fast. Values have the type of the data, sums double.
+// Gates that merge each channel with a partner: see meta.py. The order of gates does not matter, so
+// channels are sorted: the bits of open gates first, then those of closed ones. What open gates
+// merge are then values at a fixed distance, and merging is adding halves. Values have the type of
+// the data, sums of gates are double.
+//
+// The gradients are those of the union of B = 2^open channels with the mean f: with s the sign of an
+// open gate's bit, it is -(2 / B) (<s, m> <s, x - f> + <s, v> <s, var + (x - f)^2>) for gradients m
+// of the mean and v of the variance, summed over unions.
 
 #pragma once
 
@@ -13,79 +18,200 @@
 
 namespace normlab {
 
-// Moments of one sample's channels, or their gradients.
+// The channels of one sample. A gate is open or closed.
 template <typename T>
-struct ChannelMoments {
-  AlignedVector<T> mean, var;
-
-  explicit ChannelMoments(int64_t channels) : mean(channels), var(channels) {}
-
-  template <typename U>
-  void read(const U* of_mean, const U* of_var) {
-    copy(of_mean, mean.size(), mean.data());
-    copy(of_var, var.size(), var.data());
+class GatedChannels {
+ public:
+  GatedChannels(const Values& gates, int64_t channels)
+      : c_(channels), unions_(channels), gates_(gates), mean_(c_), var_(c_), of_mean_(c_),
+        of_var_(c_), centred_(c_), spread_(c_) {
+    for (const double gate : gates_) unions_ >>= gate > 0;
+    lanes_ = std::min(c_, std::max(unions_, kLanes));
+    merged_.resize(lanes_);
+    for (AlignedVector<T>& sums : apart_) sums.resize(lanes_);
+    sort();
   }
 
-  void write(double* to_mean, double* to_var) const {
-    copy(mean.data(), mean.size(), to_mean);
-    copy(var.data(), var.size(), to_var);
+  // Merge the moments of all channels, and write those of each channel's union.
+  void merge(const T* mean, const T* var, double* to_mean, double* to_var) {
+    read(mean, mean_);
+    read(var, var_);
+    copy(mean_, spread_);
+    average(spread_.data(), merged_.data());
+    centre();
+    write(merged_.data(), to_mean);
+    average(spread_.data(), apart_[0].data());
+    write(apart_[0].data(), to_var);
+  }
+
+  // Replace the gradients of the moments of unions, of the sample that was merged last, by those of
+  // the moments of its channels, and add those of the gates.
+  void back(double* of_mean, double* of_var, Values& of_gates) {
+    read(of_mean, of_mean_);
+    read(of_var, of_var_);
+    centre();
+    double share = -2.0 * unions_ / c_ ;
+    int64_t half = c_;
+    for (size_t k = 0; k < gates_.size(); ++k) {
+      if (gates_[k] <= 0) continue;
+      half /= 2;
+      // d share / d g is (1 - share)^2, and a straight-through gate moves g by half
+      of_gates[k] += 0.125 * share * fold(half);
+      share *= 4;  // each fold has halved both factors
+    }
+    spread_back();
+    write_all(of_mean_, of_mean);
+    write_all(of_var_, of_var);
+    for (size_t k = 0; k < gates_.size(); ++k)
+      if (!(gates_[k] > 0)) of_gates[k] += 0.5 * of_closed(step_[k]);
   }
 
  private:
-  template <typename From, typename To>
-  static void copy(const From* from, int64_t count, To* to) {
-    if (from == nullptr) {  // rows of one value have no variance
-      std::fill(to, to + count, To(0));
+  // Computes the channel at each sorted place, if they differ, and the distance of partners.
+  void sort() {
+    step_.resize(gates_.size());
+    std::vector<int64_t> bits;  // of the channels, for each bit of places from the highest on
+    for (const bool open : {true, false})
+      for (size_t k = 0; k < gates_.size(); ++k) {
+        if ((gates_[k] > 0) != open) continue;
+        bits.push_back(c_ >> (k + 1));
+        step_[k] = c_ >> bits.size();
+      }
+    if (std::is_sorted(bits.rbegin(), bits.rend())) return;
+    channel_.assign(c_, 0);
+    for (int64_t j = 0; j < c_; ++j)
+      for (size_t b = 0; b < bits.size(); ++b)
+        if (j & (c_ >> (b + 1))) channel_[j] += bits[b];
+  }
+
+  template <typename From>
+  void read(const From* from, AlignedVector<T>& to) const {
+    if (from == nullptr) return std::fill(to.begin(), to.end(), T(0));  // of rows of one value
+    T* values = to.data();
+    if (channel_.empty()) {
+      INDEPENDENT
+      for (int64_t j = 0; j < c_; ++j) values[j] = static_cast<T>(from[j]);
       return;
     }
+    const int32_t* channel = channel_.data();
     INDEPENDENT
-    for (int64_t j = 0; j < count; ++j) to[j] = static_cast<To>(from[j]);
+    for (int64_t j = 0; j < c_; ++j) values[j] = static_cast<T>(from[channel[j]]);
   }
-};
 
-// The turns of a sample. A gate is open or closed. Values that a closed gate does not change are
-// stored once.
-template <typename T>
-class Turns {
- public:
-  Turns(const Values& gates, int64_t channels)
-      : c_(channels), gates_(gates), other_(channels), grad_(channels), other_grad_(channels) {
-    levels_.emplace_back(c_);
-    for (size_t k = 0; k < gates_.size(); ++k) {
-      at_.push_back(levels_.size() - 1);
-      if (open(k)) levels_.emplace_back(c_);
+  static void copy(const AlignedVector<T>& from, AlignedVector<T>& to) {
+    std::copy(from.begin(), from.end(), to.begin());
+  }
+
+  // Calls take(j, k) for each place j and its lane k. Places of one lane have the same union.
+  template <typename Take>
+  void each(const Take& take) const {
+    if (lanes_ == kLanes) {
+      for (int64_t start = 0; start < c_; start += kLanes)
+        INDEPENDENT
+        for (int64_t k = 0; k < kLanes; ++k) take(start + k, k);
+      return;
     }
+    for (int64_t start = 0; start < c_; start += lanes_)
+      INDEPENDENT
+      for (int64_t k = 0; k < lanes_; ++k) take(start + k, k);
   }
 
-  // Take the moments of all channels through the turns, and write those after the last.
-  void merge(const T* mean, const T* var, double* to_mean, double* to_var) {
-    levels_[0].read(mean, var);
-    for (size_t k = 0; k < gates_.size(); ++k)
-      if (open(k)) turn(levels_[at_[k]], step(k), levels_[at_[k] + 1]);
-    levels_.back().write(to_mean, to_var);
+  void write(const T* of_lanes, double* to) const {
+    if (channel_.empty()) return each([=](int64_t j, int64_t k) { to[j] = of_lanes[k]; });
+    const int32_t* channel = channel_.data();
+    each([=](int64_t j, int64_t k) { to[channel[j]] = of_lanes[k]; });
   }
 
-  // Replace the gradients after the turns of the sample that was merged last by those before, and
-  // add those of the gates.
-  void back(double* of_mean, double* of_var, Values& of_gates) {
-    grad_.read(of_mean, of_var);
-    for (size_t k = gates_.size(); k-- > 0;) {
-      const ChannelMoments<T>& own = levels_[at_[k]];
-      partners(own, step(k), other_);
-      // d share / d g is (1 - share)^2, and a straight-through gate moves g by half
-      of_gates[k] += open(k) ? 0.125 * of_open(own) : 0.5 * of_closed(own);
-      if (open(k)) turn_back(own, step(k));
+  void write_all(const AlignedVector<T>& from, double* to) const {
+    const T* values = from.data();
+    if (channel_.empty()) return each([=](int64_t j, int64_t) { to[j] = values[j]; });
+    const int32_t* channel = channel_.data();
+    each([=](int64_t j, int64_t) { to[channel[j]] = values[j]; });
+  }
+
+  // Replaces *values* by the means of their unions, and writes them for each lane.
+  void average(T* values, T* of_lanes) const {
+    for (int64_t half = c_ / 2; half >= unions_; half /= 2) {
+      INDEPENDENT
+      for (int64_t j = 0; j < half; ++j) values[j] = (values[j] + values[j + half]) * T(0.5);
     }
-    grad_.write(of_mean, of_var);
+    repeat(values, of_lanes);
   }
 
- private:
-  bool open(size_t k) const { return gates_[k] > 0; }
-  int64_t step(size_t k) const { return c_ >> (k + 1); }
+  void repeat(const T* of_unions, T* of_lanes) const {
+    std::copy_n(of_unions, unions_, of_lanes);
+    for (int64_t size = unions_; size < lanes_; size *= 2)
+      std::copy_n(of_lanes, size, of_lanes + size);
+  }
 
-  static void partners(const ChannelMoments<T>& own, int64_t step, ChannelMoments<T>& to) {
-    exchange(own.mean, step, to.mean.data());
-    exchange(own.var, step, to.var.data());
+  void centre() {
+    const T *mean = mean_.data(), *var = var_.data(), *middle = merged_.data();
+    T *centred = centred_.data(), *spread = spread_.data();
+    each([=](int64_t j, int64_t k) {
+      const T off = mean[j] - middle[k];
+      centred[j] = off;
+      spread[j] = var[j] + off * off;
+    });
+  }
+
+  // Replaces halves by their means, and returns the sum over unions of the products of the
+  // differences that a gate's gradient needs.
+  double fold(int64_t half) {
+    const int64_t width = std::max(unions_, std::min(half, kLanes));
+    width == kLanes ? fold_lanes(half, kLanes) : fold_lanes(half, width);
+    double total = 0;
+    for (int64_t u = 0; u < unions_; ++u) {
+      double sums[4] = {};
+      for (int64_t k = u; k < width; k += unions_)
+        for (int a = 0; a < 4; ++a) sums[a] += apart_[a][k];
+      total += sums[0] * sums[1] + sums[2] * sums[3];
+    }
+    return total;
+  }
+
+  void fold_lanes(int64_t half, int64_t width) {
+    T *m = of_mean_.data(), *x = centred_.data(), *v = of_var_.data(), *y = spread_.data();
+    T *dm = apart_[0].data(), *dx = apart_[1].data(), *dv = apart_[2].data(), *dy = apart_[3].data();
+    for (AlignedVector<T>& sums : apart_) std::fill_n(sums.begin(), width, T(0));
+    const auto take = [half](T* values, T& apart, int64_t j) {
+      const T low = values[j], high = values[j + half];
+      values[j] = (low + high) * T(0.5);
+      apart += low - high;
+    };
+    for (int64_t start = 0; start < half; start += width)
+      INDEPENDENT
+      for (int64_t k = 0; k < width; ++k) {
+        take(m, dm[k], start + k);
+        take(x, dx[k], start + k);
+        take(v, dv[k], start + k);
+        take(y, dy[k], start + k);
+      }
+  }
+
+  // Computes the gradients of channels from the mean gradients of their unions.
+  void spread_back() {
+    T *of_mean = apart_[0].data(), *of_var = apart_[1].data();
+    repeat(of_mean_.data(), of_mean);
+    repeat(of_var_.data(), of_var);
+    const T *mean = mean_.data(), *middle = merged_.data();
+    T *m = of_mean_.data(), *v = of_var_.data();
+    each([=](int64_t j, int64_t k) {
+      m[j] = of_mean[k] + 2 * (mean[j] - middle[k]) * of_var[k];
+      v[j] = of_var[k];
+    });
+  }
+
+  // The gradient of the share of the partner, 0, from the gradients of channels.
+  double of_closed(int64_t step) {
+    exchange(mean_, step, centred_.data());
+    exchange(var_, step, spread_.data());
+    const T *mean = mean_.data(), *var = var_.data();
+    const T *mean2 = centred_.data(), *var2 = spread_.data();
+    const T *m = of_mean_.data(), *v = of_var_.data();
+    return sum<T>(c_, [=](int64_t j) {
+      const T apart = mean2[j] - mean[j];
+      return m[j] * apart + v[j] * (var2[j] - var[j] + apart * apart);
+    });
   }
 
   static void exchange(const AlignedVector<T>& own, int64_t step, T* to) {
@@ -111,58 +237,13 @@ class Turns {
     }
   }
 
-  // The share of the partner is 1/2.
-  void turn(const ChannelMoments<T>& own, int64_t step, ChannelMoments<T>& out) {
-    partners(own, step, other_);
-    const T *mean = own.mean.data(), *var = own.var.data();
-    const T *mean2 = other_.mean.data(), *var2 = other_.var.data();
-    T *to_mean = out.mean.data(), *to_var = out.var.data();
-    INDEPENDENT
-    for (int64_t j = 0; j < c_; ++j) {
-      const T half = (mean2[j] - mean[j]) * T(0.5);
-      to_mean[j] = (mean[j] + mean2[j]) * T(0.5);
-      to_var[j] = (var[j] + var2[j]) * T(0.5) + half * half;
-    }
-  }
-
-  void turn_back(const ChannelMoments<T>& own, int64_t step) {
-    partners(grad_, step, other_grad_);
-    const T *mean = own.mean.data(), *mean2 = other_.mean.data();
-    const T *m2 = other_grad_.mean.data(), *v2 = other_grad_.var.data();
-    T *m = grad_.mean.data(), *v = grad_.var.data();
-    INDEPENDENT
-    for (int64_t j = 0; j < c_; ++j) {
-      const T both = (v[j] + v2[j]) * T(0.5);
-      m[j] = (m[j] + m2[j]) * T(0.5) - (mean2[j] - mean[j]) * both;
-      v[j] = both;
-    }
-  }
-
-  // The gradients of the share of the partner, 1/2 or 0.
-  double of_open(const ChannelMoments<T>& own) const {
-    const T *mean = own.mean.data(), *var = own.var.data();
-    const T *mean2 = other_.mean.data(), *var2 = other_.var.data();
-    const T *m = grad_.mean.data(), *v = grad_.var.data();
-    return sum<T>(c_, [=](int64_t j) {
-      return m[j] * (mean2[j] - mean[j]) + v[j] * (var2[j] - var[j]);
-    });
-  }
-
-  double of_closed(const ChannelMoments<T>& own) const {
-    const T *mean = own.mean.data(), *var = own.var.data();
-    const T *mean2 = other_.mean.data(), *var2 = other_.var.data();
-    const T *m = grad_.mean.data(), *v = grad_.var.data();
-    return sum<T>(c_, [=](int64_t j) {
-      const T apart = mean2[j] - mean[j];
-      return m[j] * apart + v[j] * (var2[j] - var[j] + apart * apart);
-    });
-  }
-
-  int64_t c_;
+  int64_t c_, unions_, lanes_;
   Values gates_;
-  std::vector<ChannelMoments<T>> levels_;          // before the first turn and after each open gate
-  std::vector<size_t> at_;                         // the level before each turn
-  ChannelMoments<T> other_, grad_, other_grad_;    // the moments of partners, and the current gradients
+  std::vector<int64_t> step_;     // the distance of partners, for each gate
+  std::vector<int32_t> channel_;  // at each place; empty: they are the same
+  AlignedVector<T> mean_, var_, of_mean_, of_var_;  // of the sample, in sorted places
+  AlignedVector<T> centred_, spread_;               // x - f, and var + (x - f)^2, or scratch
+  AlignedVector<T> merged_, apart_[4];              // of unions, for each lane
 };
 
 }  // namespace normlab

@@ -43,6 +43,23 @@ inline void stream(Values& dmean, Values& dvar, const Constants& constants, doub
   dvar.assign(used.begin() + c, used.end());
 }
 
+// The gradients of the moments of a pool's unions, divided at the end. Only those of one chunk are
+// kept, so that they stay in the cache.
+struct OfPool {
+  const Union* rows;
+  Moments kept;
+  double *mean, *var;  // where those of the first union of all would be
+
+  OfPool(const Union& rows, int64_t chunk)
+      : rows(&rows), kept(rows.before(chunk + rows.samples - 1)) {}
+
+  void begin(int64_t start) {
+    for (Values* values : {&kept.mean, &kept.var}) std::fill(values->begin(), values->end(), 0.0);
+    mean = kept.mean.data() - rows->before(start);
+    var = kept.var.data() - rows->before(start);
+  }
+};
+
 // The gradients of everything that has at most one value per channel, and the map to that of x.
 template <typename T>
 struct Gradients {
@@ -55,12 +72,13 @@ struct Gradients {
   Gradients(const Solution<T>& s, const Rows<T>& dots, const Values& w, const Constants& constants,
             int64_t d, T* values)
       : s(s), weight(s.c), bias(s.c), p(s.pools.size()), q(s.pools.size()), gates(s.gates.size()),
-        map(values == nullptr ? s.n * s.c : 0), values_(values), turns_(s.gates, s.c), own_(s.c),
+        map(values == nullptr ? s.n * s.c : 0), values_(values), channels_(s.gates, s.c), own_(s.c),
         dot_(s.c), grad_(s.c) {
-    for (const Pool& pool : s.pools) pooled_.emplace_back(pool.rows.count);
+    for (const Pool& pool : s.pools) pooled_.emplace_back(pool.rows, s.chunk);
     Line line(s.c);
     for (int64_t start = 0; start < s.n; start += s.chunk) {
       const int64_t samples = std::min(s.chunk, s.n - start);
+      for (OfPool& pool : pooled_) pool.begin(start);
       of_mixture(start, samples, dots, w, line);
       for (size_t k = 0; k < s.pools.size(); ++k) through(k, start, samples, constants);
       for (int64_t i = start; i < start + samples; ++i) {
@@ -80,9 +98,9 @@ struct Gradients {
       of_sample(i, line, own_.mean.data(), dot_, w.data(), grad_);
       const double *m = grad_.mean.data(), *v = grad_.var.data();
       for (size_t k = 0; k < s.pools.size(); ++k) {
-        s.pools[k].rows.add(i, pooled_[k].mean.data(),
+        s.pools[k].rows.add(i, pooled_[k].mean,
                             [=](int64_t) { return [=](int64_t j) { return m[j]; }; });
-        s.pools[k].rows.add(i, pooled_[k].var.data(),
+        s.pools[k].rows.add(i, pooled_[k].var,
                             [=](int64_t) { return [=](int64_t j) { return v[j]; }; });
       }
     }
@@ -122,19 +140,26 @@ struct Gradients {
 
   void through(size_t k, int64_t start, int64_t samples, const Constants& constants) {
     const Pool& pool = s.pools[k];
-    Moments& grad = pooled_[k];
-    double *m = grad.mean.data(), *v = grad.var.data(), of_p = 0, of_q = 0;
-    const double *mean = pool.mean, *var = pool.var, share = s.p[k], spread = s.q[k];
-    pool.rows.sized(start, samples, [&](int64_t u, double) {
-      of_p += m[u] * mean[u];
-      of_q += v[u] * var[u];
-      m[u] *= share;
-      v[u] *= spread;
-    });
-    p[k] += of_p;
-    q[k] += of_q;
+    OfPool& grad = pooled_[k];
+    double *m = grad.mean, *v = grad.var;
+    const double share = s.p[k], spread = s.q[k];
+    if (!s.recipe.of_p.empty() || !s.recipe.of_q.empty()) {
+      const double *mean = pool.mean, *var = pool.var;
+      double of_p = 0, of_q = 0;
+      pool.rows.sized(start, samples, [&](int64_t u, double) {
+        of_p += m[u] * mean[u];
+        of_q += v[u] * var[u];
+      });
+      p[k] += of_p;
+      q[k] += of_q;
+    }
+    if (share != 1 || spread != 1)
+      pool.rows.sized(start, samples, [=](int64_t u, double) {
+        m[u] *= share;
+        v[u] *= spread;
+      });
     if (constants.base.defined())
-      stream(grad.mean, grad.var, constants, s.recipe.share, s.are_finite());
+      stream(grad.kept.mean, grad.kept.var, constants, s.recipe.share, s.are_finite());
     pool.divide(start, samples, m);
     pool.divide(start, samples, v);
   }
@@ -146,9 +171,9 @@ struct Gradients {
       spread(i);
       return;
     }
-    turns_.merge(s.own.first_of(i), s.own.second_of(i), own_.mean.data(), own_.var.data());
+    channels_.merge(s.own.first_of(i), s.own.second_of(i), own_.mean.data(), own_.var.data());
     spread(i);
-    turns_.back(grad_.mean.data(), grad_.var.data(), gates);
+    channels_.back(grad_.mean.data(), grad_.var.data(), gates);
   }
 
   void spread(int64_t i) {
@@ -156,7 +181,7 @@ struct Gradients {
     std::fill(grad_.mean.begin(), grad_.mean.end(), 0.0);
     if (!of_values) std::fill(grad_.var.begin(), grad_.var.end(), 0.0);
     for (size_t k = 0; k < s.pools.size(); ++k)
-      s.pools[k].spread(i, pooled_[k], own_.mean.data(), grad_.mean.data(),
+      s.pools[k].spread(i, pooled_[k].mean, pooled_[k].var, own_.mean.data(), grad_.mean.data(),
                         of_values ? nullptr : grad_.var.data());
   }
 
@@ -177,8 +202,8 @@ struct Gradients {
   }
 
   T* values_;
-  std::vector<Moments> pooled_;  // gradients of the moments of each pool, divided at the end
-  Turns<T> turns_;
+  std::vector<OfPool> pooled_;
+  GatedChannels<T> channels_;
   Moments own_, dot_, grad_;  // of the current sample
 };
 

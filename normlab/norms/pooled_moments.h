@@ -161,14 +161,14 @@ struct Solution {
   }
 
   void pool_all() {
-    Turns<T> turns(gates, c);
+    GatedChannels<T> channels(gates, c);
     Moments rows((gates.empty() ? 1 : chunk) * c);
     for (int64_t start = 0; start < n; start += chunk)
-      pool(start, std::min(chunk, n - start), turns, rows);
+      pool(start, std::min(chunk, n - start), channels, rows);
   }
 
   // Fills the pools of *samples* from *start* on, in whole unions.
-  void pool(int64_t start, int64_t samples, Turns<T>& turns, Moments& rows) {
+  void pool(int64_t start, int64_t samples, GatedChannels<T>& channels, Moments& rows) {
     const auto place = [&](int64_t l) {  // the place of a sample's moments among *rows*
       if (!gates.empty()) return l * c;
       own.read(start + l, rows.mean.data(), rows.var.data());
@@ -176,7 +176,7 @@ struct Solution {
     };
     if (!gates.empty())
       for (int64_t l = 0; l < samples; ++l)
-        turns.merge(own.first_of(start + l), own.second_of(start + l), &rows.mean[l * c],
+        channels.merge(own.first_of(start + l), own.second_of(start + l), &rows.mean[l * c],
                     &rows.var[l * c]);
     for (int64_t l = 0; l < samples; ++l) {
       const int64_t at = place(l);

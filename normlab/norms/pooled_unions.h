@@ -43,16 +43,21 @@ struct Rows {
 // *block* is one, every *wide*-th channel.
 struct Union {
   int64_t n, c, samples, block, wide, count;
+  bool single;  // each union is one row
 
   Union(const int64_t* pool, int64_t n, int64_t c)
       : n(n), c(c), samples(pool[0]), block(pool[2] > 0 ? 1 : pool[1]),
-        wide(pool[2] > 0 ? pool[2] : c / pool[1]), count((n + samples - 1) / samples * wide) {}
+        wide(pool[2] > 0 ? pool[2] : c / pool[1]), count(before(n + samples - 1)),
+        single(samples == 1 && wide == c) {}
+
+  // The number of unions before that of sample i.
+  int64_t before(int64_t i) const { return i / samples * wide; }
 
   // Calls take(k, rows) for each union k of *some* samples from *start* on, and its number of rows.
   template <typename Take>
   void sized(int64_t start, int64_t some, const Take& take) const {
     for (int64_t i = start; i < start + some; i += samples) {
-      const int64_t base = i / samples * wide;
+      const int64_t base = before(i);
       const double rows = static_cast<double>(std::min(samples, n - i) * (c / wide));
       INDEPENDENT
       for (int64_t k = base; k < base + wide; ++k) take(k, rows);
@@ -62,7 +67,7 @@ struct Union {
   // Adds of_union(k)(j) for each channel j of sample i to the total of its union k.
   template <typename OfUnion>
   void add(int64_t i, double* totals, const OfUnion& of_union) const {
-    const int64_t base = i / samples * wide;
+    const int64_t base = before(i);
     if (block > 1) {
       for (int64_t k = 0; k < wide; ++k) {
         const auto term = of_union(base + k);
@@ -78,7 +83,7 @@ struct Union {
   // Calls of_union(k)(j) for each channel j of sample i and its union k.
   template <typename OfUnion>
   void each(int64_t i, const OfUnion& of_union) const {
-    const int64_t base = i / samples * wide;
+    const int64_t base = before(i);
     if (block > 1) {
       for (int64_t k = 0; k < wide; ++k) {
         const auto take = of_union(base + k);
@@ -99,10 +104,12 @@ struct Pool {
   double *mean, *var;
 
   void add_mean(int64_t i, const double* of_rows) {
+    if (rows.single) return copy(of_rows, i, mean);
     rows.add(i, mean, [=](int64_t) { return [=](int64_t j) { return of_rows[j]; }; });
   }
 
   void add_about(int64_t i, const double* of_rows, const double* spread) {
+    if (rows.single) return copy(spread, i, var);
     const double* centre = mean;
     rows.add(i, var, [=](int64_t k) {
       const double middle = centre[k];
@@ -114,14 +121,15 @@ struct Pool {
 
   // Divides values of unions, those of *samples* from *start* on, by the number of rows.
   void divide(int64_t start, int64_t samples, double* totals) const {
+    if (rows.single) return;
     rows.sized(start, samples, [=](int64_t k, double size) { totals[k] /= size; });
   }
 
-  // Adds the gradients of its moments, *divided*, to those of the rows of sample i; without
-  // *of_var*, only to those of the means.
-  void spread(int64_t i, const Moments& divided, const double* of_rows, double* of_mean,
+  // Adds the gradients of its moments, m and v, already divided, to those of the rows of sample i;
+  // without *of_var*, only to those of the means.
+  void spread(int64_t i, const double* m, const double* v, const double* of_rows, double* of_mean,
               double* of_var) const {
-    const double *m = divided.mean.data(), *v = divided.var.data(), *centre = mean;
+    const double* centre = mean;
     if (of_var == nullptr) {
       rows.each(i, [=](int64_t k) {
         const double mk = m[k], vk = 2 * v[k], middle = centre[k];
@@ -136,6 +144,11 @@ struct Pool {
         of_var[j] += vk;
       };
     });
+  }
+
+ private:
+  void copy(const double* of_rows, int64_t i, double* to) const {
+    std::copy_n(of_rows, rows.c, to + i * rows.c);
   }
 };
 
