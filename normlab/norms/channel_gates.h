@@ -50,7 +50,7 @@ class GatedChannels {
     read(of_mean, of_mean_);
     read(of_var, of_var_);
     centre();
-    double share = -2.0 * unions_ / c_ ;
+    double share = -2.0 * unions_ / c_;
     int64_t half = c_;
     for (size_t k = 0; k < gates_.size(); ++k) {
       if (gates_[k] <= 0) continue;
@@ -67,7 +67,8 @@ class GatedChannels {
   }
 
  private:
-  // Computes the channel at each sorted place, if they differ, and the distance of partners.
+  // Computes the channel at each sorted place and its inverse, if the order differs, and the
+  // distance of partners.
   void sort() {
     step_.resize(gates_.size());
     std::vector<int64_t> bits;  // of the channels, for each bit of places from the highest on
@@ -82,6 +83,8 @@ class GatedChannels {
     for (int64_t j = 0; j < c_; ++j)
       for (size_t b = 0; b < bits.size(); ++b)
         if (j & (c_ >> (b + 1))) channel_[j] += bits[b];
+    place_.resize(c_);
+    for (int64_t j = 0; j < c_; ++j) place_[channel_[j]] = j;
   }
 
   template <typename From>
@@ -117,16 +120,18 @@ class GatedChannels {
   }
 
   void write(const T* of_lanes, double* to) const {
-    if (channel_.empty()) return each([=](int64_t j, int64_t k) { to[j] = of_lanes[k]; });
-    const int32_t* channel = channel_.data();
-    each([=](int64_t j, int64_t k) { to[channel[j]] = of_lanes[k]; });
+    if (place_.empty()) return each([=](int64_t j, int64_t k) { to[j] = of_lanes[k]; });
+    const int32_t *place = place_.data(), last = static_cast<int32_t>(lanes_ - 1);
+    INDEPENDENT
+    for (int64_t j = 0; j < c_; ++j) to[j] = of_lanes[place[j] & last];
   }
 
   void write_all(const AlignedVector<T>& from, double* to) const {
     const T* values = from.data();
-    if (channel_.empty()) return each([=](int64_t j, int64_t) { to[j] = values[j]; });
-    const int32_t* channel = channel_.data();
-    each([=](int64_t j, int64_t) { to[channel[j]] = values[j]; });
+    if (place_.empty()) return each([=](int64_t j, int64_t) { to[j] = values[j]; });
+    const int32_t* place = place_.data();
+    INDEPENDENT
+    for (int64_t j = 0; j < c_; ++j) to[j] = values[place[j]];
   }
 
   // Replaces *values* by the means of their unions, and writes them for each lane.
@@ -158,7 +163,7 @@ class GatedChannels {
   // differences that a gate's gradient needs.
   double fold(int64_t half) {
     const int64_t width = std::max(unions_, std::min(half, kLanes));
-    width == kLanes ? fold_lanes(half, kLanes) : fold_lanes(half, width);
+    fold_lanes(half, width);
     double total = 0;
     for (int64_t u = 0; u < unions_; ++u) {
       double sums[4] = {};
@@ -241,6 +246,7 @@ class GatedChannels {
   Values gates_;
   std::vector<int64_t> step_;     // the distance of partners, for each gate
   std::vector<int32_t> channel_;  // at each place; empty: they are the same
+  std::vector<int32_t> place_;    // of each channel
   AlignedVector<T> mean_, var_, of_mean_, of_var_;  // of the sample, in sorted places
   AlignedVector<T> centred_, spread_;               // x - f, and var + (x - f)^2, or scratch
   AlignedVector<T> merged_, apart_[4];              // of unions, for each lane

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 from torch import Tensor
 
-from normlab.norms import engine
+from normlab.norms import engine, engine_fused
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.engine import Solved
 from normlab.norms.solve_forms import Pool, make_form
@@ -64,6 +64,12 @@ class RMSNorm(ActivationNorm):
     def normalize(self, x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor]) -> Tensor:
         """Divide each sample by its root mean square."""
         by_group = (x.shape[0], self.groups, self.num_features // self.groups)
+        pool = [1, by_group[2], 0]
+        if self.seen == by_group[2] > 1:
+            nodes = engine_fused.nodes_for(x, self.plain, weight, bias)
+            if nodes is not None:
+                found = nodes.mixed(x, weight, bias, pool, self.eps, about_zero=True)
+                return cast("Tensor", found[0])
 
         def solve(mean: Tensor, var: Tensor, weight: Any, bias: Any) -> Solved:
             squares = (var + mean * mean).reshape(by_group)
@@ -73,7 +79,7 @@ class RMSNorm(ActivationNorm):
             shift = scale * mean  # y = scale * (x - mean) + shift
             return Solved(scale, shift if bias is None else shift + bias, ())
 
-        form = make_form(self.eps, (Pool(1, by_group[2], 0),), about_zero=True, seen=self.seen)
+        form = make_form(self.eps, (Pool(*pool),), about_zero=True, seen=self.seen)
         if by_group[2] == 1:
             form = make_form(self.eps, own=True, about_zero=True)
         return engine.normalize(x, solve, (weight, bias), self.plain, form, self.following)[0]

@@ -3,7 +3,8 @@
 //   M = sum_k p_k M_k,  V = sum_k q_k V_k,  y = weight * (r (x - M) / sqrt(V + eps) + d) + bias
 //
 // where M_k and V_k are the moments of a union of rows (a row is one channel of one sample), and p
-// and q are numbers that the layer has computed from its logits, with their derivatives. engine.py
+// and q are numbers that the layer has computed from its logits, with their derivatives. A mean
+// square is a variance about M = 0. engine.py
 // and pooling.py have the definition, from the layers' own formulas. Here the derivatives are
 // written out; pooled_moments.h has the part about moments.
 
@@ -260,7 +261,7 @@ Three mixed(const Tensor& x, const MaybeTensor& weight, const MaybeTensor& bias,
             at::IntArrayRef pools, double eps, const MaybeTensor& p_logits,
             const MaybeTensor& q_logits, at::ArrayRef<double> p, at::ArrayRef<double> q,
             at::ArrayRef<double> of_p, at::ArrayRef<double> of_q, const MaybeTensor& gates,
-            bool unbiased) {
+            bool unbiased, bool about_zero) {
   Recipe recipe;
   recipe.pools = pools.vec();
   recipe.p = p.vec();
@@ -269,6 +270,7 @@ Three mixed(const Tensor& x, const MaybeTensor& weight, const MaybeTensor& bias,
   recipe.of_q = of_q.vec();
   recipe.eps = eps;
   recipe.unbiased = unbiased;
+  recipe.about_zero = about_zero;
   return apply(x, weight, bias, p_logits, q_logits, gates, recipe, {});
 }
 
@@ -308,7 +310,8 @@ TORCH_LIBRARY_FRAGMENT(normlab_engine, m) {
   m.def(
       "mixed(Tensor x, Tensor? weight, Tensor? bias, int[] pools, float eps,"
       " Tensor? p_logits=None, Tensor? q_logits=None, float[] p=[], float[] q=[],"
-      " float[] of_p=[], float[] of_q=[], Tensor? gates=None, bool unbiased=False)"
+      " float[] of_p=[], float[] of_q=[], Tensor? gates=None, bool unbiased=False,"
+      " bool about_zero=False)"
       " -> (Tensor, Tensor, Tensor)",
       &mixed);
   m.def(

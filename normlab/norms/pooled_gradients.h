@@ -160,6 +160,7 @@ struct Gradients {
       });
     if (constants.base.defined())
       stream(grad.kept.mean, grad.kept.var, constants, s.recipe.share, s.are_finite());
+    if (s.recipe.about_zero) std::fill(grad.kept.mean.begin(), grad.kept.mean.end(), 0.0);
     pool.divide(start, samples, m);
     pool.divide(start, samples, v);
   }

@@ -32,6 +32,7 @@ struct Recipe {
   bool eps_outside = false;    // sigma = sqrt(V) + eps
   double gain = 1;             // for streaming: M = gain * M_1 + base
   double share = 1;            // the share of the recent gradient
+  bool about_zero = false;     // M = 0, and V is the mean square; not for unions of one row
   bool unbiased = false;       // whether the returned variance is unbiased
 
   template <typename Saved>
@@ -40,14 +41,14 @@ struct Recipe {
     saved["pools"] = pools;
     saved["p"] = p, saved["q"] = q, saved["of_p"] = of_p, saved["of_q"] = of_q;
     saved["numbers"] =
-        std::vector<double>{eps, r_least, r_limit, d_limit, outside, gain, share};
+        std::vector<double>{eps, r_least, r_limit, d_limit, outside, gain, share, about_zero * 1.0};
   }
   template <typename Saved>
   static Recipe of(Saved& saved) {
     const auto list = [&](const char* name) { return saved[name].toDoubleVector(); };
     const std::vector<double> v = list("numbers");
     return {saved["pools"].toIntVector(), list("p"), list("q"), list("of_p"), list("of_q"),
-            v[0], v[1], v[2], v[3], v[4] != 0, v[5], v[6]};
+            v[0], v[1], v[2], v[3], v[4] != 0, v[5], v[6], v[7] != 0};
   }
   double sigma(double var) const {  // a NaN stays
     return eps_outside ? std::sqrt(var < 1e-30 ? 1e-30 : var) + eps : std::sqrt(var + eps);
@@ -178,7 +179,7 @@ struct Solution {
       for (int64_t l = 0; l < samples; ++l)
         channels.merge(own.first_of(start + l), own.second_of(start + l), &rows.mean[l * c],
                     &rows.var[l * c]);
-    for (int64_t l = 0; l < samples; ++l) {
+    for (int64_t l = 0; l < samples && !recipe.about_zero; ++l) {
       const int64_t at = place(l);
       for (Pool& pool : pools) pool.add_mean(start + l, &rows.mean[at]);
     }

@@ -30,6 +30,8 @@ CASES: Dict[str, Dict[str, Any]] = {
     "learned groups over the batch": {"kind": "meta", "samples": "batch"},
     "given groups": {"kind": "meta", "channels": "groups", "groups": 2},
     "everything": {"kind": "meta", "channels": "all", "samples": "batch"},
+    "mean square": {"kind": "rms"},
+    "mean square of groups": {"kind": "rms", "groups": 4, "affine": False},
     "mean deviation": {"kind": "l1_batch"},
     "mean deviation of ghosts": {"kind": "l1_batch", "virtual_batch_size": 3},
     "largest deviation": {"kind": "linf_batch", "running": "reference"},
@@ -107,7 +109,7 @@ def compare_forms(
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 2e-4)])
 @pytest.mark.parametrize("positions", [(), (3,)], ids=str)
-@pytest.mark.parametrize("opened", ["101010", "010101", "000000", "111111"])
+@pytest.mark.parametrize("opened", ["101010", "010101", "110011", "001110", "000000", "111111"])
 def test_gates_between_far_and_near_channels_equal_the_definition(
     opened: str,
     positions: Tuple[int, ...],
@@ -140,7 +142,7 @@ def test_the_compiled_node_is_executed() -> None:
 
 
 @pytest.mark.usefixtures("fused")
-@pytest.mark.parametrize("case", ["ghost batches", "switchable", "mean deviation"])
+@pytest.mark.parametrize("case", ["ghost batches", "switchable", "mean square", "mean deviation"])
 def test_the_compiled_node_is_executed_without_positions(case: str) -> None:
     layer = some_layer(case, torch.float32, dims=1)
     assert "Normalize" in layer(torch.randn(4, 8)).grad_fn.name()
