@@ -138,10 +138,11 @@ Tensor input_grad(const Tensor& g, const Tensor& x, const Rows<T>& own, const Ma
   return gx;
 }
 
+template <typename T>
 Tensor narrow(const Values& values, const at::TensorOptions& options) {
-  Tensor wide = at::empty({static_cast<int64_t>(values.size())}, options.dtype(at::kDouble));
-  std::copy(values.begin(), values.end(), wide.data_ptr<double>());
-  return wide.to(options);
+  Tensor found = at::empty({static_cast<int64_t>(values.size())}, options);
+  std::copy(values.begin(), values.end(), found.data_ptr<T>());
+  return found;
 }
 
 Values or_else(const Tensor& t, int64_t c, double value) {
@@ -206,7 +207,7 @@ variable_list backward_of(const Kept& kept, const Recipe& recipe, const Tensor& 
   variable_list result(8);
   if (of_x) result[0] = d == 1 ? gx : input_grad(g, kept.x, s.own, found.map);
   const auto keep = [&](int k, const Values& values, bool learned) {
-    if (learned) result[k] = narrow(values, kept.x.options());
+    if (learned) result[k] = narrow<T>(values, kept.x.options());
   };
   keep(1, found.weight, kept.weight.defined());
   keep(2, found.bias, kept.bias.defined());

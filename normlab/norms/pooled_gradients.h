@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <vector>
 
@@ -24,19 +25,23 @@ struct Map {
 
 // The gradient of the batch's moments is averaged with its own past, as in streaming.py. A gradient
 // that is not finite, or whose moments were not, is used but not kept.
-inline void stream(Values& dmean, Values& dvar, const Constants& constants, double share, bool sound) {
+template <typename T>
+void stream(Values& dmean, Values& dvar, const Constants& constants, double share, bool sound) {
   const int64_t c = dmean.size();
-  Tensor now = at::empty({2, c}, at::TensorOptions(at::kDouble));
-  std::copy(dmean.begin(), dmean.end(), now.data_ptr<double>());
-  std::copy(dvar.begin(), dvar.end(), now.data_ptr<double>() + c);
   Tensor recent = constants.state[0], gradients = constants.state[2];
-  const Tensor &past = constants.state[1], &batches = constants.state[3];
+  const Values before = values_of(recent), past = values_of(constants.state[1]);
   const double count = gradients.item<double>();
-  const Tensor next = (recent * count + now.to(recent.scalar_type())) / (count + 1);
-  if (batches.item<int64_t>() == 0) share = 1;
-  const Values used = values_of(next * share + past * (1 - share));
-  if (sound && at::isfinite(next).all().item<bool>()) {
-    recent.copy_(next);
+  if (constants.state[3].item<int64_t>() == 0) share = 1;
+  const Tensor kept = at::empty({2, c}, recent.options());
+  T* next = kept.data_ptr<T>();
+  Values used(2 * c);
+  for (int64_t j = 0; j < 2 * c; ++j) {
+    const double now = j < c ? dmean[j] : dvar[j - c];
+    next[j] = static_cast<T>((before[j] * count + now) / (count + 1));
+    used[j] = next[j] * share + past[j] * (1 - share);
+  }
+  if (sound && std::all_of(next, next + 2 * c, [](T value) { return std::isfinite(value); })) {
+    recent.copy_(kept);
     gradients.add_(1);
   }
   dmean.assign(used.begin(), used.begin() + c);
@@ -159,7 +164,7 @@ struct Gradients {
         v[u] *= spread;
       });
     if (constants.base.defined())
-      stream(grad.kept.mean, grad.kept.var, constants, s.recipe.share, s.are_finite());
+      stream<T>(grad.kept.mean, grad.kept.var, constants, s.recipe.share, s.are_finite());
     if (s.recipe.about_zero) std::fill(grad.kept.mean.begin(), grad.kept.mean.end(), 0.0);
     pool.divide(start, samples, m);
     pool.divide(start, samples, v);

@@ -66,9 +66,19 @@ struct Constants {
 
 inline Values values_of(const Tensor& t) {
   if (!t.defined()) return {};
-  const Tensor wide = t.detach().to(at::kDouble).contiguous();
+  const Tensor whole = t.contiguous();
+  if (whole.scalar_type() == at::kFloat) {
+    const float* data = whole.data_ptr<float>();
+    return Values(data, data + whole.numel());
+  }
+  const Tensor wide = whole.detach().to(at::kDouble);
   const double* data = wide.data_ptr<double>();
   return Values(data, data + wide.numel());
+}
+
+// Fewer calls of torch than its own check.
+inline bool all_finite(const double* values, int64_t count) {
+  return std::all_of(values, values + count, [](double v) { return std::isfinite(v); });
 }
 
 // What normalizes one sample, for each channel: y = weight * (r (x - mean) inverse + d) + bias.
@@ -112,8 +122,8 @@ struct Solution {
   }
 
   bool are_finite() const {
-    return std::all_of(base.begin(), base.end(), [](double v) { return std::isfinite(v); }) &&
-           at::isfinite(pooled).all().template item<bool>();
+    return all_finite(base.data(), base.size()) &&
+           all_finite(pooled.template data_ptr<double>(), pooled.numel());
   }
 
   // The mean over the samples of the last pool's moments, or of sigma for its variance.
