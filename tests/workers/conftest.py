@@ -85,6 +85,14 @@ class NoFallback:
         raise AssertionError("the warm host did not take the job")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def patience() -> Iterator[None]:
+    """Wait for the answer of a warm host longer than a worker, which has a fallback."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workers.warm_launcher._ANSWER_TIMEOUT_S", 120.0)
+        yield
+
+
 @pytest.fixture(scope="session")
 def warm(job_environment: dict[str, str]) -> Iterator[WarmLauncher]:
     launcher = WarmLauncher(sys.executable, job_environment, NoFallback())
