@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Dict, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
-from normlab.norms import engine_triton
+from normlab.norms import capture, engine_triton
 from normlab.norms.activation_norm import ActivationNorm, ParameterHint
 from normlab.norms.channels import by_channel, clamp_channels, scale_channels
 from normlab.norms.following import ACTIVATIONS, Following, can_follow
@@ -191,6 +192,21 @@ class ProxyNorm(nn.Module):
 
 
 def _rule(quadrature: str, like: Tensor) -> Tuple[Tensor, Tensor]:
+    # A compiler traces the computation: kept tensors would be none of its own.
+    if capture.is_on(like):
+        return _computed_rule(quadrature, like.dtype, like.device)
+    return _kept_rule(quadrature, like.dtype, like.device)
+
+
+@lru_cache(maxsize=None)
+def _kept_rule(quadrature: str, dtype: torch.dtype, device: torch.device) -> Tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):  # a later training saves them for its backward pass
+        return _computed_rule(quadrature, dtype, device)
+
+
+def _computed_rule(
+    quadrature: str, dtype: torch.dtype, device: torch.device
+) -> Tuple[Tensor, Tensor]:
     # Nodes and weights for a standard normal, (K, 1), computed in float64.
     if quadrature == "midpoint200":
         i = torch.arange(_MIDPOINTS, dtype=torch.float64)
@@ -198,7 +214,7 @@ def _rule(quadrature: str, like: Tensor) -> Tuple[Tensor, Tensor]:
         masses = torch.full_like(nodes, 1 / _MIDPOINTS)
     else:
         nodes, masses = _gauss_hermite()
-    return nodes.to(like).unsqueeze(1), masses.to(like).unsqueeze(1)
+    return nodes.to(device, dtype).unsqueeze(1), masses.to(device, dtype).unsqueeze(1)
 
 
 def _gauss_hermite() -> Tuple[Tensor, Tensor]:

@@ -4,15 +4,18 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from normlab.errors import InvalidSpec
-from normlab.norms import make
+from normlab.norms import make, proxy
 from normlab.norms.activation_norm import ActivationNorm
 from normlab.norms.channels import clamp_channels
 from normlab.norms.per_sample import GroupNorm
 from normlab.norms.proxy import ProxyNorm
 from normlab.norms.rectified import Folded, relu_moments
 from tests.norms.golden import Golden, assert_same
+
+X = torch.linspace(-2, 2, 2 * 4 * 3 * 3).reshape(2, 4, 3, 3)
 
 
 class AffineOnly(ActivationNorm):
@@ -217,3 +220,40 @@ def test_plain_operators_compute_the_same(kind: str, activation: str) -> None:
         y.backward(g)
         found.append([y.detach(), *(p.grad for p in layer.parameters())])
     torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize("quadrature", ["exact", "midpoint200"])
+def test_the_quadrature_is_computed_once_and_has_the_same_bits(
+    quadrature: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy._kept_rule.cache_clear()
+    layer = ProxyNorm(GroupNorm(4, 2, affine=False), "gelu", quadrature=quadrature)
+    with torch.inference_mode():  # tensors of this mode cannot be saved for a backward pass
+        layer(X)
+    kept = proxy._rule(quadrature, layer.weight)
+    fresh = proxy._computed_rule(quadrature, torch.float32, torch.device("cpu"))
+    assert all(map(torch.equal, kept, fresh))
+    monkeypatch.setattr(proxy, "_computed_rule", None)
+    layer(X).sum().backward()
+    assert layer.proxy_weight.grad is not None
+
+
+def test_a_capture_neither_keeps_a_quadrature_nor_takes_a_kept_one() -> None:
+    proxy._kept_rule.cache_clear()
+    layer = ProxyNorm(GroupNorm(4, 2, affine=False), "silu")
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        fake = proxy._rule("exact", torch.ones(4))
+    torch.func.grad(lambda bias: torch.func.functional_call(layer, {"bias": bias}, X).sum())(
+        layer.bias
+    )
+    meta = proxy._rule("exact", torch.ones(4, device="meta"))
+    assert isinstance(fake[0], FakeTensor)
+    assert meta[0].is_meta
+    assert proxy._kept_rule.cache_info().currsize == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_quadrature_is_kept_for_each_type_of_number(dtype: torch.dtype) -> None:
+    nodes, masses = proxy._rule("exact", torch.ones(1, dtype=dtype))
+    assert (nodes.dtype, masses.dtype) == (dtype, dtype)
+    assert proxy._rule("exact", torch.ones(3, dtype=dtype))[0] is nodes
