@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from inspect import isfunction
 from typing import Any, List, Optional, Tuple, cast
 
 import torch
@@ -15,7 +16,11 @@ from normlab.specs.norms_over_batches import L1BatchNormSpec
 
 _DEFAULTS = L1BatchNormSpec()
 
-_COMPUTED = ("measure", "measure_plain", "factor", "_running_value")  # by the fused forms too
+# Methods that work with the fused forms too. The fused forms compute what all others compute.
+_CALLED_ANYWAY = (
+    "normalize", "constant_for", "extra_repr", "weight_of_new", "_averaged", "_check_values",
+    "_normalize_fused", "_normalize_by_kernels", "_normalize_by_running", "_running_factor",
+)  # fmt: skip
 
 # the output, and sums over the samples of the mean and of the tracked value
 _Part = Tuple[Tensor, Tensor, Tensor]
@@ -228,7 +233,9 @@ class DeviationBatchNorm(BatchStatisticsNorm):
 @lru_cache(maxsize=None)
 def _is_known(kind: Any) -> bool:
     """Return whether no subclass by others changes what *kind* computes."""
-    return all(getattr(kind, name).__module__.startswith("normlab.") for name in _COMPUTED)
+    own = (name for name, value in vars(DeviationBatchNorm).items() if isfunction(value))
+    computed = {name for name in own if name != "__init__"}.difference(_CALLED_ANYWAY)
+    return all(getattr(kind, name).__module__.startswith("normlab.") for name in computed)
 
 
 def _cut(x: Tensor, size: int) -> List[Tuple[Tensor, int]]:

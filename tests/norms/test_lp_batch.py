@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from inspect import isfunction
 from typing import Any, Callable
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from normlab.errors import InvalidSpec
+from normlab.norms import deviation_norm
 from normlab.norms.deviation_norm import DeviationBatchNorm
 from normlab.norms.gaussian_extremes import expected_top_mean
 from normlab.norms.lp_baselines import LpBatchNorm, MeanBatchNorm
@@ -304,6 +306,26 @@ class _Halved(L1BatchNorm):
     def factor(self, deviation: Tensor, n: int) -> Tensor:
         """Return twice the factor."""
         return 2 * super().factor(deviation, n)
+
+
+METHODS = [name for name, value in vars(DeviationBatchNorm).items() if isfunction(value)]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_fused_form_leaves_a_subclass_alone_that_changes_any_step_that_it_computes(
+    name: str,
+) -> None:
+    kind = type("Mine", (L1BatchNorm,), {name: _changed})
+    called = (*deviation_norm._CALLED_ANYWAY, "__init__")
+    assert deviation_norm._is_known(kind) == (name in called)
+
+
+def test_methods_that_fused_forms_call_exist() -> None:
+    assert set(deviation_norm._CALLED_ANYWAY) <= set(METHODS)
+
+
+def _changed(layer: Any, *given: Any) -> None:
+    """Replace a method of a layer."""
 
 
 def test_what_a_subclass_changes_is_computed_in_every_form(form: str) -> None:
