@@ -100,21 +100,21 @@ class MetaNorm(BatchStatisticsNorm):
             if nodes is not None:
                 return self._normalize_fused(x, weight, bias, nodes)
 
-        training = self.training  # a backward may come after `eval`
+        form = self._form(x)
+        running = self.running_moments(form)  # as of now, for a second derivative after an update
 
         def solve(
             mean: Tensor, var: Tensor, weight: Any, bias: Any, channel_gates: Any, gate: Any
         ) -> Solved:
             own, size = self._pool_channels(mean, var, channel_gates)
-            (m, v), batch = self._pool_samples(own, gate, training)
+            (m, v), batch = self._pool_samples(own, gate, running)
             state: Tuple[Tensor, ...] = ()
-            if training and batch is not None:
+            if running is None and batch is not None:
                 samples = samples_sharing(mean, self.virtual_batch_size)
                 state = (batch[0], batch[1] * bessel(size * samples * positions(x)))
             return Solved(*affine_after((v + self.eps).rsqrt(), mean - m, weight, bias), state)
 
-        form, following = self._form(x), self.following
-        y, statistics = engine.normalize(x, solve, tensors, self.plain, form, following)
+        y, statistics = engine.normalize(x, solve, tensors, self.plain, form, self.following)
         if statistics:
             self.track(*statistics)
         return y
@@ -169,15 +169,15 @@ class MetaNorm(BatchStatisticsNorm):
         return (group.unsqueeze(0) == group.unsqueeze(1)).to(self.running_mean.dtype)
 
     def _pool_samples(
-        self, own: Moments, gate: Any, training: bool
+        self, own: Moments, gate: Any, running: Optional[Moments]
     ) -> Tuple[Moments, Optional[Moments]]:
         # Also returns the batch's moments, if U may connect samples.
         if self.samples == "own":
             return own, None
-        if training:
+        if running is None:
             batch = pool_batch(*own, self.virtual_batch_size)
         else:
-            batch = (self.running_mean.to(own[0])[None], self.running_var.to(own[1])[None])
+            batch = (running[0].to(own[0])[None], running[1].to(own[1])[None])
         if gate is None:
             return batch, batch
         g = straight_through(gate)

@@ -120,9 +120,16 @@ class BatchStatisticsNorm(ActivationNorm):
 
     def given_to_kernels(self, x: Tensor) -> Optional[Tensor]:
         """Return running mean and variance, (2, C), for the Triton kernels if they are loaded."""
-        if self.plain or engine_triton.kernels_for(x) is None:
+        if self.plain or x.dtype == torch.float64 or engine_triton.kernels_for(x) is None:
             return None
         return torch.stack([self.running_mean, self.running_var]).to(torch.float32)
+
+    def running_moments(self, form: Any) -> Optional[Tuple[Tensor, Tensor]]:
+        """Return running mean and variance, those of *form* for kernels; None in training."""
+        if self.training:
+            return None
+        given = None if form is None else form.given
+        return (self.running_mean, self.running_var) if given is None else (given[0], given[1])
 
     def move(self, new: Dict[str, Tensor], step: Any, finite: Truth) -> None:
         """Move each buffer by the share *step* of the way to its new value, if it is *finite*."""

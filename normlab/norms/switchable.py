@@ -124,12 +124,13 @@ class SwitchableNorm(BatchStatisticsNorm):
             if nodes is not None:
                 return self._normalize_fused(x, weight, bias, nodes)
 
-        training = self.training  # a backward may come after `eval`
+        form = self._form(x)
+        running = self.running_moments(form)  # as of now, for a second derivative after an update
 
         def solve(
             mean: Tensor, var: Tensor, weight: Any, bias: Any, mean_weight: Any, var_weight: Any
         ) -> Solved:
-            candidates = self._candidates(mean, var, positions(x), training)
+            candidates = self._candidates(mean, var, positions(x), running)
             p, q = self.ratios(mean_weight, var_weight)
             mixed_mean = self._mix(p, candidates, 0)
             scale = (self._mix(q, candidates, 1) + self.eps).rsqrt()
@@ -137,8 +138,7 @@ class SwitchableNorm(BatchStatisticsNorm):
             return Solved(*affine_after(scale, mean - mixed_mean, weight, bias), state)
 
         tensors = (weight, bias, self.mean_weight, self.var_weight)
-        form, following = self._form(x), self.following
-        y, statistics = engine.normalize(x, solve, tensors, self.plain, form, following)
+        y, statistics = engine.normalize(x, solve, tensors, self.plain, form, self.following)
         if self.training and statistics:
             self.track(*statistics)
         return y
@@ -192,7 +192,7 @@ class SwitchableNorm(BatchStatisticsNorm):
     def _wanted(self) -> Set[str]:
         return set(self.choices)
 
-    def _candidates(self, mean: Tensor, var: Tensor, d: int, training: bool) -> Dict[str, Moments]:
+    def _candidates(self, mean: Tensor, var: Tensor, d: int, running: Any) -> Dict[str, Moments]:
         wanted = self._wanted()
         if self.unbiased_reference and self.dims > 1:
             var = var * (d / (d - 1))
@@ -202,15 +202,15 @@ class SwitchableNorm(BatchStatisticsNorm):
         if "layer" in wanted:
             found["layer"] = self._layer_moments(mean, var, d)
         if "batch" in wanted:
-            found["batch"] = self._batch_moments(mean, var, d, training)
+            found["batch"] = self._batch_moments(mean, var, d, running)
         return found
 
     def _layer_moments(self, mean: Tensor, var: Tensor, d: int) -> Moments:
         return self._unbias(pool(mean, var, 1), mean.shape[1] * d)
 
-    def _batch_moments(self, mean: Tensor, var: Tensor, d: int, training: bool) -> Moments:
-        if not training:
-            return self.running_mean.to(mean).unsqueeze(0), self.running_var.to(var).unsqueeze(0)
+    def _batch_moments(self, mean: Tensor, var: Tensor, d: int, running: Any) -> Moments:
+        if running is not None:
+            return running[0].to(mean).unsqueeze(0), running[1].to(var).unsqueeze(0)
         samples = samples_sharing(mean, self.virtual_batch_size)
         pooled = pool_batch(mean, var, self.virtual_batch_size)
         return self._unbias(pooled, samples * d)

@@ -47,6 +47,35 @@ def _gradients(
     return [torch.zeros_like(t) if g is None else g.detach() for g, t in zip(grads, learned)]
 
 
+def after_an_update(kind: str) -> float:
+    """
+    Return how far second derivatives of an evaluation move if the layer trains before they are
+    computed: one on the Triton kernels, against the definition without an update.
+    """
+    with engine_triton.triton_kernels(True, "cpu"):
+        found = _second_derivatives(kind, updates=True)
+    return max(map(_difference, found, _second_derivatives(kind, updates=False)))
+
+
+def _second_derivatives(kind: str, updates: bool) -> List[Tensor]:
+    layer = layer_of(Case(kind, SHAPE, training=False))
+    torch.manual_seed(2)
+    x, weights, other = (torch.randn(SHAPE) for _ in range(3))
+    x.requires_grad_()
+    y = layer(x)
+    if updates:
+        with torch.no_grad():
+            layer.train()(3 * other + 1)
+        layer.eval()
+    learned = [x, *(p for p in layer.parameters() if p.requires_grad)]
+    once = torch.autograd.grad(
+        (y.square() * weights).sum(), learned, create_graph=True, allow_unused=True
+    )
+    total = sum((g.square().sum() for g in once if g is not None), torch.zeros(()))
+    found = torch.autograd.grad(total, learned, allow_unused=True)
+    return [torch.zeros_like(t) if g is None else g for g, t in zip(found, learned)]
+
+
 def _difference(found: Tensor, right: Tensor) -> float:
     if right.numel() == 0:
         return 0.0

@@ -46,3 +46,8 @@ def test_a_gradient_is_the_same_on_the_triton_kernels(kind: str, run: Run) -> No
 def test_it_is_that_of_training_also_if_the_layer_evaluates_since(kind: str, run: Run) -> None:
     found = run(called_twice_cases.largest_difference, kind, True, torch.float32, True)
     assert found < 1e-3
+
+
+@pytest.mark.parametrize("kind", ["switchable", "switchable, unbiased", "meta, batch"])
+def test_a_second_derivative_of_an_evaluation_is_as_of_its_forward(kind: str, run: Run) -> None:
+    assert run(called_twice_cases.after_an_update, kind) < 1e-3

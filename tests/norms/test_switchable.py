@@ -158,7 +158,7 @@ def test_frozen_ratios_skip_unused_statistics() -> None:
         layer.var_weight.copy_(torch.tensor([1.0, 2.0, 0.0]))
     x = torch.randn(3, 4, 5, 5)
     layer(x)
-    candidates = layer._candidates(x.mean((2, 3)), x.var((2, 3)), 25, training=True)
+    candidates = layer._candidates(x.mean((2, 3)), x.var((2, 3)), 25, running=None)
     assert set(candidates) == {"instance", "layer"}
 
 

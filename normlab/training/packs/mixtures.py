@@ -45,9 +45,9 @@ class PackedMetaNorm(MemberStatistics, MetaNorm):
         sizes = (1 + g.detach()).prod(1)
         return _pool_by_gates(g, mean, var), to_channels(sizes, self.num_features)
 
-    def _pool_samples(self, own: Moments, gate: Any, training: bool) -> Any:
+    def _pool_samples(self, own: Moments, gate: Any, running: Any) -> Any:
         of_channels = None if gate is None else to_channels(gate, self.num_features)
-        return super()._pool_samples(own, of_channels, training)
+        return super()._pool_samples(own, of_channels, running)
 
 
 def _pool_by_gates(gates: Tensor, mean: Tensor, var: Tensor) -> Moments:
