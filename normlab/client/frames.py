@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Dict, List, Sequence
 
+from normlab.client.whole_ids import with_whole_ids
 from normlab.not_finite import FIELD
 from normlab.presentation.columns import typed_columns
 from normlab.records import ResultTable, StudyDetail
@@ -41,7 +42,7 @@ def frame(study: StudyDetail, tables: Sequence[ResultTable]) -> pd.DataFrame:
         for table in tables
         if any(row.excluded for row in table.rows)
     }
-    return found
+    return with_whole_ids(found)
 
 
 def dtype(values: List[Any]) -> str:

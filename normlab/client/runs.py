@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 from normlab.client.tables import rows_of, typed_column, typed_frame
+from normlab.client.whole_ids import with_whole_ids
 from normlab.errors import InvalidSpec, ServiceUnavailable
 from normlab.records import ENDED, JobRecord
 from normlab.records.as_html import jobs_table
@@ -128,7 +129,8 @@ class Runs(Sequence[JobRecord]):
         ]
         if not parts:
             return pd.DataFrame({name: [] for name in ("job", "metric", "step", "value", "time")})
-        return pd.concat(parts, ignore_index=True).astype({"job": "string", "metric": "string"})
+        curves = pd.concat(parts, ignore_index=True)
+        return with_whole_ids(curves.astype({"job": "string", "metric": "string"}))
 
     def compare(self) -> pd.DataFrame:
         """
@@ -152,7 +154,7 @@ class Runs(Sequence[JobRecord]):
         fields: Dict[str, List[Any]] = differing(plain) if plain else {}
         columns = {path: typed_column("field", values) for path, values in fields.items()}
         ids = pd.Index([job.id for job in self], dtype="string", name="job")
-        return pd.DataFrame(columns, index=range(len(ids))).set_index(ids)
+        return with_whole_ids(pd.DataFrame(columns, index=range(len(ids))).set_index(ids))
 
     def plot(self, metric: str, *, by: str = "normalizer", ax: Any = None) -> Any:
         """

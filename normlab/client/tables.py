@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 from normlab.client.frames import dtype
 from normlab.client.paging import all_items
 from normlab.client.transport import Transport
+from normlab.client.whole_ids import with_whole_ids
 from normlab.not_finite import FIELD
 from normlab.records.tables import FieldList, TableRecord, TableRow
 from normlab.specs.cells import label
@@ -59,7 +60,7 @@ def typed_frame(
     }
     frame = pd.DataFrame({name: columns.get(name, pd.Series(dtype="object")) for name in names})
     frame.attrs[FIELD] = _not_finite(names, rows)
-    return frame
+    return with_whole_ids(frame)
 
 
 def _not_finite(names: Sequence[str], rows: Sequence[TableRow]) -> Dict[str, Dict[str, str]]:

@@ -110,6 +110,7 @@ def test_only_what_differs_is_compared(runs: Runs) -> None:
     assert compared["normalizer.groups"].dtype == "Int64"  # batch norm has none
     assert compared["normalizer.groups"].isna().tolist() == [False, True]
     assert "name" not in compared
+    assert f'style="white-space: nowrap">{runs[0].id}</th>' in compared._repr_html_()
 
 
 def test_a_picture_has_a_line_for_each_run(runs: Runs) -> None:
