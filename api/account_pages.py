@@ -16,8 +16,8 @@ from api.proxies import root_of
 from api.rendering import render
 from api.routes.limits import limits_of
 from api.state import State, StateDep
+from normlab.counting import size
 from normlab.errors import Forbidden, Unauthorized
-from normlab.presentation.counting import size
 from normlab.records.access import TokenRecord
 from normlab.records.limits import LimitRecord
 from service.store import audit, sessions, token_changes

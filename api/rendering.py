@@ -24,6 +24,7 @@ from api.caller import CALLER, Caller
 from api.hints import hint, marked, meaning, when_empty
 from api.proxies import inner_path, root_of
 from api.static_files import imported, version
+from normlab.counting import measured
 from normlab.not_finite import name_of
 from normlab.plain_text import shown
 from normlab.presentation.headlines import in_accuracys_place
@@ -74,6 +75,7 @@ _templates.env.globals["device_kinds"] = KINDS
 _templates.env.filters["marked"] = marked
 _templates.env.globals |= {"hint": hint, "meaning": meaning, "when_empty": when_empty}
 _templates.env.globals |= {"in_accuracys_place": in_accuracys_place, "name_of": name_of}
+_templates.env.globals |= {"measured": measured}
 
 
 def render(

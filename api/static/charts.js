@@ -1,9 +1,9 @@
 // Curves: uPlot with a band from smallest to largest value, zoom that reloads data, and compared jobs.
 import { ask, computed } from "./app.js";
 import { drawable, nameAt } from "./not_finite.js";
-import { incrementsOf, marks, measured } from "./numbers.js";
+import { incrementsOf, marksOf, measured } from "./numbers.js";
 
-export { marks, readable } from "./numbers.js";
+export { incrementsOf, marks, marksOf, measured, readable } from "./numbers.js";
 
 // Okabe and Ito's palette, which colour-blind people can distinguish; the first colour is the job itself.
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a0752d", "#7a6ad8"];
@@ -139,7 +139,7 @@ export class Chart {
       width: this.box.clientWidth,
       height: 240,
       scales: { x: { time: false }, y: { distr: this.log ? 3 : 1, ...(this.fromZero ? { range: (u, low, high) => [0, high > 0 ? 1.05 * high : 1] } : {}) } },
-      axes: [{ ...axis, incrs: WHOLE }, { ...axis, ...incrementsOf(this.metric), size: 64, values: (u, ticks) => marks(ticks, (t, digits) => measured(this.metric, t, digits)) }],
+      axes: [{ ...axis, incrs: WHOLE }, { ...axis, ...incrementsOf(this.metric), size: 64, values: marksOf(this.metric) }],
       series: lines,
       bands,
       cursor: { drag: { x: true, y: false, setScale: false }, sync: { key: "curves", setSeries: false } },

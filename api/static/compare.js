@@ -7,7 +7,7 @@ import { aligned, along, joined, smoothed, withoutOutliers } from "./compare_cur
 import { chosen, drawScatter, knownColumns, offerColumns, onChoice } from "./compare_scatter.js";
 import { fill, said, toldFirst } from "./compare_table.js";
 import { nameAt } from "./not_finite.js";
-import { counted } from "./numbers.js";
+import { counted, hasUnit, measured } from "./numbers.js";
 import { drawParallel } from "./parallel.js";
 
 const element = (id) => document.getElementById(id);
@@ -195,6 +195,8 @@ async function scatter() {
 
 const inkOf = ({ hue, ink }) => ink ?? colour(hue);
 
+const compared = (value) => (typeof value === "number" && hasUnit(asked()) ? measured(asked(), value) : said(value));
+
 /** Draw a line for each run through the fields that differ and the compared number. */
 async function parallel() {
   const all = toldFirst(found);
@@ -207,7 +209,7 @@ async function parallel() {
   const colours = values.by === asked() ? columnColours() : null; // one colour for one value of a column
   const rows = page.rows.map((row) => ({
     ink: colours && inkOf(colours.of(values.of.get(row.id))),
-    label: `${labelOf(found.runs.find((run) => run.id === row.id))}: ${asked()} ${nameAt(row, `/values/${columns.length - 1}`) ?? said(row.values[columns.length - 1])}`,
+    label: `${labelOf(found.runs.find((run) => run.id === row.id))}: ${asked()} ${nameAt(row, `/values/${columns.length - 1}`) ?? compared(row.values[columns.length - 1])}`,
     values: row.values.map((v, i) => (i < fields.length && typeof v !== "number" ? said(v) : v)),
   }));
   const left = drawParallel(element("parallel"), columns.map((name) => ({ name, logarithmic: isWide(rows.map((row) => row.values[columns.indexOf(name)])) })), rows);

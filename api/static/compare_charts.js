@@ -1,5 +1,5 @@
 // The charts of a comparison: curves with their bands, and points of two columns.
-import { colour, cssColour, marks, readable, WHOLE } from "./charts.js";
+import { colour, cssColour, incrementsOf, marks, marksOf, measured, readable, WHOLE } from "./charts.js";
 
 const HEIGHT = 380;
 const [MOST_TEXTS, MOST_LETTERS] = [12, 20]; // of the marks of an axis
@@ -40,14 +40,14 @@ export function drawCurves(box, curves, data, { axis, logX, logY, range, metric 
   curves.forEach(({ label, hue, ink: own, xs }, i) => {
     const ink = own ?? colour(hue);
     const plain = { stroke: "transparent", points: { show: false }, spanGaps: false, class: "hidden" };
-    series.push({ label, stroke: ink, width: 1.75, dash: own ? undefined : DASHES[Math.floor(hue / 8) % 3], points: { show: xs.length < 30 }, spanGaps: false, value: (u, v) => readable(v) }, { ...plain, label: "low" }, { ...plain, label: "high" });
+    series.push({ label, stroke: ink, width: 1.75, dash: own ? undefined : DASHES[Math.floor(hue / 8) % 3], points: { show: xs.length < 30 }, spanGaps: false, value: (u, v) => measured(metric, v) }, { ...plain, label: "low" }, { ...plain, label: "high" });
     bands.push({ series: [3 * i + 3, 3 * i + 2], fill: `${ink}2e` });
   });
   const scales = { x: { time: false, distr: logX ? 3 : 1 }, y: { distr: logY ? 3 : 1, ...(range ? { range: logY && range[0] <= 0 ? undefined : range } : {}) } };
   const whole = axis === "updates" && !logX ? { incrs: WHOLE } : {};
   const last = (values) => values.findLast((v) => v !== null && v !== undefined);
-  const described = curves.map(({ label, values }) => `${label}: ${readable(last(values))}`).join("; ");
-  show(plots, box, { series, bands, scales, axes: axes({ ...whole, label: axis }, { label: metric }), legend: { live: curves.length <= 20 } }, data, `${metric} along ${axis}. At the end ${described}`);
+  const described = curves.map(({ label, values }) => `${label}: ${measured(metric, last(values))}`).join("; ");
+  show(plots, box, { series, bands, scales, axes: axes({ ...whole, label: axis }, { ...incrementsOf(metric), label: metric, values: marksOf(metric) }), legend: { live: curves.length <= 20 } }, data, `${metric} along ${axis}. At the end ${described}`);
 }
 
 /** Draw *points* of {x, y, hue, label, ink}; *axes* have {text, texts, isWide, isLong}; *named* means that a legend explains the hues. */
@@ -62,7 +62,7 @@ export function drawPoints(box, points, { x, y, axes: { x: across, y: up }, name
   })];
   const scales = { x: { time: false, ...scaleOf(across) }, y: scaleOf(up) };
   const described = `${y} against ${x}, ${points.length} run${points.length === 1 ? "" : "s"}`;
-  show(plots, box, { series, scales, axes: axes({ ...marksOf(across, 110), label: x }, { ...marksOf(up, 40), label: y, size: up.texts || up.isLong ? 150 : 70 }), legend: { live: false, show: named } }, data, described);
+  show(plots, box, { series, scales, axes: axes({ ...ticksOf(across, 110), label: x }, { ...ticksOf(up, 40), label: y, size: up.texts || up.isLong ? 150 : 70 }), legend: { live: false, show: named } }, data, described);
 }
 
 const told = (axis, value) => (value === null || value === undefined ? "–" : axis.text(value));
@@ -73,8 +73,8 @@ function scaleOf({ texts, isWide }) {
   return isWide ? { distr: 3 } : {};
 }
 
-function marksOf({ texts, text, isLong, isWhole }, space) {
-  if (!texts) return { values: (u, ticks) => marks(ticks, isLong ? text : undefined), ...(isLong ? { space } : {}), ...(isWhole ? { incrs: WHOLE } : {}) };
+function ticksOf({ texts, text, name, isLong, isWhole }, space) {
+  if (!texts) return { values: isLong ? (u, ticks) => marks(ticks, text) : marksOf(name), ...(isLong ? { space } : {}), ...(isWhole ? { incrs: WHOLE } : {}), ...(isLong ? {} : incrementsOf(name)) };
   const most = Math.ceil(texts.length / MOST_TEXTS);
   return { splits: texts.map((_, i) => i), values: () => texts.map((t, i) => (i % most ? "" : shortened(t))) };
 }

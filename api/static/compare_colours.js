@@ -1,6 +1,6 @@
 // The colours of compared runs and of the bands that join their seeds: by what differs, or by any column.
 import { computed, post } from "./app.js";
-import { cssColour, readable } from "./charts.js";
+import { cssColour, measured } from "./charts.js";
 import { said } from "./compare_table.js";
 import { nameAt } from "./not_finite.js";
 import { shade } from "./parallel.js";
@@ -48,7 +48,7 @@ export function valueOf(runs, { of }) {
 /** Colours for *values* of a column: {of: value to {hue, label, ink}, scale: in words, if a scale is used}. */
 export function palette(values, { by, kind }, groups = []) {
   if (kind === "group") return { of: (value) => ({ hue: value, label: groups[value].label }) };
-  const text = (v) => (typeof v !== "number" ? said(v) : kind === "moment" ? moment(v) : readable(v));
+  const text = (v) => (typeof v !== "number" ? said(v) : kind === "moment" ? moment(v) : measured(by, v));
   const numbers = [...new Set(values.filter((v) => typeof v === "number"))].sort((a, b) => a - b);
   if (numbers.length > MOST_COLOURS) return scaled(numbers, by, text);
   const texts = [...new Set([...numbers.map(text), ...values.filter((v) => typeof v !== "number").map(text).sort()])];

@@ -1,6 +1,6 @@
 // Any two columns of compared runs against each other, coloured by a third one.
 import { ask, computed, post } from "./app.js";
-import { readable } from "./charts.js";
+import { measured } from "./charts.js";
 import { clear, drawPoints } from "./compare_charts.js";
 import { BY_GROUP, isWide, palette } from "./compare_colours.js";
 import { said, toldFirst } from "./compare_table.js";
@@ -62,8 +62,8 @@ export async function drawScatter(found, curves, gone, isWanted) {
   const page = await computed(() => post("/v1/jobs:table", { jobs: found.runs.map((run) => run.id), columns, limit: 1000 }));
   if (!isWanted()) return;
   const rows = page.rows.filter((row) => row.values.slice(0, 2).every((v) => v !== null));
-  const across = axis(rows, 0, page.columns[0].kind);
-  const up = axis(rows, 1, page.columns[1].kind);
+  const across = axis(rows, 0, page.columns[0].kind, x);
+  const up = axis(rows, 1, page.columns[1].kind, y);
   const isShared = sc === AS_ABOVE || sc === curves.by; // one colour for one value of a column
   const by = isShared ? { scale: curves.scale, of: (row) => curves.of(row.id) } : coloured(rows, sc, page.columns[2].kind);
   const points = rows.map((row, i) => ({ x: across.values[i], y: up.values[i], ...by.of(row) }));
@@ -85,10 +85,10 @@ function note(missing, bad, gone, scale, wide) {
 }
 
 /** The positions of a column's values: numbers and moments on their scale, anything else in the order of its texts. */
-function axis(rows, at, kind) {
+function axis(rows, at, kind, name) {
   const values = rows.map((row) => row.values[at]);
   if (kind === "moment") return { values: values.map((v) => Date.parse(v)), text: (v) => moment(v), isLong: true };
-  if (values.every((v) => typeof v === "number")) return { values, text: readable, isWide: isWide(values), isWhole: values.every(Number.isInteger) };
+  if (values.every((v) => typeof v === "number")) return { values, name, text: (v) => measured(name, v), isWide: isWide(values), isWhole: values.every(Number.isInteger) };
   const texts = [...new Set(values.map(said))].sort();
   return { values: values.map((v) => texts.indexOf(said(v))), text: (v) => texts[v] ?? "", texts };
 }

@@ -26,7 +26,7 @@ const shownP = (p) => (p === null ? "–" : p < 0.001 ? "< 0.001" : p.toFixed(3)
 
 function difference(found) {
   if (!found) return ["–", "–", "–"];
-  const sign = Number(found.mean_text) > 0 ? "+" : "";
+  const sign = parseFloat(found.mean_text) > 0 ? "+" : "";
   const interval = found.low === null ? "–" : `${like(found, found.low)} to ${like(found, found.high)}`;
   const left = counted(Object.values(found.excluded));
   return [`${sign}${found.mean_text} (${[`n = ${found.n}`, left].filter(Boolean).join(", ")})`, interval, shownP(found.p_adjusted)];

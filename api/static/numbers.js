@@ -29,14 +29,26 @@ export function marks(ticks, text = told) {
   return ticks.map((t) => (t === null ? "" : text(t, digits)));
 }
 
-/** Format a value of *metric* with its unit, if its name says one. */
+const endsWith = (metric, unit) => metric.split(":")[0].endsWith(unit); // a reduction may follow
+const isBytes = (metric) => endsWith(metric, "_bytes");
+const isPercent = (metric) => endsWith(metric, "_percent");
+export const hasUnit = (metric) => isBytes(metric) || isPercent(metric);
+
+/** Marks of an axis of *metric*, with its unit. */
+export const marksOf = (metric) => (u, ticks) => marks(ticks, (t, digits) => measured(metric, t, digits));
+
+/** Format a value of *metric*, or of *metric:reduction*, with its unit, if its name says one. */
 export function measured(metric, value, digits = DIGITS) {
   if (value === null || value === undefined) return "–";
-  if (metric.endsWith("_percent")) return `${+value.toPrecision(digits - 1)} %`;
-  if (!metric.endsWith("_bytes")) return told(value, digits);
-  const power = value < 1 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log2(value) / 10));
+  if (isPercent(metric)) return `${+value.toPrecision(digits - 1)} %`;
+  if (!isBytes(metric)) return told(value, digits);
+  const size = Math.abs(value);
+  const power = size < 1 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log2(size) / 10));
   return `${+(value / STEP ** power).toPrecision(digits - 1)} ${UNITS[power]}`;
 }
 
+/** The bytes of a unit; 1 if it is none. */
+export const bytesOf = (unit) => STEP ** Math.max(0, UNITS.indexOf(unit));
+
 /** What the axis of *metric* needs for steps that are round in its unit. */
-export const incrementsOf = (metric) => (metric.endsWith("_bytes") ? { incrs: [...Array(44).keys()].map((power) => 2 ** power) } : {});
+export const incrementsOf = (metric) => (isBytes(metric) ? { incrs: [...Array(44).keys()].map((power) => 2 ** power) } : {});

@@ -1,5 +1,5 @@
 // Parallel coordinates: one line for each run through an axis for each of its columns, coloured by the last one.
-import { cssColour, readable } from "./charts.js";
+import { cssColour, measured } from "./charts.js";
 
 const NS = "http://www.w3.org/2000/svg";
 const [HEIGHT, TOP, BOTTOM, SIDE] = [320, 40, 34, 60];
@@ -16,7 +16,7 @@ function make(name, attributes, content = "") {
 }
 
 /** Place the values of a column between 0 and 1: numbers on their scale, texts in their order. */
-function scaleOf(values, logarithmic) {
+function scaleOf(values, { name, logarithmic }) {
   const known = values.filter((v) => v !== null && v !== undefined);
   if (!known.every((v) => typeof v === "number")) {
     const texts = [...new Set(known.map(String))].sort();
@@ -26,7 +26,7 @@ function scaleOf(values, logarithmic) {
   const [low, high] = [Math.min(...known), Math.max(...known)];
   const span = shape(high) - shape(low);
   const place = (v) => (span > 0 ? (shape(v) - shape(low)) / span : 0.5);
-  return { place, marks: [...new Set([low, high])].map((v) => [v, readable(v)]) };
+  return { place, marks: [...new Set([low, high])].map((v) => [v, measured(name, v)]) };
 }
 
 /** The colour of a *share* between 0 and 1. */
@@ -46,7 +46,7 @@ export function drawParallel(box, axes, rows) {
   if (!whole.length) { box.replaceChildren(Object.assign(document.createElement("p"), { className: "quiet", textContent: "No run has a value for every axis." })); return rows.length; }
   const width = Math.max(box.clientWidth || 600, axes.length * 110);
   const svg = make("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "img", "aria-label": `${whole.length} runs along ${axes.map((a) => a.name).join(", ")}` });
-  const scales = axes.map((axis, i) => scaleOf(whole.map((row) => row.values[i]), axis.logarithmic));
+  const scales = axes.map((axis, i) => scaleOf(whole.map((row) => row.values[i]), axis));
   const x = (i) => SIDE + (axes.length < 2 ? 0 : (i * (width - 2 * SIDE)) / (axes.length - 1));
   const y = (share) => HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM);
   const last = axes.length - 1;

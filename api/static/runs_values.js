@@ -1,6 +1,6 @@
 // The values of the table of runs as text: numbers, moments, durations, means over seeds.
-import { readable } from "./charts.js";
 import { counted } from "./not_finite.js";
+import { hasUnit, measured } from "./numbers.js";
 import { moment } from "./times.js";
 
 /** Write seconds as people say them: 42.5 s, 3 min 20 s, 2 h 5 min. */
@@ -25,7 +25,7 @@ export function text(value, kind, name) {
   if (typeof value === "object" && "mean" in value) return mean(value);
   if (kind === "moment") return moment(value);
   if (name === "duration" || name === "running_s") return duration(value);
-  if (typeof value === "number") return Number.isInteger(value) ? String(value) : readable(value);
+  if (typeof value === "number") return Number.isInteger(value) && !hasUnit(name) ? String(value) : measured(name, value);
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 

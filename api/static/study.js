@@ -139,7 +139,7 @@ function heat() {
   const known = rows.filter((row) => row.mean !== null).sort((a, b) => a.mean - b.mean);
   const [least, most] = [known[0], known[known.length - 1]];
   const around = form.around.value;
-  const look = { least: least?.mean, most: most?.mean, spread: spreadOf(around), ...compared };
+  const look = { metric: table.metric, least: least?.mean, most: most?.mean, spread: spreadOf(around), ...compared };
   const caption = (view) => {
     const where = [view.panel, view.words].filter(Boolean).join("; ");
     return [`${table.metric}, ${table.reduction}${where ? ` where ${where}` : ""}: mean over seeds`, WORDS[around]].filter(Boolean).join("; below: ");

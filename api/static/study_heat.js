@@ -1,4 +1,5 @@
 // Heat maps of a study: means as colours, their spread, and their difference from a reference.
+import { hasUnit, measured } from "./numbers.js";
 import { isSignificant, said } from "./study_reference.js";
 import { ends } from "./study_spread.js";
 import { like, make, without } from "./study_table.js";
@@ -52,19 +53,20 @@ function cell(row, look) {
     const { background, ink } = shade(most > least ? (row.mean - least) / (most - least) : 0.5);
     td.style.background = background;
     td.style.color = ink;
-    td.append(make("span", around(row, look.spread), "spread"));
+    td.append(make("span", around(row, look), "spread"));
     if (look.found) td.append(compared(row, look));
   }
   if (without(row)) td.append(make("span", without(row), "spread"));
   return td;
 }
 
-function around(row, spread) {
+function around(row, look) {
+  const { spread } = look;
   const found = ends(row, spread);
   const count = `n\u00a0=\u00a0${row.n}`; // in one line
   if (!found) return count;
   if (spread === "range") return `${like(row, found[0])} to ${like(row, found[1])}, ${count}`;
-  if (spread === "sd") return `sd ${Number(row.sd.toPrecision(2))}, ${count}`;
+  if (spread === "sd") return `sd ${hasUnit(look.metric) ? measured(look.metric, row.sd, 3) : Number(row.sd.toPrecision(2))}, ${count}`;
   return `± ${row.half_text}, ${count}`;
 }
 

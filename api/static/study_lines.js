@@ -1,5 +1,5 @@
 // Charts of a study: means with their spread, one chart per panel on a common axis; and learning curves.
-import { aligned, colour, cssColour, marks, readable, WHOLE } from "./charts.js";
+import { aligned, colour, cssColour, incrementsOf, marksOf, measured, WHOLE } from "./charts.js";
 import { ends } from "./study_spread.js";
 import { make, mean } from "./study_table.js";
 
@@ -10,7 +10,7 @@ function chartOptions(box, series, bands, x, values, metric, y = {}) {
   const named = { labelSize: 18, labelFont: "12px system-ui, sans-serif" };
   return {
     width: box.clientWidth, height: 280, series, bands, scales: { x: { time: false, ...x }, y },
-    axes: [{ ...axis, ...named, size: 36, ...values }, { ...axis, ...named, label: metric, size: 64, values: (u, ticks) => marks(ticks) }],
+    axes: [{ ...axis, ...named, size: 36, ...values }, { ...axis, ...named, ...incrementsOf(metric), label: metric, size: 64, values: marksOf(metric) }],
     hooks: { init: [(u) => u.root.querySelectorAll(".u-legend .hidden").forEach((row) => row.remove())] },
   };
 }
@@ -83,16 +83,17 @@ function means(box, view, metric, spread, range) {
 export function drawCurves(box, curves, metric, description) {
   const data = aligned(curves);
   const { series, bands } = banded(curves.map((curve, i) => ({
-    label: curve.label, hue: curve.hue, points: curve.steps.length < 40, spanGaps: false, value: (at) => between(data, 3 * i + 1, at),
+    label: curve.label, hue: curve.hue, points: curve.steps.length < 40, spanGaps: false, value: (at) => between(metric, data, 3 * i + 1, at),
   })));
   series[0] = { label: curves.some((curve) => curve.bucketed) ? "from update" : "update" };
   show(box, chartOptions(box, series, bands, {}, { incrs: WHOLE, label: "update" }, metric), data, description);
 }
 
 /** Write the mean at the pointer, followed by the smallest and largest value. */
-function between(data, column, at) {
+function between(metric, data, column, at) {
   const [value, low, high] = [data[column][at], data[column + 1][at], data[column + 2][at]];
   if (value === undefined) return "–";
   if (value === null) return "a seed is NaN or infinite";
-  return low === high ? readable(value) : `${readable(value)} (${readable(low)} to ${readable(high)})`;
+  const told = (number) => measured(metric, number);
+  return low === high ? told(value) : `${told(value)} (${told(low)} to ${told(high)})`;
 }

@@ -40,7 +40,7 @@ export function said(found) {
   if (!found) return "no finite seed in common";
   const p = found.p_adjusted;
   const test = p === null ? (found.n < 2 ? "one seed, no test" : "no spread, no test") : p < 0.001 ? "p < 0.001" : `p\u00a0=\u00a0${p.toFixed(3)}`;
-  return `${Number(found.mean_text) > 0 ? "+" : ""}${found.mean_text}, ${test}${isSignificant(found) ? " *" : ""}`;
+  return `${parseFloat(found.mean_text) > 0 ? "+" : ""}${found.mean_text}, ${test}${isSignificant(found) ? " *" : ""}`;
 }
 
 export const isSignificant = (found) => Boolean(found) && found.p_adjusted !== null && found.p_adjusted < SIGNIFICANT;

@@ -1,6 +1,6 @@
 // The search of a study: its history, the best trial, which parameters matter, and all trials at once.
 import { ask, at, computed, follow, throttled } from "./app.js";
-import { colour, cssColour, marks, readable } from "./charts.js";
+import { colour, cssColour, incrementsOf, marksOf, measured, readable } from "./charts.js";
 import { counted, nameAt } from "./not_finite.js";
 import { drawParallel } from "./parallel.js";
 import { make } from "./study_table.js";
@@ -31,7 +31,7 @@ function draw() {
 
 const short = (trial, path) => (typeof trial.coordinates[path] === "number" ? readable(trial.coordinates[path]) : trial.labels[path]);
 const place = (trial) => found.paths.map((path) => `${path} = ${short(trial, path)}`).join(", ");
-const words = (trial) => `trial ${trial.number}: ${found.metric} ${readable(trial.value)}, ${place(trial)} (${trial.state})`;
+const words = (trial) => `trial ${trial.number}: ${found.metric} ${measured(found.metric, trial.value)}, ${place(trial)} (${trial.state})`;
 
 function best() {
   const line = element("best-trial");
@@ -39,7 +39,7 @@ function best() {
   const trial = found.trials[found.best];
   const link = make("a", `Trial ${trial.number}`);
   link.href = at(`/jobs/${trial.job}`);
-  line.replaceChildren("Best: ", link, `, ${found.metric} ${readable(trial.value)}, with ${place(trial)}. `);
+  line.replaceChildren("Best: ", link, `, ${found.metric} ${measured(found.metric, trial.value)}, with ${place(trial)}. `);
 }
 
 function importance() {
@@ -63,18 +63,18 @@ function history() {
   const box = element("history");
   const of = (states) => found.trials.map((t) => (states(t.state) ? t.value : null));
   const data = [found.trials.map((t) => t.number), found.trials.map((t) => t.best), of((s) => s === "succeeded"), of((s) => s !== "succeeded")];
-  const dots = (label, hue) => ({ label, stroke: colour(hue), fill: colour(hue), paths: () => null, points: { show: true, size: 7, fill: colour(hue) }, value: (u, v) => readable(v) });
+  const dots = (label, hue) => ({ label, stroke: colour(hue), fill: colour(hue), paths: () => null, points: { show: true, size: 7, fill: colour(hue) }, value: (u, v) => measured(found.metric, v) });
   const axis = { stroke: cssColour("--quiet"), grid: { stroke: cssColour("--line"), width: 1 }, ticks: { stroke: cssColour("--line"), width: 1 } };
   plot?.destroy();
   box.replaceChildren();
   plot = new uPlot({
     width: box.clientWidth, height: 280, scales: { x: { time: false } },
-    series: [{ label: "trial" }, { label: "best so far", stroke: colour(0), width: 2, value: (u, v) => readable(v) }, dots("succeeded", 0), dots("stopped early, running or failed", 1)],
-    axes: [{ ...axis, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] }, { ...axis, size: 64, values: (u, ticks) => marks(ticks) }],
+    series: [{ label: "trial" }, { label: "best so far", stroke: colour(0), width: 2, value: (u, v) => measured(found.metric, v) }, dots("succeeded", 0), dots("stopped early, running or failed", 1)],
+    axes: [{ ...axis, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] }, { ...axis, ...incrementsOf(found.metric), size: 64, values: marksOf(found.metric) }],
   }, data, box);
   plot.root.setAttribute("role", "img");
   const last = found.trials[found.trials.length - 1];
-  plot.root.setAttribute("aria-label", `${found.metric} of ${found.trials.length} trials; the best so far is ${last?.best === null || !last ? "not known" : readable(last.best)}`);
+  plot.root.setAttribute("aria-label", `${found.metric} of ${found.trials.length} trials; the best so far is ${last?.best === null || !last ? "not known" : measured(found.metric, last.best)}`);
 }
 
 const reload = throttled(load, 3000);

@@ -1,17 +1,20 @@
 // The table of a study: each row with its interval, its cells without a value, and its jobs.
 import { at } from "./app.js";
-import { marks, readable } from "./charts.js";
+import { marks, measured, readable } from "./charts.js";
+import { bytesOf } from "./numbers.js";
 
 const MOST_ROWS = 500;
 
 export const mean = (row) => (row.half_text ? `${row.mean_text} ± ${row.half_text}` : row.mean_text || "–");
 export const without = (row) => Object.entries(row.without).map(([why, count]) => `${count} ${why}`).join(", ");
 
-/** Write a number with as many decimals as the row's mean has. */
+/** Write a number in the unit of the row's mean, and with as many decimals as it has. */
 export function like(row, value) {
   if (value === null || !row.mean_text || row.mean_text.includes("e")) return readable(value);
-  const decimals = (row.mean_text.split(".")[1] || "").length;
-  return (Number(value.toFixed(decimals)) || 0).toFixed(decimals); // -0 is 0
+  const [mean, unit = ""] = row.mean_text.split(" ");
+  const decimals = (mean.split(".")[1] || "").length;
+  const short = (Number((value / bytesOf(unit)).toFixed(decimals)) || 0).toFixed(decimals); // -0 is 0
+  return unit ? `${short} ${unit}` : short;
 }
 
 export function make(name, text = "", kind = "") {
@@ -38,7 +41,7 @@ export function fill(table) {
     head.append(th);
   }
   const body = make("tbody");
-  body.append(...table.rows.slice(0, MOST_ROWS).map((row) => tableRow(row, texts)));
+  body.append(...table.rows.slice(0, MOST_ROWS).map((row) => tableRow(row, texts, table.metric)));
   const thead = make("thead");
   thead.append(head);
   const kind = { t: "Student's t", bootstrap: "bootstrap" }[table.interval];
@@ -48,12 +51,12 @@ export function fill(table) {
   document.getElementById("table-left").textContent = left > 0 ? `The first ${MOST_ROWS} of ${table.rows.length} rows. The exports contain all rows.` : "";
 }
 
-function tableRow(row, texts) {
+function tableRow(row, texts, metric) {
   const tr = make("tr");
   const named = [...texts].map(([path, short]) => make("td", short.get(row.labels[path]) ?? row.labels[path]));
   tr.append(...named, make("td", mean(row), "number"));
   for (const name of ["low", "high"]) tr.append(make("td", like(row, row[name]), "number"));
-  tr.append(make("td", readable(row.sd), "number"));
+  tr.append(make("td", measured(metric, row.sd), "number"));
   tr.append(make("td", row.n, "number"), make("td", without(row)));
   const jobs = make("td");
   for (const [seed, job] of Object.entries(row.jobs)) {

@@ -12,8 +12,8 @@ from typing import Any, Dict, Optional
 import typer
 
 from normlab.cli.output import AsJson, examples, print_json, size
+from normlab.counting import counted
 from normlab.errors import ServiceUnavailable
-from normlab.presentation.counting import counted
 from normlab.stacks.addresses import data_dir_of
 
 _MOST_NAMED = 5

@@ -16,8 +16,8 @@ import httpx
 
 from normlab.cli.connecting import client_of
 from normlab.cli.output import console, print_json
+from normlab.counting import counted
 from normlab.errors import NormlabError, Unauthorized
-from normlab.presentation.counting import counted
 from normlab.records.catalogue import DeviceRecord, WorkerRecord
 from normlab.records.plugins import PluginList
 from normlab.stacks.addresses import Address, data_dir_of, resolve

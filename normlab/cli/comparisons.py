@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Dict, List, Sequence
 
 from normlab.cli.output import print_json, print_table
+from normlab.counting import measured
 from normlab.errors import InvalidSpec
 from normlab.not_finite import tallied
 
@@ -33,7 +34,8 @@ def print_comparison(
         return
     if table.linked:
         print(f"{', '.join(table.linked)} varies together with {table.axis}")
-    differences = shown([(r.difference, r.half) for r in table.rows])
+    means = [mean for r in table.rows for mean in (r.a_mean, r.b_mean)]
+    differences = shown([(r.difference, r.half) for r in table.rows], table.metric, means)
     rows = [
         [
             *r.labels.values(),
@@ -78,8 +80,11 @@ def records_of(rows: Sequence[Any]) -> List[Dict[str, Any]]:
 def print_verdicts(table: DecisionTable) -> None:
     """Print the number of each verdict, then each comparison, and how its interval narrowed."""
     said = ", ".join(f"{n} {word}" for word, n in sorted(table.counts.items()))
-    print(f"{table.metric}, by {table.by:g}, power {table.power:g}: {said}")
-    rows = [[row.verdict, _place(row), row.words, _narrowing(row)] for row in table.rows]
+    by = measured(table.metric, table.by, "g")
+    print(f"{table.metric}, by {by}, power {table.power:g}: {said}")
+    rows = [
+        [row.verdict, _place(row), row.words, _narrowing(row, table.metric)] for row in table.rows
+    ]
     print_table(["verdict", "where", "found", "interval"], rows, spare=["interval", "where"])
 
 
@@ -87,9 +92,9 @@ def _place(row: DecisionRow) -> str:
     return ", ".join(f"{path} = {name}" for path, name in row.labels.items())
 
 
-def _narrowing(row: DecisionRow) -> str:
+def _narrowing(row: DecisionRow, metric: str) -> str:
     parts: List[str] = [
-        f"{look.seeds}: [{look.low:.2g}, {look.high:.2g}]"
+        f"{look.seeds}: [{measured(metric, look.low, '.2g')}, {measured(metric, look.high, '.2g')}]"
         for look in row.looks
         if look.low is not None and look.high is not None
     ]

@@ -16,8 +16,8 @@ from normlab.cli.connecting import client_of
 from normlab.cli.output import last, print_json, print_table
 from normlab.cli.progress import POLL_S, follow
 from normlab.client import Client
+from normlab.counting import counted
 from normlab.not_finite import written
-from normlab.presentation.counting import counted
 from normlab.records import JobRecord
 from normlab.specs.devices import DEVICES
 from normlab.stacks.own import own_stack

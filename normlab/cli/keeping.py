@@ -9,8 +9,8 @@ import typer
 from normlab.cli.completion import project_names
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, print_rows, print_table, size
+from normlab.counting import counted
 from normlab.errors import FieldProblem, InvalidSpec
-from normlab.presentation.counting import counted
 
 if TYPE_CHECKING:
     from normlab.client import Client

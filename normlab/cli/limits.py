@@ -9,8 +9,8 @@ import typer
 from normlab.cli.completion import project_names
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_rows, size
+from normlab.counting import read_size
 from normlab.errors import FieldProblem, InvalidSpec
-from normlab.presentation.counting import read_size
 
 if TYPE_CHECKING:
     from normlab.records.limits import LimitRecord

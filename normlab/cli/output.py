@@ -19,10 +19,10 @@ from typing import (
     TypeVar,
 )
 
+from normlab import counting
 from normlab.cli.forms import AsJson, text_of
 from normlab.not_finite import taken_out, written
 from normlab.plain_text import shown
-from normlab.presentation import counting
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Dict, Iterator
 import typer
 
 from normlab.cli.connecting import client_of, connect
+from normlab.counting import counted
 from normlab.errors import NormlabError
 from normlab.host.limits import usable_cores
-from normlab.presentation.counting import counted
 from normlab.stacks.addresses import Address, data_dir_of
 from normlab.stacks.connection import forget_connection
 from normlab.stacks.own import own_stack

@@ -184,7 +184,8 @@ def _compared(table: ResultTable, against: DifferenceTable) -> List[List[str]]:
 
     found = [difference_of(row, table, against) for row in table.rows]
     halves = [half_width(f.low, f.high) if f else None for f in found]
-    texts = shown([(f.mean if f else None, half) for f, half in zip(found, halves)])
+    differences = [(f.mean if f else None, half) for f, half in zip(found, halves)]
+    texts = shown(differences, table.metric, [row.mean for row in table.rows])
     ps = [f.p_adjusted if f else None for f in found]
     said = ["" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}" for p in ps]
     return [[str(text), p] for text, p in zip(texts, said)]

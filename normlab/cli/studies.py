@@ -23,7 +23,7 @@ from normlab.cli.output import (
 from normlab.cli.plugins import Code, with_code
 from normlab.cli.projects import OfProject, Project
 from normlab.cli.study_previews import print_preview
-from normlab.presentation.counting import counted
+from normlab.counting import counted
 
 if TYPE_CHECKING:
     from normlab.records import StudyRecord

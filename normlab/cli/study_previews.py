@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any, List
 
 from normlab.cli.output import print_table
-from normlab.presentation.counting import counted
+from normlab.counting import counted
 
 if TYPE_CHECKING:
     from normlab.records import StudyPreview

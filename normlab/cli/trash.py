@@ -12,8 +12,8 @@ from normlab.cli.backups import restore_from
 from normlab.cli.chosen import Jobs, Studies, change_each, refuse_nothing
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, ago, examples, print_each, print_json, print_rows, size
+from normlab.counting import counted
 from normlab.errors import InvalidSpec
-from normlab.presentation.counting import counted
 
 if TYPE_CHECKING:
     from normlab.records.keeping import ExpiredRecord, TrashRecord

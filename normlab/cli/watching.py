@@ -10,8 +10,8 @@ import typer
 from normlab.cli.completion import JobArgument, JobsArgument
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, examples, print_each, print_json, print_json_line
+from normlab.counting import counted
 from normlab.not_finite import written
-from normlab.presentation.counting import counted
 from normlab.presentation.headlines import headline
 
 if TYPE_CHECKING:

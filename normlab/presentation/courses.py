@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from normlab.presentation.axis_units import mark
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -31,6 +33,7 @@ def draw_courses(curves: pd.DataFrame, values: pd.Series, metric: str, ax: Any =
         colour = f"C{kinds.index(kind) % 10}"
         ax.plot(points["step"], points["value"], color=colour, label=label, linewidth=1.25)
     ax.set(xlabel="update", ylabel=metric)
+    mark(ax.yaxis, metric)
     if named:
         ax.legend(title=values.name)
     return ax

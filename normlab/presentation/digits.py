@@ -4,7 +4,7 @@ The digits of a mean: as many as its uncertainty allows.
 A mean is rounded to the second digit of its half width; further digits say nothing. Without an
 interval, or if all seeds are equal, it has at least four digits (three with a half width of 0), and
 as many decimals as distinguish it from the other such means of the table, up to six significant
-digits: means that agree in those are equal.
+digits: means that agree in those are equal. Means of bytes have one unit in the whole table.
 """
 
 from __future__ import annotations
@@ -14,16 +14,20 @@ from typing import Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tupl
 
 import numpy as np
 
+from normlab.counting import bytes_of, in_bytes, unit_for
+
 _LEAST = 3
 _LEAST_ALONE = 4
 _MOST = 6
 _OF_HALF = 2
 _PLAIN = (1e-4, 1e7)  # numbers outside are written with an exponent
 _MOST_DECIMALS = 12
+Number = Optional[float]
+Row = Tuple[Number, Number]
 
 
 class Shown(NamedTuple):
-    """A mean and half the width of its interval as text; empty if there is none."""
+    """A mean and half the width of its interval as text, with units; empty if there is none."""
 
     mean: str
     half: str
@@ -33,17 +37,35 @@ class Shown(NamedTuple):
         return f"{self.mean} ± {self.half}" if self.half else self.mean
 
 
-def shown(rows: Sequence[Tuple[Optional[float], Optional[float]]]) -> List[Shown]:
-    """Write the means of one table, each with its half width."""
-    apart = decimals_apart(mean for mean, half in rows if mean is not None and not half)
-    return [_shown(mean, half, apart) for mean, half in rows]
+def shown(rows: Sequence[Row], metric: str = "", beside: Iterable[Number] = ()) -> List[Shown]:
+    """
+    Write the means of one table, each with its half width.
+
+    Args:
+        rows: a mean and its half width, for each row.
+        metric: whose values they are; those of bytes have the unit of the largest.
+        beside: other values of the table, which should have the same unit.
+    """
+    if not in_bytes(metric):
+        return _in_one_unit(rows)
+    unit, power = unit_for(x for x in (*(mean for mean, _ in rows), *beside) if x is not None)
+    scaled = [(_divided(mean, power), _divided(half, power)) for mean, half in rows]
+    return [Shown(*(_with(unit, of) for of in text)) for text in _in_one_unit(scaled)]
 
 
 def like(text: Shown, value: float) -> str:
-    """Write *value* with as many decimals as the mean of *text* has."""
-    if "e" in text.mean:
-        return f"{value:.{_LEAST - 1}e}"
-    return _fixed(value, len(text.mean.partition(".")[2]))
+    """Write *value* with the unit of the mean of *text*, and as many decimals as it has."""
+    mean, space, unit = text.mean.partition(" ")
+    value /= bytes_of(unit)
+    if "e" in mean:
+        return f"{value:.{_LEAST - 1}e}{space}{unit}"
+    return f"{_fixed(value, len(mean.partition('.')[2]))}{space}{unit}"
+
+
+def around(text: Shown, spread: float) -> str:
+    """Write *spread* with the unit of the mean of *text*, and two digits."""
+    _, space, unit = text.mean.partition(" ")
+    return f"{spread / bytes_of(unit):.{_OF_HALF}g}{space}{unit}"
 
 
 def of_none(excluded: Mapping[int, str]) -> str:
@@ -59,6 +81,19 @@ def decimals_apart(means: Iterable[float]) -> int:
         if differ and len({f"{mean:.{decimals}f}" for mean in distinct}) == len(distinct):
             return decimals
     return _MOST_DECIMALS
+
+
+def _in_one_unit(rows: Sequence[Row]) -> List[Shown]:
+    apart = decimals_apart(mean for mean, half in rows if mean is not None and not half)
+    return [_shown(mean, half, apart) for mean, half in rows]
+
+
+def _with(unit: str, text: str) -> str:
+    return f"{text} {unit}" if text[-1:].isdigit() else text  # not for NaN and nothing
+
+
+def _divided(value: Number, by: int) -> Number:
+    return None if value is None else value / by
 
 
 def _shown(mean: Optional[float], half: Optional[float], apart: int) -> Shown:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Optional, Tuple
 
-from normlab.not_finite import written
+from normlab.counting import measured
 
 if TYPE_CHECKING:
     from normlab.records import JobRecord
@@ -25,4 +25,4 @@ def in_accuracys_place(job: JobRecord) -> Optional[str]:
     if shown is None or shown[0] == HEADLINES[0]:
         return None
     name, number = shown
-    return f"{name.partition('/')[2]} {written(number)}"
+    return f"{name.partition('/')[2]} {measured(name, number)}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Dict, List
 
+from normlab.counting import counted
 from normlab.not_finite import name_of
 from normlab.plain_text import shown
-from normlab.presentation.counting import counted
 from normlab.records import JobDetail
 from normlab.specs.measures import is_timing
 

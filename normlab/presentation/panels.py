@@ -96,7 +96,8 @@ def draw_heat_map(axes: Axes, table: ResultTable, down: str, across: str, look: 
     columns = list(dict.fromkeys(row.labels[across] for row in table.rows))
     places = [(row.labels[down], row.labels[across]) for row in table.rows]
     rows = dict(zip(places, table.rows))
-    texts = dict(zip(places, shown([(row.mean, row.half) for row in table.rows])))
+    pairs = [(row.mean, row.half) for row in table.rows]
+    texts = dict(zip(places, shown(pairs, table.metric)))
     grid = [[_mean(rows.get((line, c))) for c in columns] for line in lines]
     image = axes.imshow(grid, cmap="cividis", aspect="auto")
     if look.reach is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 from normlab.errors import InvalidSpec
 from normlab.not_finite import tallied
 from normlab.presentation import spreads
+from normlab.presentation.axis_units import mark
 from normlab.presentation.panels import (
     COLORS,
     MARKERS,
@@ -171,10 +172,12 @@ def _fill(
     if len(paths) == 1 or numeric:
         for axes in places[:: _ACROSS if len(panels) > 1 else 1]:
             axes.set_ylabel(table.metric)
+            mark(axes.yaxis, table.metric)
         if numeric and len(paths) > 1:
             places[0].legend()
     else:
-        figure.colorbar(image, ax=list(places[: len(panels)]), label=table.metric)
+        bar = figure.colorbar(image, ax=list(places[: len(panels)]), label=table.metric)
+        mark(bar.ax.yaxis, table.metric)
 
 
 def _chosen(table: ResultTable) -> str:

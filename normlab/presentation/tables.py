@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from normlab.errors import InvalidSpec
 from normlab.presentation.columns import plain_cell, typed_columns
-from normlab.presentation.digits import Shown, like, of_none, shown
+from normlab.presentation.digits import Shown, around, like, of_none, shown
 from normlab.presentation.spreads import ends
 from normlab.records import DifferenceRow, DifferenceTable, ResultRow, ResultTable
 
@@ -51,7 +51,7 @@ def cells(table: ResultTable, spread: str = "interval") -> List[str]:
     `0.915 ± 0.004 (1 failed, 2 queued)`, with the digits of `normlab.presentation.digits`. A mean
     has the same digits with any spread: `0.915 (0.911 to 0.920)`.
     """
-    texts = shown([(row.mean, row.half) for row in table.rows])
+    texts = shown([(row.mean, row.half) for row in table.rows], table.metric)
     return [
         (_around(row, text, spread) or of_none(row.excluded) or "—")
         + (f" ({without(row)})" if row.without else "")
@@ -66,7 +66,7 @@ def _around(row: ResultRow, text: Shown, spread: str) -> str:
     if found is None:
         return text.mean
     if spread == "sd":
-        return f"{text.mean} ± {row.sd:.2g}"
+        return f"{text.mean} ± {around(text, row.sd or 0.0)}"
     low, high = (like(text, end) for end in found)
     return f"{text.mean} ({low} to {high})"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any, Iterable, List, Sequence
 
-from normlab.not_finite import written
+from normlab.counting import measured
 from normlab.plain_text import shown
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def study_facts(study: StudyRecord) -> str:
 def _row(job: JobRecord) -> List[str]:
     told = [name for name in _TOLD if name in job.last] or sorted(job.last)
     values = ((name, job.last[name].number()) for name in told[:_MOST_METRICS])
-    metrics = [f"{name} {written(number)}" for name, number in values]
+    metrics = [f"{name} {measured(name, number)}" for name, number in values]
     kind = job.normalizer + (" + proxy" if job.proxy else "")
     cells = [job.id[-8:], job.name, job.state, kind, job.batch_size, job.seed]
     return [*map(cell, cells), progress(job.step, job.steps or 0), cell(", ".join(metrics))]

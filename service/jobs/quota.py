@@ -12,8 +12,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from normlab.counting import size
 from normlab.errors import QuotaExceeded
-from normlab.presentation.counting import size
 from service.jobs.allowances import limit_of
 from service.jobs.consumption import USED
 

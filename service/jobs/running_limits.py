@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, text
 
-from normlab.presentation.counting import size
+from normlab.counting import size
 from service.jobs.allowances import limit_of
 from service.jobs.consumption import USED
 

@@ -75,7 +75,7 @@ def compare(database: Database, question: CompareQuestion) -> RunComparison:
     return RunComparison(
         metric=by.name,
         runs=[_run(row, i) for i, group in enumerate(groups) for row in group.rows],
-        groups=_compared(groups, values, at, labels),
+        groups=_compared(groups, values, at, labels, by.metric),
         reference=at,
         differing=fields,
         telling=telling,
@@ -173,12 +173,15 @@ def _compared(
     values: Sequence[BySeed],
     at: int,
     labels: Sequence[str],
+    metric: str,
 ) -> list[ComparedGroup]:
     pairs = [_pairs(found, values[at]) if i != at else [] for i, found in enumerate(values)]
     excluded = [excluded_of(found, values[at]) for found in values]
     ps = [paired_t(found) for found in pairs]
     adjusted = holm(ps)
-    means = seed_groups.with_digits([seed_groups.mean_of(found) for found in values])
+    means = seed_groups.with_digits([seed_groups.mean_of(found) for found in values], metric)
+    differences = [_difference(*of) for of in zip(pairs, excluded, ps, adjusted, strict=True)]
+    beside = [found.mean for found in means if found is not None]
     return [
         ComparedGroup(
             label=labels[i],
@@ -189,7 +192,7 @@ def _compared(
             mean=means[i] if values[i].values else None,
             values=dict(values[i].values),
             excluded=dict(values[i].excluded),
-            difference=_difference(pairs[i], excluded[i], ps[i], adjusted[i]),
+            difference=_with_digits(differences[i], metric, beside),
             why=_why(i == at, values[i], values[at], pairs[i]),
         )
         for i, group in enumerate(groups)
@@ -214,12 +217,20 @@ def _difference(
         n=found.n,
         excluded=dict(excluded),
         mean=found.mean,
-        mean_text=shown([(found.mean, half_width(found.low, found.high))])[0].mean,
         low=found.low,
         high=found.high,
         p=p,
         p_adjusted=adjusted,
     )
+
+
+def _with_digits(
+    found: PairedDifference | None, metric: str, beside: Sequence[float | None]
+) -> PairedDifference | None:
+    if found is None:
+        return None
+    (text,) = shown([(found.mean, half_width(found.low, found.high))], metric, beside)
+    return found.model_copy(update={"mean_text": text.mean})
 
 
 def _why(reference: bool, found: BySeed, other: BySeed, pairs: Sequence[float]) -> str:

@@ -75,7 +75,10 @@ def table(database: Database, question: GroupQuestion) -> GroupTable:
     with database.autocommit() as connection:
         groups = read(connection, question, columns)
         gone = gone_metrics(connection, question, columns)
-    by_column = [with_digits([_value(g, i, of) for g in groups]) for i, of in enumerate(columns)]
+    by_column = [
+        with_digits([_value(g, i, of) for g in groups], of.metric or "")
+        for i, of in enumerate(columns)
+    ]
     values = [[found[row] for found in by_column] for row in range(len(groups))]
     return GroupTable(
         columns=[record_of(of) for of in columns],
@@ -158,10 +161,11 @@ def mean_of(by_seed: BySeed) -> SeedMean | None:
     return SeedMean(excluded=by_seed.excluded, **found)
 
 
-def with_digits(column: Sequence[Any]) -> list[Any]:
-    """Write the means of one column with digits as in the table of a study; leave the rest."""
+def with_digits(column: Sequence[Any], metric: str) -> list[Any]:
+    """Write the means of one *metric* with digits as in the table of a study; leave the rest."""
     means = [value for value in column if isinstance(value, SeedMean) and value.n]
-    texts = iter(shown([(mean.mean, half_width(mean.low, mean.high)) for mean in means]))
+    halves = [(mean.mean, half_width(mean.low, mean.high)) for mean in means]
+    texts = iter(shown(halves, metric))
     return [
         value.model_copy(update={"mean_text": text.mean, "half_text": text.half})
         if isinstance(value, SeedMean) and value.n and (text := next(texts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from normlab.counting import measured
 from normlab.errors import NotFound
 from normlab.presentation import deciding
 from normlab.presentation.judging import CONTRADICTS, SHOWS
@@ -67,14 +68,16 @@ def _words(comparison: Comparison, last: LookRecord | None, decide: Decide) -> s
     value, against = comparison.value, comparison.against
     if last is None:
         return f"{value} and {against} have not been compared yet"
-    found = _found(last)
+    found = _found(last, decide.metric)
     if last.verdict == SHOWS:
         return f"{value} is better than {against}: {found}{_unseen(last)}"
     if last.verdict == CONTRADICTS and last.high is not None and last.high < 0:
         return f"{value} is worse than {against}: {found}{_unseen(last)}"
     if last.verdict == CONTRADICTS:
-        return f"{value} is not better than {against} by {decide.by:g}: {found}{_unseen(last)}"
-    seen = "" if last.seen is None else f"; an effect of {last.seen:.2g} would have shown"
+        by = measured(decide.metric, decide.by, "g")
+        return f"{value} is not better than {against} by {by}: {found}{_unseen(last)}"
+    effect = "" if last.seen is None else measured(decide.metric, last.seen, ".2g")
+    seen = f"; an effect of {effect} would have shown" if effect else ""
     more = "" if last.more is None else f"; about {last.more} more seeds would decide"
     return f"{value} or {against} is undecided: {found}{seen}{more}"
 
@@ -86,10 +89,11 @@ def _unseen(last: LookRecord) -> str:
     return f", if events that strike fewer than one seed in {1 / last.unseen:.2g} do not matter"
 
 
-def _found(last: LookRecord) -> str:
+def _found(last: LookRecord, metric: str) -> str:
     without = f", {last.failed} without a value" if last.failed else ""
     ties = f", {last.ties} of them equal" if last.ties else ""
     after = f"after {last.seeds} seeds{ties}{without}"
     if last.mean is None or last.low is None or last.high is None:
         return after
-    return f"{last.mean:.3g} in [{last.low:.3g}, {last.high:.3g}] {after}"
+    mean, low, high = (measured(metric, x, ".3g") for x in (last.mean, last.low, last.high))
+    return f"{mean} in [{low}, {high}] {after}"

@@ -68,7 +68,8 @@ def _tested(pairs: Sequence[Pair], question: Question) -> list[DifferenceRow]:
         _row(row, other, question, p, adjusted)
         for (row, other), p, adjusted in zip(pairs, ps, holm(ps), strict=True)
     ]
-    texts = shown([(row.mean, half_width(row.low, row.high)) for row in found])
+    halves = [(row.mean, half_width(row.low, row.high)) for row in found]
+    texts = shown(halves, question.metric, [one.mean for pair in pairs for one in pair])
     return [
         row.model_copy(update={"mean_text": text.mean})
         for row, text in zip(found, texts, strict=True)

@@ -54,7 +54,7 @@ def results(
         confidence=question.confidence,
         group_by=chosen,
         where=dict(where or {}),
-        rows=_with_digits([_row(group, chosen, question) for group in groups]),
+        rows=_with_digits([_row(group, chosen, question) for group in groups], question.metric),
     )
 
 
@@ -152,8 +152,8 @@ def _reasons(group: Sequence[CellValue]) -> Iterator[tuple[str, int]]:
         yield why, reasons.count(why)
 
 
-def _with_digits(rows: Sequence[ResultRow]) -> list[ResultRow]:
-    texts = shown([(row.mean, row.half) for row in rows])
+def _with_digits(rows: Sequence[ResultRow], metric: str) -> list[ResultRow]:
+    texts = shown([(row.mean, row.half) for row in rows], metric)
     return [
         row.model_copy(
             update={"mean_text": text.mean or of_none(row.excluded), "half_text": text.half}

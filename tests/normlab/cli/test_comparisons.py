@@ -65,3 +65,17 @@ def test_no_value_is_better_where_a_seed_is_left_out(capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert "4 (1 NaN)" in out
     assert out.rstrip().endswith("not clear")
+
+
+def test_all_columns_of_a_comparison_of_bytes_have_one_unit(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Client:
+        studies = Studies("device/memory_peak_bytes", 0.4e6, 0.6e6, 4)
+
+    (row,) = Client.studies.found.rows
+    row.a_mean, row.b_mean, row.difference = 3.105e8, 3.1e8, 5e5
+    print_comparison(Client(), "s", ["normalizer", "online", "batch"], {}, False)
+    shown = capsys.readouterr().out.splitlines()[1]
+    assert "296.116 MiB  295.639 MiB  0.477 MiB" in shown
+    assert "0.381 MiB  0.572 MiB" in shown

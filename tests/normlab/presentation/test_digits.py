@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, List, Optional
 
 import pytest
 
-from normlab.presentation.digits import shown
+from normlab.presentation.digits import around, like, shown
 
 
 @pytest.mark.parametrize(
@@ -55,3 +56,20 @@ def test_means_that_differ_only_by_rounding_do_not_add_digits() -> None:
     assert [text.mean for text in shown([(0.1 + 0.2, 0.1), (0.3, 0.1)])] == ["0.30", "0.30"]
     texts = [text.mean for text in shown([(0.1 + 0.2, None), (0.3, None)])]
     assert texts == ["0.3000", "0.3000"]
+
+
+def test_means_of_bytes_have_the_unit_of_the_largest_of_their_table() -> None:
+    rows: List[Any] = [(3.1e8, 1.2e6), (9e5, None), (None, None)]
+    texts = shown(rows, "device/memory_peak_bytes")
+    assert [str(text) for text in texts] == ["295.6 MiB ± 1.1 MiB", "0.8583 MiB", ""]
+    assert str(shown(rows, "train/loss")[0]) == "3.100e+08 ± 1.2e+06"
+
+
+def test_a_difference_of_bytes_has_the_unit_of_the_values_beside_it() -> None:
+    (text,) = shown([(-5e5, 2e5)], "device/memory_bytes:best", beside=[3.1e8, None])
+    assert str(text) == "-0.48 MiB ± 0.19 MiB"
+    assert (like(text, 3.1e8), around(text, 1.5e6)) == ("295.64 MiB", "1.4 MiB")
+
+
+def test_a_mean_that_is_not_finite_has_no_unit() -> None:
+    assert str(shown([(math.nan, None)], "device/memory_bytes")[0]) == "nan"

@@ -115,3 +115,18 @@ def test_a_table_that_cannot_be_plotted_gives_the_reason(
     with pytest.raises(InvalidSpec, match=rule):
         save(table(*rows), tmp_path / name)
     assert not (tmp_path / name).exists()
+
+
+def test_an_axis_of_bytes_has_round_numbers_of_a_unit() -> None:
+    mib = 2**20
+    rows = [row(300 * mib, normalizer="a"), row(420 * mib, normalizer="b")]
+    memory = table(*rows).model_copy(update={"metric": "device/memory_peak_bytes"})
+    figure = draw(memory)
+    figure.draw_without_rendering()
+    texts = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert {"300 MiB", "400 MiB"} <= set(texts)
+    grid = table(*(row(m * mib, normalizer=n, model="x") for n, m in (("a", 300), ("b", 420))))
+    heat = draw(grid.model_copy(update={"metric": "device/memory_peak_bytes"}))
+    heat.draw_without_rendering()
+    assert [text.get_text() for text in heat.axes[0].texts] == ["300.000 MiB", "420.000 MiB"]
+    assert "400 MiB" in [label.get_text() for label in heat.axes[1].get_yticklabels()]

@@ -148,3 +148,17 @@ def test_an_unknown_format_names_the_known_ones() -> None:
 def test_no_cell_of_a_csv_is_a_formula_and_numbers_stay_numbers() -> None:
     rows = [{"=path": "=1+1", "val": -0.5, "text": "-0.5", "none": None}]
     assert comma_separated(rows) == "'=path,val,text,none\n'=1+1,-0.5,-0.5,\n"
+
+
+def test_bytes_have_a_unit_with_every_spread() -> None:
+    fields = {"low": 3.0e8, "high": 3.2e8, "sd": 7e6, "values": {0: 3.0e8, 1: 3.2e8}}
+    one = table(row("batch", 2, 3.1e8, **fields)).model_copy(
+        update={"metric": "device/memory_peak_bytes"}
+    )
+    assert [cells(one, spread) for spread in ("interval", "sd", "range", "none")] == [
+        ["295.6 MiB ± 9.5 MiB"],
+        ["295.6 MiB ± 6.7 MiB"],
+        ["295.6 MiB (286.1 MiB to 305.2 MiB)"],
+        ["295.6 MiB"],
+    ]
+    assert render(one, "means").splitlines()[1].split(",")[3] == "310000000.0", "files have bytes"

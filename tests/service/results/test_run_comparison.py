@@ -8,6 +8,7 @@ from normlab.errors import InvalidSpec, NotFound
 from normlab.records.comparing import CompareQuestion
 from service.jobs import trash
 from service.results import run_comparison
+from service.results.seed_groups import BySeed, mean_of, with_digits
 from service.store.database import Database
 from tests.service.results.test_seed_groups import run
 from tests.service.work import submit
@@ -32,6 +33,12 @@ def test_runs_are_compared_seed_by_seed_against_the_reference(database: Database
     assert [r.group for r in found.runs] == [0, 0, 0, 1, 1, 1]
     texts = [(group.mean.mean_text, group.mean.half_text) for group in found.groups if group.mean]
     assert texts == [("0.73", "0.29"), ("0.60", "0.25")]
+
+
+def test_means_and_differences_of_bytes_have_one_unit() -> None:
+    means = [mean_of(BySeed({0: v, 1: v + 2e6}, {})) for v in (3.1e8, 3.15e8)]
+    shown = [mean.mean_text for mean in with_digits(means, "device/memory_peak_bytes")]
+    assert shown == ["297 MiB", "301 MiB"]
 
 
 def test_why_there_is_no_test_is_said(database: Database) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Iterable, Tuple
 
 from normlab.not_finite import written
 
@@ -26,10 +27,26 @@ def size(count: float) -> str:
     return f"{count:.0f} B"
 
 
-def measured(metric: str, value: float) -> str:
+def measured(metric: str, value: float, digits: str = ".4g") -> str:
     """Format a value of *metric*, with its unit if it is a number of bytes."""
-    is_size = metric.endswith("_bytes") and math.isfinite(value)
-    return size(value) if is_size else written(value)
+    is_size = in_bytes(metric) and math.isfinite(value)
+    return size(value) if is_size else written(value, digits)
+
+
+def in_bytes(metric: str) -> bool:
+    """Return whether values of *metric*, with or without a reduction, are numbers of bytes."""
+    return metric.partition(":")[0].endswith("_bytes")
+
+
+def unit_for(counts: Iterable[float]) -> Tuple[str, int]:
+    """Return the unit in which `size` writes the largest of *counts*, and its bytes."""
+    most = max(map(abs, filter(math.isfinite, counts)), default=0.0)
+    return next(((unit, power) for power, unit in _POWERS if most >= power), ("B", 1))
+
+
+def bytes_of(unit: str) -> int:
+    """Return the bytes of a *unit* such as MiB; 1 for no unit."""
+    return _UNITS[unit]
 
 
 def read_size(text: str) -> int:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from normlab.presentation.counting import counted, measured, read_size, size
+from normlab.counting import counted, measured, read_size, size
 
 
 def test_one_thing_is_singular_and_others_are_plural() -> None:
