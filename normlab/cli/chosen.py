@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Callable, Iterator, List, Optional, Union
 
 import typer
 
-from normlab.cli.completion import job_ids, study_names
+from normlab.cli.completion import deleted_jobs, deleted_studies, job_ids, study_names
 from normlab.errors import InvalidSpec
 
 if TYPE_CHECKING:
@@ -22,6 +22,20 @@ Jobs = typer.Argument(
 )
 Studies = typer.Option(
     None, "--study", "-s", help="A study, by id or name (repeatable).", autocompletion=study_names
+)
+DeletedJobs = typer.Argument(
+    None,
+    help="Ids of jobs in the trash, or their ends as `ls --trash` shows them.",
+    autocompletion=deleted_jobs,
+    metavar="[JOB]...",
+    show_default=False,
+)
+DeletedStudies = typer.Option(
+    None,
+    "--study",
+    "-s",
+    help="A study in the trash, by id or name (repeatable).",
+    autocompletion=deleted_studies,
 )
 
 
@@ -38,7 +52,10 @@ def change_each(
     return chain(map(change_job, jobs or ()), map(change_study, studies or ()))
 
 
-def refuse_nothing(jobs: Optional[List[str]], studies: Optional[List[str]]) -> None:
-    """Raise InvalidSpec if neither jobs nor studies are named."""
+def refuse_nothing(
+    jobs: Optional[List[str]], studies: Optional[List[str]], where: str = ""
+) -> None:
+    """Raise InvalidSpec if neither jobs nor studies are named; `ls` with *where* lists them."""
     if not jobs and not studies:
-        raise InvalidSpec("name jobs, or studies with --study; normlab ls and study ls list them")
+        lists = " and ".join(f"normlab {ls} {where}".strip() for ls in ("ls", "study ls"))
+        raise InvalidSpec(f"name jobs, or studies with --study; {lists} list them")

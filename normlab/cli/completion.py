@@ -26,7 +26,16 @@ _WORD = re.compile(r"[\w.-]+")
 
 def job_ids(ctx: typer.Context, incomplete: str) -> List[Tuple[str, str]]:
     """Complete the newest jobs, by the end of the id that tables show or by the whole id."""
-    jobs = _asked(ctx, lambda client: client.page(limit=50).jobs) or []
+    return _jobs(ctx, incomplete)
+
+
+def deleted_jobs(ctx: typer.Context, incomplete: str) -> List[Tuple[str, str]]:
+    """Complete the newest jobs in the trash."""
+    return _jobs(ctx, incomplete, trash=True)
+
+
+def _jobs(ctx: typer.Context, incomplete: str, **of: Any) -> List[Tuple[str, str]]:
+    jobs = _asked(ctx, lambda client: client.page(limit=50, **of).jobs) or []
     ends = short_ids([job.id for job in jobs])
     texts = [end if end.startswith(incomplete) else job.id for end, job in zip(ends, jobs)]
     return [
@@ -105,7 +114,16 @@ def metric_names(ctx: typer.Context, incomplete: str) -> List[str]:
 
 def study_names(ctx: typer.Context, incomplete: str) -> List[Tuple[str, str]]:
     """Complete the newest studies: by name if it is one word for a shell, or else by id."""
-    found = _asked(ctx, lambda client: list(islice(client.studies.list(), _STUDIES))) or []
+    return _studies(ctx, incomplete)
+
+
+def deleted_studies(ctx: typer.Context, incomplete: str) -> List[Tuple[str, str]]:
+    """Complete the newest studies in the trash."""
+    return _studies(ctx, incomplete, trash=True)
+
+
+def _studies(ctx: typer.Context, incomplete: str, **of: Any) -> List[Tuple[str, str]]:
+    found = _asked(ctx, lambda client: list(islice(client.studies.list(**of), _STUDIES))) or []
     ends = short_ids([study.id for study in found])
     texts = [
         one.name if _WORD.fullmatch(one.name) and one.name.startswith(incomplete) else end

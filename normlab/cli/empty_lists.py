@@ -73,7 +73,7 @@ def why_none(
         return unknown
     if trash:
         some = list(client.list(limit=1, trash=True))
-        return "no job in the trash matches" if some else "the trash is empty"
+        return "no job in the trash matches" if some else "no job is in the trash"
     if archived:
         some = list(client.list(limit=1, archived="only"))
         return "no archived job matches" if some else "no job is archived"
@@ -91,9 +91,13 @@ def why_unsorted(client: Client, sort: Optional[str], jobs: Sequence[JobRecord])
     return _unknown_metric(client, metric) or f"no job in this list has reported {metric} yet"
 
 
-def why_no_study(client: Client, project: Optional[str], archived: bool) -> str:
-    """Say why no study is listed, in *project* if it is given, in the archive or outside of it."""
+def why_no_study(
+    client: Client, project: Optional[str], archived: bool, trash: bool = False
+) -> str:
+    """Say why no study is listed, in *project* if it is given, in the archive or the trash."""
     within = f" in the project {project}" if project else ""
+    if trash:
+        return f"no study{within} is in the trash"
     if archived:
         return f"no study{within} is archived"
     if list(islice(client.studies.list(project, "only"), 1)):

@@ -21,7 +21,6 @@ from normlab.cli.connecting import connect
 from normlab.cli.empty_lists import refuse_unknown, why_none, why_unsorted
 from normlab.cli.output import (
     AsJson,
-    ago,
     console,
     device_of,
     examples,
@@ -35,6 +34,7 @@ from normlab.cli.output import (
     state,
 )
 from normlab.cli.projects import OfProject
+from normlab.cli.trash_lists import KEPT_UNTIL, moment, studies_too
 from normlab.presentation.headlines import in_accuracys_place
 from normlab.specs.devices import KINDS, NAMES
 
@@ -109,21 +109,24 @@ def ls(
             why = why_unsorted(client, sort, jobs)
         else:
             why = why_none(client, where, sort, trash=trash, archived=archived)
+        deleted = client.trash.summary() if trash else None
     if as_json:
         print_json(jobs, columns=JobRecord.model_fields)
     elif ids:
         print("".join(f"{job.id}\n" for job in jobs), end="")
     elif jobs:
-        rows = [_row(short, j) for short, j in zip(short_ids([j.id for j in jobs]), jobs)]
-        print_table([*COLUMNS, "epoch", "val/accuracy", "age"], rows, spare=SPARE)
-    if why:
-        print(why, file=sys.stderr)
+        rows = [[*_row(short, j), moment(deleted, j.created_at, j.trashed_at)]
+                for short, j in zip(short_ids([j.id for j in jobs]), jobs)]  # fmt: skip
+        when = KEPT_UNTIL if deleted else "age"
+        print_table([*COLUMNS, "epoch", "val/accuracy", when], rows, spare=SPARE)
+    for line in filter(None, (why, studies_too(deleted))):
+        print(line, file=sys.stderr)
 
 
 def _row(short: str, j: JobRecord) -> List[Any]:
     reached = in_accuracys_place(j) or last(j, "val/accuracy")
     what = [short, j.name, state(j), normalizer(j), j.model, j.dataset, j.batch_size, j.seed]
-    return [*what, device_of(j), f"{j.epoch}/{j.epochs}", reached, ago(j.created_at)]
+    return [*what, device_of(j), f"{j.epoch}/{j.epochs}", reached]
 
 
 @commands.command(epilog=examples("normlab show 5f0c9a41", "normlab show 5f0c9a41 --json"))

@@ -12,7 +12,6 @@ from normlab.cli.connecting import connect
 from normlab.cli.empty_lists import refuse_unknown, why_no_study
 from normlab.cli.output import (
     AsJson,
-    ago,
     examples,
     print_json,
     print_rows,
@@ -23,6 +22,7 @@ from normlab.cli.output import (
 from normlab.cli.plugins import Code, with_code
 from normlab.cli.projects import OfProject, Project
 from normlab.cli.study_previews import print_preview
+from normlab.cli.trash_lists import KEPT_UNTIL, moment
 from normlab.counting import counted
 
 if TYPE_CHECKING:
@@ -131,25 +131,28 @@ def preview(
     return 2 if found.refused else 0
 
 
-@commands.command(epilog=examples("normlab study ls", "normlab study ls --json"))
+@commands.command(epilog=examples("normlab study ls", "normlab study ls --trash"))
 def ls(
     ctx: typer.Context,
     project: Optional[str] = OfProject,
     archived: bool = typer.Option(False, "--archived", help="Show archived studies instead."),
+    trash: bool = typer.Option(False, "--trash", help="Show studies in the trash instead."),
     as_json: bool = AsJson,
 ) -> None:
     """List studies, newest first."""
     from normlab.records import StudyRecord
 
     with connect(ctx) as client:
-        found = list(client.studies.list(project, "only" if archived else None))
+        found = list(client.studies.list(project, "only" if archived else None, trash=trash))
         if not found:
             refuse_unknown(client, project=project)
-        none = "" if found else why_no_study(client, project, archived)
+        none = "" if found else why_no_study(client, project, archived, trash)
+        deleted = client.trash.summary() if trash else None
     shorts = short_ids([study.id for study in found])
-    rows = [[short, s.name, s.state, _counts(s), ", ".join(s.paths), ago(s.created_at)]
+    rows = [[short, s.name, s.state, _counts(s), ", ".join(s.paths),
+             moment(deleted, s.created_at, s.trashed_at)]
             for short, s in zip(shorts, found)]  # fmt: skip
-    columns = ["study", "name", "state", "cells", "varies", "age"]
+    columns = ["study", "name", "state", "cells", "varies", KEPT_UNTIL if deleted else "age"]
     print_rows(found, as_json, columns, rows, SPARE, StudyRecord, none)
 
 

@@ -9,7 +9,14 @@ import typer
 
 from normlab.cli import keeping
 from normlab.cli.backups import restore_from
-from normlab.cli.chosen import Jobs, Studies, change_each, refuse_nothing
+from normlab.cli.chosen import (
+    DeletedJobs,
+    DeletedStudies,
+    Jobs,
+    Studies,
+    change_each,
+    refuse_nothing,
+)
 from normlab.cli.connecting import connect
 from normlab.cli.output import AsJson, ago, examples, print_each, print_json, print_rows, size
 from normlab.counting import counted
@@ -45,7 +52,8 @@ def rm(
 
 @commands.command(
     epilog=examples(
-        "normlab ls --trash",
+        "normlab ls --trash                      jobs, and until when they are kept",
+        "normlab study ls --trash                studies",
         "normlab restore 5f0c9a41",
         "normlab restore --study 5f0c9a41",
         "normlab restore --from /backups/monday --into /var/lib/normlab   (a backup)",
@@ -53,8 +61,8 @@ def rm(
 )
 def restore(
     ctx: typer.Context,
-    jobs: Optional[List[str]] = Jobs,
-    study: Optional[List[str]] = Studies,
+    jobs: Optional[List[str]] = DeletedJobs,
+    study: Optional[List[str]] = DeletedStudies,
     backup: Optional[Path] = typer.Option(
         None, "--from", help="Restore the stack of this backup on this host instead."
     ),
@@ -68,7 +76,7 @@ def restore(
         _refuse_both(jobs, study)
         restore_from(backup, into or ctx.find_root().obj.data_dir, as_json=as_json)
         return
-    refuse_nothing(jobs, study)
+    refuse_nothing(jobs, study, "--trash")
     with connect(ctx) as client:
         back = change_each(jobs, study, client.trash.restore_job, client.trash.restore_study)
         print_each(back, as_json, lambda one: f"{one.id}  {one.state}")

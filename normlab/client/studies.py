@@ -43,7 +43,11 @@ class Studies(StudyResults):
         return self.transport.record(StudyRecord, "PUT", path, json=_body(spec), repeatable=True)
 
     def list(
-        self, project: Optional[str] = None, archived: Optional[str] = None
+        self,
+        project: Optional[str] = None,
+        archived: Optional[str] = None,
+        *,
+        trash: bool = False,
     ) -> Iterator[StudyRecord]:
         """
         Iterate over studies, newest first, page by page.
@@ -51,10 +55,12 @@ class Studies(StudyResults):
         Args:
             project: only those of this project.
             archived: hide, only or show those that are archived; None: hide.
+            trash: those in the trash instead.
         """
 
         def ask(cursor: Optional[str], size: int) -> Tuple[Sequence[StudyRecord], Optional[str]]:
-            params = {"cursor": cursor, "limit": size, "project": project, "archived": archived}
+            params = {"cursor": cursor, "limit": size, "project": project, "archived": archived,
+                      "trash": trash or None}  # fmt: skip
             page = self.transport.record(StudyPage, "GET", "/studies", params=params)
             return page.studies, page.next_cursor
 

@@ -249,7 +249,7 @@ def test_an_empty_trash_and_archive_say_so_and_others_that_nothing_fits(
         assert run(["--url", url, "--token", OPERATORS_TOKEN, "ls", *line]) == 0
         return capsys.readouterr().err
 
-    assert told("--trash") == "the trash is empty\n"
+    assert told("--trash") == "no job is in the trash\n"
     assert told("--archived") == "no job is archived\n"
     say("archive", job)
     assert told("--archived", "-f", "seed = 99") == "no archived job matches\n"
