@@ -126,6 +126,7 @@ const check = throttled(async () => {
       line(`Run one after another: ${found.estimate}`),
       ...(found.packs ? [line(packs(found))] : []),
       ...found.pack_obstacles.map((one) => line(`${counted(one.cells, "cell")} ${one.alone ? "alone" : "in separate packs"} because of ${one.field}: ${one.rule}`)),
+      ...idleRules(found),
       ...refusals(found),
     );
   } catch (error) {
@@ -146,6 +147,11 @@ const check = throttled(async () => {
 function packs({packed, alone, packs, pack_gain: gain}) {
   const faster = gain ? `, about ${gain} times as fast` : "; how much faster is not known yet";
   return `${packed} of ${counted(packed + alone, "cell")} in ${counted(packs, "pack")}${faster}`;
+}
+
+function idleRules({ idle_rules: rules }) {
+  const told = rules.slice(0, SHOWN_REFUSALS).map((rule) => line(`Warning: no cell matches the rule \`${JSON.stringify(rule)}\` of exclude.`));
+  return rules.length > SHOWN_REFUSALS ? [...told, line(`${rules.length} such rules in all.`)] : told;
 }
 
 function refusals({refused, refused_cells: all}) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING, Any, List
 
@@ -10,6 +11,8 @@ from normlab.counting import counted
 
 if TYPE_CHECKING:
     from normlab.records import StudyPreview
+
+_MOST_RULES = 10
 
 
 def print_preview(found: StudyPreview) -> None:
@@ -33,6 +36,10 @@ def print_preview(found: StudyPreview) -> None:
         if cell.reused:
             where = ", ".join(f"{k} = {v}" for k, v in cell.coordinates.items())
             print(f"reused: {where}, seed = {cell.seed}: job {cell.job}", file=sys.stderr)
+    for rule in found.idle_rules[:_MOST_RULES]:
+        print(f"warning: no cell matches the rule {json.dumps(rule)} of exclude", file=sys.stderr)
+    if len(found.idle_rules) > _MOST_RULES:
+        print(f"warning: {len(found.idle_rules)} such rules in all", file=sys.stderr)
     for refusal in found.refused:
         where = ", ".join(f"{k} = {v}" for k, v in refusal.coordinates.items())
         rules = "; ".join(f"{p['field']}: {p['rule']}" for p in refusal.problems)

@@ -123,6 +123,9 @@ class StudyPreview(BaseModel):
     identical: int = Field(
         description="number of combinations that compute the same as another cell"
     )
+    idle_rules: List[Dict[str, Any]] = Field(
+        [], description="rules of `exclude` that match no combination, perhaps by mistake"
+    )
     reusable: int = Field(
         description="number of cells that other jobs of this owner have computed in this project"
     )

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from normlab.errors import FieldProblem, InvalidSpec
 from normlab.specs import registries
-from normlab.specs.exclusions import Exclusions, put
+from normlab.specs.exclusions import Exclusions, Rule, put
 from normlab.specs.jobs import JobSpec, fingerprints, plugins_named
 from normlab.specs.problems import explain
 from normlab.specs.studies import MAX_CELLS, StudySpec
@@ -47,6 +47,8 @@ class Grid(NamedTuple):
     excluded: int
     identical: int
     """Combinations that compute the same as an earlier cell, and so are not run again."""
+    idle_rules: Sequence[Rule] = ()
+    """The rules of `exclude` that match no combination."""
 
 
 def expand(study: StudySpec) -> List[Cell]:
@@ -87,7 +89,8 @@ def lay_out(study: StudySpec, check: Callable[[], None] = lambda: None) -> Grid:
             "every cell is excluded: loosen a rule of `exclude`",
             [FieldProblem("exclude", f"leaves none of {study.size} cells")],
         )
-    return Grid(list(cells.values()), excluded, study.size - excluded - len(cells))
+    identical = study.size - excluded - len(cells)
+    return Grid(list(cells.values()), excluded, identical, exclusions.idle)
 
 
 def make_cell(study: StudySpec, coordinates: Coordinates, seed: int) -> Cell:

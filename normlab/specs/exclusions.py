@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Dict, Hashable, List, Mapping, Sequence
+import difflib
+from typing import Any, Dict, Hashable, Iterator, List, Mapping, Sequence
+
+from normlab.errors import FieldProblem
 
 Rule = Mapping[str, Any]
 
@@ -22,7 +25,9 @@ class Exclusions:
     """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = rules
         self._every = (1 << len(rules)) - 1
+        self._matched = 0
         self._by_value: Dict[str, Dict[Hashable, int]] = {}
         self._free: Dict[str, int] = {}  # for each path, the rules that do not name it
         for i, rule in enumerate(rules):
@@ -47,7 +52,33 @@ class Exclusions:
             satisfied &= found | self._free[path]
             if not satisfied:
                 return False
+        self._matched |= satisfied
         return satisfied != 0
+
+    @property
+    def idle(self) -> List[Rule]:
+        """The rules that have matched none of the combinations so far."""
+        return [rule for i, rule in enumerate(self._rules) if not self._matched >> i & 1]
+
+
+def problems_of(rules: Sequence[Rule], paths: Sequence[str]) -> Iterator[FieldProblem]:
+    """Yield the fields in *rules* that no combination of *paths* sets, so that none can match."""
+    for i, rule in enumerate(rules):
+        for path in rule:
+            if not any(_within(path, one) or _within(one, path) for one in paths):
+                yield FieldProblem(f"exclude.{i}.{path}", _why_never(path, paths))
+
+
+def _why_never(path: str, paths: Sequence[str]) -> str:
+    if path == "seed":
+        return "a rule leaves out all seeds of a combination; name the seeds to run in `seeds`"
+    near = difflib.get_close_matches(path, paths, n=3, cutoff=0.3) or list(paths[:3])
+    other = f"; the nearest axes are {', '.join(near)}" if near else ", which has no axes"
+    return f"{path!r} is no axis of the study, so that the rule matches no cell{other}"
+
+
+def _within(path: str, other: str) -> bool:
+    return path == other or path.startswith(f"{other}.")
 
 
 _NAMED = ("model", "dataset", "optimizer", "schedule", "loss")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,8 @@ from sqlalchemy import Connection, text
 
 from normlab.errors import InvalidSpec, told
 from normlab.specs.cells import Cell
+from normlab.specs.exclusions import problems_of
+from normlab.specs.studies import StudySpec
 from service.jobs.placement import Check, PlaceOf
 from service.store import schema
 from service.store.bulk import insert_rows
@@ -23,6 +26,8 @@ _FINISHED = text("""
     order by fingerprint, created_at
 """)
 _PLAN = text("update study set planned = planned + :more where id = :study returning *")
+
+_MOST_NAMED = 20
 
 
 def refuse_wrong_cells(cells: Iterable[Cell], check: Check) -> None:
@@ -39,6 +44,13 @@ def refuse_wrong_cells(cells: Iterable[Cell], check: Check) -> None:
                 f"the cell at {where} cannot run: {told(problems)}; exclude it or change the base",
                 problems,
             )
+
+
+def refuse_rules_about_no_axis(study: StudySpec) -> None:
+    """Raise InvalidSpec with the fields in rules of `exclude` that *study* does not vary."""
+    problems = list(islice(problems_of(study.exclude, study.paths), _MOST_NAMED))
+    if problems:
+        raise InvalidSpec.of(problems)
 
 
 def add_cells(

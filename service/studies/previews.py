@@ -23,7 +23,7 @@ from service.jobs.priorities import refuse_priority
 from service.store import patience
 from service.store.database import Database
 from service.studies.decider import first_look
-from service.studies.grids import finished_jobs
+from service.studies.grids import finished_jobs, refuse_rules_about_no_axis
 from service.studies.packs import planned_packs, refuse_unpackable
 from service.studies.spaces import corners, refuse_wrong_space
 
@@ -48,9 +48,10 @@ def preview(
     Return the preview of *spec*; store nothing.
 
     Raises:
-        InvalidSpec: the grid itself is invalid, or its priority too high. (Cells that break a rule
-            are listed instead.)
+        InvalidSpec: the grid itself or a rule of `exclude` is invalid, or its priority too high.
+            (Cells that break a rule are listed instead.)
     """
+    refuse_rules_about_no_axis(spec)
     refuse_wrong_space(spec, check)
     refuse_unpackable(spec)
     # a search is estimated from its two extreme trials, because its later trials are not known yet
@@ -72,6 +73,7 @@ def preview(
         cells=len(cells) if spec.search is None else spec.search.trials,
         excluded=layout.excluded,
         identical=layout.identical,
+        idle_rules=[dict(rule) for rule in layout.idle_rules],
         reusable=len(reusable),
         priority=spec.priority,
         refused_cells=len(bad),

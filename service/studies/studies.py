@@ -23,7 +23,7 @@ from service.store.database import Database
 from service.store.identity import new_id, parse_id
 from service.studies import looks
 from service.studies.details import unknown
-from service.studies.grids import add_cells, refuse_wrong_cells
+from service.studies.grids import add_cells, refuse_rules_about_no_axis, refuse_wrong_cells
 from service.studies.moves import cancel_slice
 from service.studies.packs import refuse_unpackable
 from service.studies.queueing import queue_slice
@@ -70,6 +70,7 @@ def create(
         QuotaExceeded: *owner* would have too many jobs queued, or has no storage left; then
             nothing is stored.
     """
+    refuse_rules_about_no_axis(spec)
     cells = [] if spec.search else expand(spec)  # a search proposes its cells over time
     refuse_wrong_cells(cells, check)
     refuse_wrong_space(spec, check)
@@ -107,6 +108,7 @@ def extend(
         Conflict: the study was cancelled, or is a search.
         QuotaExceeded: *owner* would have too many jobs queued; the study stays as it was.
     """
+    refuse_rules_about_no_axis(spec)
     cells = expand(spec)
     refuse_wrong_cells(cells, check)
     refuse_unpackable(spec)

@@ -147,6 +147,11 @@ def test_the_client_creates_changes_and_reads_studies(url: str, database: Databa
         ({"seeds": 100_000}, "seeds", "1 to 20000 seeds"),
         ({"seeds": 20_000}, "axes", "at most 20000"),
         ({"exclude": [{"normalizer": ["batch", "layer"]}]}, "exclude", "leaves none"),
+        (
+            {"exclude": [{"augmentations": ["crop"]}]},
+            "exclude.0.augmentations",
+            "is no axis of the study, so that the rule matches no cell; the nearest axes are ",
+        ),
         ({"base": {"dataset": {"name": "nope"}}}, "dataset.name", "nope"),
         ({"bases": {}}, "bases", ""),
         (

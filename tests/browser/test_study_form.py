@@ -31,7 +31,7 @@ def test_a_study_goes_through_yaml_and_back_and_keeps_what_the_form_does_not_sho
     assert "name: Normalizers at small batches" in as_yaml(page, "batch_size:")
     page.get_by_label("The study in YAML").fill(
         "name: mine\nbase: {normalizer: group, dataset: {name: digits}, epochs: 2}\n"
-        "axes: {batch_size: [8, 4]}\nseeds: [7]\nexclude: [{batch_size: 4}]\n"
+        "axes: {batch_size: [8, 4]}\nseeds: [7]\nexclude: [{batch_size: 4}, {batch_size: 3}]\n"
     )
     page.get_by_role("button", name="Fill in the form from this").click()
     expect(page.get_by_label("name", exact=True)).to_have_value("mine")
@@ -39,6 +39,7 @@ def test_a_study_goes_through_yaml_and_back_and_keeps_what_the_form_does_not_sho
     expect(page.locator("#study-seeds")).to_have_value("7,")
     expect(page.locator("#kept")).to_contain_text("exclude")
     expect(page.locator("#preview")).to_contain_text("1 cell, 2 epochs to train")
+    expect(page.locator("#preview")).to_contain_text('no cell matches the rule {"batch_size":3}')
     assert "exclude:" in as_yaml(page, "mine")
 
 

@@ -314,6 +314,15 @@ def test_a_search_is_watched_until_its_last_trial(cli: Run, tmp_path: Path) -> N
     assert (code, found["state"], found["counts"]) == (0, "complete", {"succeeded": 3}), err
 
 
+def test_a_preview_warns_of_a_rule_that_matches_no_cell(cli: Run, file: str) -> None:
+    override = "exclude=[{normalizer: batch}, {normalizer: gruop}]"
+    code, _, err = cli("study", "preview", file, "-s", override)
+    assert (code, err) == (
+        0,
+        'warning: no cell matches the rule {"normalizer": "gruop"} of exclude\n',
+    )
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
@@ -324,6 +333,7 @@ def test_a_search_is_watched_until_its_last_trial(cli: Run, tmp_path: Path) -> N
         ("axes={batch_size: [0, 8]}", "axes.batch_size"),
         ("seeds=9999", "at most 20000 cells"),
         ("exclude=[{batch_size: [32, 16, 8]}]", "exclude"),
+        ("exclude=[{batchsize: 8}]", "exclude.0.batchsize: 'batchsize' is no axis of the study"),
         ("colour=red", "colour"),
     ],
 )

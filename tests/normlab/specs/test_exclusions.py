@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from normlab.specs.cells import lay_out
-from normlab.specs.exclusions import Exclusions
+from normlab.specs.exclusions import Exclusions, problems_of
 from normlab.specs.studies import StudySpec
 
 GROUP = {"kind": "group", "groups": 4}
@@ -73,6 +73,39 @@ def test_a_short_name_within_a_path_counts_as_an_object() -> None:
     coordinates = {"normalizer": "group", "normalizer.groups": 2}
     assert Exclusions([{"normalizer": "group"}]).leave_out(coordinates)
     assert Exclusions([{"normalizer.groups": 2}]).leave_out(coordinates)
+
+
+def test_rules_that_match_no_cell_are_named() -> None:
+    rules = [
+        {"normalizer": "batch"}, {"normalizer": "gruop"}, {"normalizer.kind": ["batch", "x"]},
+        {"augmentations": ["crop"]}, {"batch_size": 2, "normalizer": "layer"},
+    ]  # fmt: skip
+    axes = {
+        "normalizer": ["batch", "layer"],
+        "batch_size": [8],
+        "augmentations": [[], ["crop", "flip"]],
+    }
+    study = StudySpec.model_validate({"name": "s", "axes": axes, "exclude": rules})
+    assert lay_out(study).idle_rules == [rules[1], rules[3], rules[4]]
+
+
+@pytest.mark.parametrize(
+    ("path", "rule"),
+    [
+        ("batchsize", "the nearest axes are batch_size"),
+        ("epochs", "'epochs' is no axis of the study, so that the rule matches no cell"),
+        ("optimizer", ""),
+        ("normalizer.groups", ""),
+        ("optimizer.lr.x", ""),
+        ("optimizer.lrs", "the nearest axes are optimizer.lr"),
+        ("seed", "in `seeds`"),
+    ],
+)
+def test_a_rule_about_a_field_that_does_not_vary_can_match_nothing(path: str, rule: str) -> None:
+    paths = ["normalizer", "optimizer.lr", "batch_size"]
+    found = list(problems_of([{"normalizer": "batch"}, {"normalizer": "batch", path: 1}], paths))
+    assert [problem.field for problem in found] == ([f"exclude.1.{path}"] if rule else [])
+    assert all(rule in problem.rule for problem in found)
 
 
 @given(

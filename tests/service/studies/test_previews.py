@@ -178,6 +178,12 @@ def test_left_out_identical_and_reused_cells_are_shown(database: Database) -> No
     ]  # fmt: skip
 
 
+def test_a_rule_that_matches_no_cell_is_told_and_is_no_error(database: Database) -> None:
+    rules = [{"normalizer": "batch", "batch_size": 8}, {"normalizer": "gruop"}]
+    found = preview(database, exclude=rules)
+    assert (found.excluded, found.idle_rules) == (1, [{"normalizer": "gruop"}])
+
+
 def test_a_search_that_would_be_refused_is_refused_by_its_preview(database: Database) -> None:
     search = {"space": {"batch_size": {"low": 2, "high": 32}}}
     base = {"normalizer": "batch"}
