@@ -57,7 +57,9 @@ class PairedDifference(BaseModel):
     )
     mean: float
     mean_text: str = Field(
-        "", description="the mean, rounded to the second digit of half the interval's width"
+        "",
+        description="the mean, rounded to the second digit of half the interval's width; bytes "
+        "have a unit, such as MiB",
     )
     low: Union[float, None] = Field(description="lower end of the 95 % interval by Student's t")
     high: Union[float, None]

@@ -41,10 +41,13 @@ class ResultRow(BaseModel):
     mean: Union[float, None]
     mean_text: str = Field(
         "",
-        description="the mean, rounded to the second digit of `half_text`; if all values are NaN "
-        "or infinite, which they are",
+        description="the mean, rounded to the second digit of `half_text`; bytes have a unit, "
+        "such as MiB; if all values are NaN or infinite, which they are",
     )
-    half_text: str = Field("", description="half the width of the interval, with two digits")
+    half_text: str = Field(
+        "",
+        description="half the width of the interval, with two digits; bytes have a unit",
+    )
     sd: Union[float, None]
     low: Union[float, None]
     high: Union[float, None]
@@ -124,7 +127,9 @@ class DifferenceRow(BaseModel):
     excluded: Dict[int, Name] = _EXCLUDED
     mean: float
     mean_text: str = Field(
-        "", description="the mean, rounded to the second digit of half the interval's width"
+        "",
+        description="the mean, rounded to the second digit of half the interval's width; bytes "
+        "have a unit, such as MiB",
     )
     low: Union[float, None]
     high: Union[float, None]

@@ -107,10 +107,13 @@ class SeedMean(BaseModel):
     mean: Union[float, None] = Field(description="null if no seed has a finite value")
     mean_text: str = Field(
         "",
-        description="the mean, rounded to the second digit of `half_text`; if all values are NaN "
-        "or infinite, which they are",
+        description="the mean, rounded to the second digit of `half_text`; bytes have a unit, "
+        "such as MiB; if all values are NaN or infinite, which they are",
     )
-    half_text: str = Field("", description="half the width of the interval, with two digits")
+    half_text: str = Field(
+        "",
+        description="half the width of the interval, with two digits; bytes have a unit",
+    )
     sd: Union[float, None]
     low: Union[float, None] = Field(description="lower end of the 95 % interval by Student's t")
     high: Union[float, None]
