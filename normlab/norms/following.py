@@ -18,6 +18,7 @@ ACTIVATIONS: Dict[str, Activation] = {"relu": F.relu, "silu": F.silu, "gelu": F.
 _CALLS = ("__call__", "forward", "normalize_with")  # what a call of a norm goes through
 
 _hooks: Any = torch.nn.modules.module  # for global hooks, which have no annotations
+_HOOKS = ("forward_pre", "forward", "backward_pre", "backward")
 
 
 class Following(NamedTuple):
@@ -94,7 +95,8 @@ def is_changed(norm: nn.Module) -> bool:
         return True
     forward = (norm._forward_hooks, norm._forward_pre_hooks)
     backward = (norm._backward_hooks, norm._backward_pre_hooks)
-    return any(map(len, (*forward, *backward))) or bool(_hooks._has_any_global_hook())
+    of_all = (getattr(_hooks, f"_global_{name}_hooks") for name in _HOOKS)  # by torch 2.0 too
+    return any(map(len, (*forward, *backward, *of_all)))
 
 
 def _by_channel(t: Tensor, y: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any, List, Tuple
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.modules.module import register_module_forward_hook
 
 from normlab.errors import InvalidSpec
 from normlab.norms import NormActivation, make
@@ -102,12 +103,22 @@ def test_digits_are_not_lost_far_from_zero() -> None:
     torch.testing.assert_close(wide.float()(x).double(), exact.relu(), rtol=0, atol=2e-4)
 
 
-def test_a_hook_on_the_norm_sees_its_output_before_the_activation() -> None:
+@pytest.mark.parametrize("of_all", [False, True], ids=["its own", "of all modules"])
+def test_a_hook_on_the_norm_sees_its_output_before_the_activation(of_all: bool) -> None:
     _, wide = two_forms()
-    seen_values: List[Tensor] = []
-    wide.norm.register_forward_hook(lambda _, __, y: seen_values.append(y.detach().clone()))
-    assert bool((wide(batch()) >= 0).all())
-    assert float(seen_values[0].min()) < 0
+    least: List[float] = []
+
+    def see(module: Any, _: Any, y: Tensor) -> None:
+        if module is wide.norm:
+            least.append(float(y.detach().min()))
+
+    add: Any = register_module_forward_hook if of_all else wide.norm.register_forward_hook
+    handle = add(see)
+    try:
+        assert bool((wide(batch()) >= 0).all())
+    finally:
+        handle.remove()
+    assert least[0] < 0
 
 
 def test_a_method_that_another_library_puts_into_the_norm_is_called() -> None:
