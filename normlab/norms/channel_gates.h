@@ -10,7 +10,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "fused_rows.h"
@@ -18,14 +20,17 @@
 
 namespace normlab {
 
-// The channels of one sample. A gate is open or closed.
+// The channels of one sample. A gate is open or closed; if one is not finite, all moments are NaN.
 template <typename T>
 class GatedChannels {
  public:
   GatedChannels(const Values& gates, int64_t channels)
       : c_(channels), unions_(channels), gates_(gates), mean_(c_), var_(c_), of_mean_(c_),
         of_var_(c_), centred_(c_), spread_(c_) {
-    for (const double gate : gates_) unions_ >>= gate > 0;
+    for (const double gate : gates_) {
+      unions_ >>= gate > 0;
+      finite_ = finite_ && std::isfinite(gate);
+    }
     lanes_ = std::min(c_, std::max(unions_, kLanes));
     merged_.resize(lanes_);
     for (AlignedVector<T>& sums : apart_) sums.resize(lanes_);
@@ -35,6 +40,7 @@ class GatedChannels {
   // Merge the moments of all channels, and write those of each channel's union.
   void merge(const T* mean, const T* var, double* to_mean, double* to_var) {
     read(mean, mean_);
+    if (!finite_) std::fill(mean_.begin(), mean_.end(), std::numeric_limits<T>::quiet_NaN());
     read(var, var_);
     copy(mean_, spread_);
     average(spread_.data(), merged_.data());
@@ -53,7 +59,7 @@ class GatedChannels {
     double share = -2.0 * unions_ / c_;
     int64_t half = c_;
     for (size_t k = 0; k < gates_.size(); ++k) {
-      if (gates_[k] <= 0) continue;
+      if (!(gates_[k] > 0)) continue;
       half /= 2;
       // d share / d g is (1 - share)^2, and a straight-through gate moves g by half
       of_gates[k] += 0.125 * share * fold(half);
@@ -243,6 +249,7 @@ class GatedChannels {
   }
 
   int64_t c_, unions_, lanes_;
+  bool finite_ = true;  // all gates are
   Values gates_;
   std::vector<int64_t> step_;     // the distance of partners, for each gate
   std::vector<int32_t> channel_;  // at each place; empty: they are the same

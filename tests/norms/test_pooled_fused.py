@@ -125,6 +125,19 @@ def test_gates_between_far_and_near_channels_equal_the_definition(
     compare_forms(layer, 1 + inputs, gradients, tolerance, request)
 
 
+@pytest.mark.parametrize("gates", [[math.nan] * 4, [0.1, math.nan, -0.1, 0.1], [math.inf] * 4])
+def test_gates_that_are_not_finite_make_everything_nan(
+    gates: List[float], request: pytest.FixtureRequest
+) -> None:
+    layer: Any = make("meta", 16)
+    layer.channel_gates.data.copy_(torch.tensor(gates))
+    inputs, gradients = torch.randn(2, 1, 3, 16, 2, 2)
+    stock = three_steps(copy.deepcopy(layer), inputs, gradients)
+    request.getfixturevalue("fused")
+    for compiled, plain in zip(three_steps(layer, inputs, gradients), stock):
+        torch.testing.assert_close(compiled, plain, rtol=2e-4, atol=2e-4, equal_nan=True)
+
+
 @pytest.mark.usefixtures("fused")
 @pytest.mark.parametrize("case", [c for c in CASES if c not in NO_DERIVATIVE])
 def test_the_compiled_derivative_is_that_of_the_compiled_function(case: str) -> None:
