@@ -10,10 +10,11 @@ export const without = (row) => Object.entries(row.without).map(([why, count]) =
 
 /** Write a number in the unit of the row's mean, and with as many decimals as it has. */
 export function like(row, value) {
-  if (value === null || !row.mean_text || row.mean_text.includes("e")) return readable(value);
+  if (value === null || !row.mean_text) return readable(value);
   const [mean, unit = ""] = row.mean_text.split(" ");
+  const inUnit = value / bytesOf(unit);
   const decimals = (mean.split(".")[1] || "").length;
-  const short = (Number((value / bytesOf(unit)).toFixed(decimals)) || 0).toFixed(decimals); // -0 is 0
+  const short = mean.includes("e") ? readable(inUnit) : (Number(inUnit.toFixed(decimals)) || 0).toFixed(decimals); // -0 is 0
   return unit ? `${short} ${unit}` : short;
 }
 
