@@ -8,7 +8,7 @@ import { clear, drawCurves, drawMeans } from "./study_lines.js";
 import { fixedValues, forgetLost, keepApart, keepKnown, remember, restore, tellLost } from "./study_menus.js";
 import * as references from "./study_reference.js";
 import { intervalOf, note, reach, spreadOf, WORDS } from "./study_spread.js";
-import { fill, make } from "./study_table.js";
+import { fill, make, whyNone } from "./study_table.js";
 
 const element = (name) => document.getElementById(name);
 const article = element("study");
@@ -51,7 +51,7 @@ async function load() {
   const some = table.rows.some((row) => row.n > 0);
   const empty = element("no-results");
   empty.hidden = some;
-  empty.textContent = "No cell has reported this metric yet. Results appear here as jobs end.";
+  empty.textContent = some ? "" : whyNone(table.rows);
   element("results").hidden = !some;
   if (some) await draw();
 }

@@ -8,6 +8,17 @@ const MOST_ROWS = 500;
 export const mean = (row) => (row.half_text ? `${row.mean_text} ± ${row.half_text}` : row.mean_text || "–");
 export const without = (row) => Object.entries(row.without).map(([why, count]) => `${count} ${why}`).join(", ");
 
+const TO_COME = ["queued", "running", "missing"];
+
+/** Why none of *rows* has a value. */
+export function whyNone(rows) {
+  const all = {};
+  for (const row of rows) for (const [why, count] of Object.entries(row.without)) all[why] = (all[why] ?? 0) + count;
+  if (TO_COME.some((why) => all[why])) return "No cell has reported this metric yet. Results appear here as jobs end.";
+  const ofPack = all.packed ? " Times and memory of a job in a pack are those of the whole pack." : "";
+  return `No cell has a value of this metric: ${without({ without: all })}.${ofPack}`;
+}
+
 /** Write a number in the unit of the row's mean, and with as many decimals as it has. */
 export function like(row, value) {
   if (value === null || !row.mean_text) return readable(value);

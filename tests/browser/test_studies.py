@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
+from sqlalchemy import text
 
 from normlab.events import Failed
 from service.jobs import leases
@@ -34,6 +35,18 @@ def test_a_study_is_previewed_and_made_in_the_form(page: Page, database: Databas
     expect(page.get_by_role("heading", name="from the form")).to_be_visible()
     expect(page.locator("#counts")).to_contain_text("0 of 12 cells done, 12 queued")
     expect(page.get_by_text("No cell has reported this metric yet")).to_be_visible()
+
+
+def test_the_page_says_why_no_cell_has_a_value(
+    page: Page, database: Database, tmp_path: Path
+) -> None:
+    study = seeding.fill_study(database, tmp_path, done=17)
+    with database.begin() as connection:
+        connection.execute(text("update job set packed = 2, timing_valid = false"))
+    page.goto(f"/studies/{study.id}?metric=device/memory_bytes")
+    why = page.get_by_text("No cell has a value of this metric: ")
+    expect(why).to_contain_text("17 packed")
+    expect(why).to_contain_text("those of the whole pack")
 
 
 def test_three_columns_of_means_fit_a_phone(page: Page, database: Database, tmp_path: Path) -> None:
