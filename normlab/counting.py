@@ -21,10 +21,8 @@ def counted(number: int, one: str, many: str = "") -> str:
 
 def size(count: float) -> str:
     """Format a number of bytes."""
-    for power, unit in _POWERS:
-        if abs(count) >= power:
-            return f"{count / power:.1f} {unit}"
-    return f"{count:.0f} B"
+    unit, power = unit_for([count])
+    return f"{count / power:.{0 if power == 1 else 1}f} {unit}"
 
 
 def measured(metric: str, value: float, digits: str = ".4g") -> str:

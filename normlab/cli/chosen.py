@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Callable, Iterator, List, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Optional, Union
 
 import typer
 
@@ -13,31 +13,23 @@ from normlab.errors import InvalidSpec
 if TYPE_CHECKING:
     from normlab.records import JobDetail, StudyRecord
 
-Jobs = typer.Argument(
-    None,
-    help="Ids of jobs, or their ends as `ls` shows them.",
-    autocompletion=job_ids,
-    metavar="[JOB]...",
-    show_default=False,
-)
-Studies = typer.Option(
-    None, "--study", "-s", help="A study, by id or name (repeatable).", autocompletion=study_names
-)
-DeletedJobs = typer.Argument(
-    None,
-    help="Ids of jobs in the trash, or their ends as `ls --trash` shows them.",
-    autocompletion=deleted_jobs,
-    metavar="[JOB]...",
-    show_default=False,
-)
-DeletedStudies = typer.Option(
-    None,
-    "--study",
-    "-s",
-    help="A study in the trash, by id or name (repeatable).",
-    autocompletion=deleted_studies,
-)
 
+def _jobs(which: str, complete: Callable[..., Any]) -> Any:
+    return typer.Argument(
+        None, help=which, autocompletion=complete, metavar="[JOB]...", show_default=False
+    )
+
+
+def _studies(which: str, complete: Callable[..., Any]) -> Any:
+    return typer.Option(None, "--study", "-s", help=which, autocompletion=complete)
+
+
+Jobs = _jobs("Ids of jobs, or their ends as `ls` shows them.", job_ids)
+Studies = _studies("A study, by id or name (repeatable).", study_names)
+DeletedJobs = _jobs(
+    "Ids of jobs in the trash, or their ends as `ls --trash` shows them.", deleted_jobs
+)
+DeletedStudies = _studies("A study in the trash, by id or name (repeatable).", deleted_studies)
 
 Changed = Union["JobDetail", "StudyRecord"]
 
