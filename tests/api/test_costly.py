@@ -209,7 +209,7 @@ def url_of_slow_lists(
     settings: Settings, doorbell: SilentDoorbell, database: Database
 ) -> Iterator[str]:
     """An application with little time for lists, which wait for a lock that the test holds."""
-    hasty = create_app(settings.model_copy(update={"read_timeout_s": 1.0}), doorbell)
+    hasty = create_app(settings.model_copy(update={"read_timeout_s": 5.0}), doorbell)
     with serve(hasty) as url, database.begin() as connection:
         connection.execute(text("lock table metric_last in access exclusive mode"))
         yield url
