@@ -106,6 +106,22 @@ def gradient_of_a_lost_eps() -> Tensor:
     return found
 
 
+def of_a_lost_gate(value: float) -> Tuple[List[Tensor], List[Tensor]]:
+    """Return output and gradients if a gate of `meta` is *value*, with kernels and without."""
+    found: List[List[Tensor]] = []
+    for on in (True, False):
+        torch.manual_seed(0)
+        layer: Any = make({"kind": "meta", "samples": "batch", "channels": "learned"}, 4)
+        with torch.no_grad():
+            layer.channel_gates[1] = value
+        x = torch.randn(3, 4, 2, 5, device="cpu", requires_grad=True)
+        with engine_triton.triton_kernels(on, "cpu"):
+            y = layer(x)
+            y.square().sum().backward()
+        found.append([y.detach(), x.grad, *(p.grad for p in layer.parameters())])
+    return found[0], found[1]
+
+
 def launches_of(
     kind: str, shape: Tuple[int, ...] = (4, 8, 3, 5), training: bool = True
 ) -> Tuple[int, int]:

@@ -116,6 +116,12 @@ def test_sparsestmax_is_that_in_plain_numbers(
     torch.testing.assert_close(jacobians, slopes, rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 0.0])
+def test_a_gate_that_is_not_finite_gives_what_the_definition_gives(value: float, run: Run) -> None:
+    for fused, plain in zip(*run(solving_cases.of_a_lost_gate, value)):
+        torch.testing.assert_close(fused, plain, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
 def test_a_learned_eps_that_is_not_finite_has_no_gradient_of_zero(run: Run) -> None:
     assert bool(run(solving_cases.gradient_of_a_lost_eps).isnan().all())
 

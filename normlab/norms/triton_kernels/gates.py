@@ -62,7 +62,7 @@ def gates_kernel(
     size = 1.0
     for k in tl.static_range(K):
         _write(steps, m, v, k, n, samples, c, C)
-        g = tl.where(tl.load(gates + k) > 0, 1.0, 0.0)
+        g = _opened(tl.load(gates + k))
         s = g / (1 + g)
         size *= 1 + g
         apart = _partner(m, 1 << k, C) - m
@@ -92,7 +92,7 @@ def gate_slopes_kernel(
     for k in tl.static_range(K - 1, -1, -1):
         m = tl.load(steps + (2 * k * samples + n) * C + c)
         v = tl.load(steps + ((2 * k + 1) * samples + n) * C + c)
-        gate = tl.where(tl.load(gates + k) > 0, 1.0, 0.0)
+        gate = _opened(tl.load(gates + k))
         s = gate / (1 + gate)
         apart, other_v = _partner(m, 1 << k, C) - m, _partner(v, 1 << k, C)
         of_share = tl.sum(dm * apart + dv * (other_v - v + (1 - 2 * s) * (apart * apart)), 0)
@@ -115,6 +115,12 @@ def row_sums_kernel(
         i = start + tl.arange(0, BLOCK)
         total += tl.load(values + row * length + i, mask=i < length, other=0.0)
     tl.store(sums + row, tl.sum(total, 0))
+
+
+@jit
+def _opened(gate: tl.tensor) -> tl.tensor:
+    """Return 1 for a positive *gate* and else 0; NaN if it is not finite, as in the definition."""
+    return tl.where(gate > 0, 1.0, 0.0) + (gate - gate)
 
 
 @jit
