@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import sys
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterable, List, Optional
 
 FOLDER = Path(".bench")
 
@@ -32,6 +33,15 @@ def at_least_one(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: not a whole number from 1")
     return number
+
+
+def as_measured(rows: Iterable[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """Return all *rows*, and print each as soon as it is there: a table may take many minutes."""
+    found = []
+    for row in rows:
+        print(", ".join(f"{name} {_text(row[name])}" for name in row), file=sys.stderr, flush=True)
+        found.append(row)
+    return found
 
 
 def show(name: str, rows: List[Dict[str, Any]], note: str = "") -> None:

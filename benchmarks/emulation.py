@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from accelerators import open_accelerator
-from benchmarks.command import parser_of, show
+from benchmarks.command import as_measured, parser_of, show
 from normlab.specs.jobs import JobSpec
 from normlab.training.checkpoints import CheckpointFolder
 from normlab.training.loop import fit
@@ -60,7 +60,7 @@ def main() -> int:
     """Print the table, and return 1 if the emulation takes longer than promised."""
     rounds: int = parser_of(__doc__, ROUNDS).parse_args().rounds
     torch.set_num_threads(1)
-    rows = [compare(normalizer, batch_size, rounds) for normalizer, batch_size in CASES]
+    rows = as_measured(compare(normalizer, batch_size, rounds) for normalizer, batch_size in CASES)
     note = (
         "processor seconds of a whole job with opening, evaluation and checkpoint; "
         f"median ratio of {rounds} rounds in turn; target: at most {TARGET}"

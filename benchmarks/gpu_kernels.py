@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 import torch
 
-from benchmarks.command import parser_of, show
+from benchmarks.command import as_measured, parser_of, show
 from benchmarks.gpu import LAYER_SHAPES, milliseconds
 from benchmarks.norms import layers, step_of
 from normlab.errors import DeviceUnavailable
@@ -40,7 +40,7 @@ def main() -> int:
         print(f"skipped: {e}")
         return 0
     versions = f"torch {torch.__version__}, triton {engine_triton.version()}"
-    rows = [row for shape in LAYER_SHAPES for row in rows_for(shape, rounds)]
+    rows = as_measured(row for shape in LAYER_SHAPES for row in rows_for(shape, rounds))
     where = f"{torch.cuda.get_device_name(0)}, {versions}; ratios to torch's batch norm"
     show("gpu-kernels", rows, where)
     return 0

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from benchmarks.command import parser_of, show
+from benchmarks.command import as_measured, parser_of, show
 from benchmarks.norms import GROUP, layers, step_of
 from normlab.errors import DeviceUnavailable
 from normlab.norms import capture, engine_triton, make
@@ -43,7 +43,7 @@ def main() -> int:
     except DeviceUnavailable as e:
         print(f"skipped: {e}")
         return 0
-    rows = [row for shape in SHAPES for row in rows_for(shape)]
+    rows = as_measured(row for shape in SHAPES for row in rows_for(shape))
     show("kernel-launches", rows, "launches of a training step, forward and backward")
     return 0
 

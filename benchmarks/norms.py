@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from accelerators.small_updates import keep_freed_memory
-from benchmarks.command import parser_of, show
+from benchmarks.command import as_measured, parser_of, show
 from normlab.errors import DeviceUnavailable
 from normlab.norms import LAYERS, load_fused_kernels, make, unload_fused_kernels
 
@@ -185,7 +185,7 @@ def main() -> None:
         for form in forms:
             if _switch(form):
                 found = rows_for(shape, 3 if quick else rounds, threads)
-                rows += [{"form": form, **row} for row in found]
+                rows += as_measured({"form": form, **row} for row in found)
     show("norms", rows, _note(rows, threads))
 
 

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict
 
-from benchmarks.command import at_least_one, parser_of, show
+from benchmarks.command import as_measured, at_least_one, parser_of, show
 from benchmarks.pack_runs import alone, together
 from normlab.specs.jobs import JobSpec
 
@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--batch-size", type=at_least_one, default=8, help="%(default)s by default")
     chosen = parser.parse_args()
     how = {"dataset": chosen.data, "batch_size": chosen.batch_size, "epochs": chosen.epochs}
-    rows = [_row(kind, chosen.seeds, chosen.members, how) for kind in chosen.kinds]
+    rows = as_measured(_row(kind, chosen.seeds, chosen.members, how) for kind in chosen.kinds)
     note = (
         f"val/accuracy of preresnet8 (width 4) on 480 samples of {chosen.data}, "
         f"batch {chosen.batch_size}, {chosen.epochs} epochs, "

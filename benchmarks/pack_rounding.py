@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Callable, ContextManager, Dict, List, Sequence
 
-from benchmarks.command import at_least_one, parser_of, show
+from benchmarks.command import as_measured, at_least_one, parser_of, show
 from benchmarks.pack_runs import Trained, alone, in_float64, one_bit_changed, together
 from benchmarks.packed_study import BASE
 from normlab.specs.jobs import JobSpec
@@ -33,11 +33,11 @@ def main() -> int:
     parser.add_argument("--seeds", type=at_least_one, default=4, help="%(default)s by default")
     parser.add_argument("--epochs", type=at_least_one, default=1, help="%(default)s by default")
     chosen = parser.parse_args()
-    rows = [
+    rows = as_measured(
         _row([_spec(kind, batch, seed, chosen.epochs) for seed in range(chosen.seeds)])
         for batch in chosen.batches
         for kind in chosen.kinds
-    ]
+    )
     note = (
         f"digits, {chosen.seeds} seeds, {chosen.epochs} epochs; float32: mean val/accuracy alone, "
         "and its distance to that in a pack, and to that alone with another last bit in a weight "

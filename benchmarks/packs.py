@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from accelerators import open_accelerator
 from benchmarks import peer_hfta, peer_stock, peer_vmap
-from benchmarks.command import at_least_one, parser_of, show
+from benchmarks.command import as_measured, at_least_one, parser_of, show
 from normlab.data import Data, load
 from normlab.data.augmenting import Augmenting
 from normlab.data.batches import EpochBatches
@@ -62,7 +62,7 @@ def main() -> int:
     without_hfta = peer_hfta.reason_against(chosen.hfta)
     how = (chosen.data, chosen.optimizer, None if without_hfta else chosen.hfta)
     cases = [_Case(kind, *shape, *how) for shape in shapes for kind in chosen.kinds]
-    rows = [_row(case, chosen.rounds) for case in cases]
+    rows = as_measured(_row(case, chosen.rounds) for case in cases)
     with_hfta = f"of our kinds it has {', '.join(peer_hfta.KINDS)}"
     note = (
         f"preresnet8 of width 8 on {chosen.data}, {chosen.optimizer}, one thread, processor time; "

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import normlab
-from benchmarks.command import parser_of, show
+from benchmarks.command import as_measured, parser_of, show
 from normlab.norms import make
 from service.servers.launcher import launch
 from service.settings import Settings
@@ -47,7 +47,7 @@ def main() -> int:
     """Measure; return 1 if a target is missed."""
     rounds: int = parser_of(__doc__, 5).parse_args().rounds
     torch.set_num_threads(1)
-    rows = [_layer(shape, rounds) for shape in SHAPES]
+    rows = as_measured(_layer(shape, rounds) for shape in SHAPES)
     with tempfile.TemporaryDirectory(prefix="normlab-bench-") as folder:
         rows += _stacks(Path(folder), rounds)
     note = (

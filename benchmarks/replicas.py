@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.command import parser_of, show
+from benchmarks.command import as_measured, parser_of, show
 from normlab.events import Failed, Finished
 from normlab.specs.jobs import JobSpec
 from workers.job_order import JobOrder
@@ -82,7 +82,7 @@ def main() -> int:
         print(f"two replicas need two cores, and this process has {cores}", file=sys.stderr)
         return 1
     load = os.getloadavg()[0]
-    rows = [compare(model, size, rounds) for model in MODELS for size in BATCHES]
+    rows = as_measured(compare(model, size, rounds) for model in MODELS for size in BATCHES)
     note = f"target: ratio >= {TARGET}; best of {rounds} rounds in turn; load before {load:.1f}"
     show(NAME, rows, note)
     return int(any(row["ratio"] < TARGET for row in rows))

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from accelerators.cpu import open_device
-from benchmarks.command import parser_of, show
+from benchmarks.command import as_measured, parser_of, show
 from normlab.nets import build
 from normlab.norms.batch import BatchNorm
 from normlab.specs.jobs import JobSpec
@@ -33,7 +33,7 @@ Step = Callable[[], object]
 def main() -> int:
     """Measure, print the table, and return 1 if the target is missed."""
     chosen = parser_of(__doc__, rounds=200).parse_args()
-    rows = [_compare(net, batch, chosen.rounds) for net in NETS for batch in BATCHES]
+    rows = as_measured(_compare(net, batch, chosen.rounds) for net in NETS for batch in BATCHES)
     show(NAME, rows, f"one thread; target: preresnet8, batch {TARGET_BATCH}: ratio >= {TARGET}")
     return int(any(row["ratio"] < TARGET for row in rows if row["limit"] is not None))
 

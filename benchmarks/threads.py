@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, NoReturn, Optional
 
 from accelerators import cpu, open_accelerator
-from benchmarks.command import parser_of, show
+from benchmarks.command import as_measured, parser_of, show
 from benchmarks.turns import ProcessTurn, TurnResult, Work, in_turns
 from normlab.host.limits import usable_cores
 from normlab.host.processes import die_with_parent
@@ -57,7 +57,7 @@ def main() -> int:
     rows = []
     for cores in [chosen.cores] if chosen.cores else CORES:
         with _busy_core(CORES[cores]):
-            rows += [_compare(name, jobs[name], cores, chosen.rounds) for name in jobs]
+            rows += as_measured(_compare(name, jobs[name], cores, chosen.rounds) for name in jobs)
     note = (
         "seconds of whole trainings with the choice of threads, in turn, each in a process of its "
         f"own; medians of {chosen.rounds} rounds; lost: against the best fixed number, at most "

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from accelerators import cpu  # noqa: F401 - so that both processes have it when they start
 from accelerators.small_updates import keep_freed_memory
-from benchmarks.command import parser_of, show
+from benchmarks.command import as_measured, parser_of, show
 from benchmarks.turns import Counting, ProcessTurn, TurnResult, in_turns
 from normlab.data import Data, load
 from normlab.events import Event, Started
@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=1)
     chosen = parser.parse_args()
     load_before = os.getloadavg()[0]
-    rows = [_compare(*case, chosen.rounds, chosen.epochs) for case in CASES]
+    rows = as_measured(_compare(*case, chosen.rounds, chosen.epochs) for case in CASES)
     note = (
         "seconds from the first update to the end, with evaluation and, for the job, reports and "
         f"checkpoints; medians of {chosen.rounds} rounds, each in two new processes that "

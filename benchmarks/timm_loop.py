@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks.command import parser_of, show
+from benchmarks.command import as_measured, parser_of, show
 from benchmarks.throughput import train_job
 from benchmarks.turns import ProcessTurn, TurnResult, in_turns
 from normlab.specs.jobs import JobSpec
@@ -30,7 +30,7 @@ def main() -> int:
 
     compare = partial(_compare, timm_script.train)
     load_before = os.getloadavg()[0]
-    rows = [compare(*case, chosen.rounds) for case in CASES]
+    rows = as_measured(compare(*case, chosen.rounds) for case in CASES)
     note = (
         "seconds from the first update to the end, with evaluation and, for the job, reports and a "
         f"checkpoint; medians of {chosen.rounds} rounds, each in two new processes that "

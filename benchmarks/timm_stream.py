@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.command import at_least_one, parser_of, show
+from benchmarks.command import as_measured, at_least_one, parser_of, show
 from benchmarks.new_processes import Spent, Stopwatch, in_new_process
 from benchmarks.pictures import write_tree
 from benchmarks.throughput import train_job
@@ -31,7 +31,9 @@ def main() -> int:
     load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as root:
         write_tree(Path(root) / "set", _SIDE, _COUNTS)
-        rows = [_compare(*case, chosen.workers, Path(root), chosen.rounds) for case in CASES]
+        rows = as_measured(
+            _compare(*case, chosen.workers, Path(root), chosen.rounds) for case in CASES
+        )
     note = (
         f"an epoch of {_COUNTS['train']} JPEG pictures of {_SIDE} pixels, resized to {_SIZE} by "
         f"{chosen.workers} workers, and the evaluation of {_COUNTS['test']}; for the job, reports "

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import benchmarks.command
 from benchmarks.__main__ import BENCHMARKS
+from benchmarks.command import as_measured
 
 ROOM = Path(benchmarks.command.__file__).parent
 COMMANDS = sorted(p.stem for p in ROOM.glob("*.py") if '__name__ == "__main__"' in p.read_text())
@@ -40,3 +43,16 @@ def test_a_number_of_rounds_that_is_none_is_refused(rounds: str) -> None:
 
 def test_all_of_make_bench_take_rounds() -> None:
     assert all("rounds" in (ROOM / f"{name}.py").read_text() for name in BENCHMARKS)
+
+
+def test_each_row_is_told_as_soon_as_it_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"kind": "batch", "ms": 0.123456}, {"kind": "group"}]
+    told = []
+
+    def measured() -> Iterator[dict[str, Any]]:
+        for row in rows:
+            yield row
+            told.append(capsys.readouterr().err)
+
+    assert as_measured(measured()) == rows
+    assert told == ["kind batch, ms 0.1235\n", "kind group\n"]
