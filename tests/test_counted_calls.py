@@ -7,7 +7,9 @@ from pathlib import Path
 
 from tests.counted_calls import calls_of
 
-MEASURED = re.compile(r"\b(process_time|perf_counter|thread_time|timeit)\b|(monotonic|time)\(\) - \w+ <")
+MEASURED = re.compile(
+    r"\b(process_time|perf_counter|thread_time|timeit)\b|\b(monotonic|time)\(\) - \w+ <"
+)
 HERE = Path(__file__).parent
 OTHERS = {
     Path(__file__),
